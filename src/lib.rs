@@ -1,0 +1,4 @@
+//! wabridge joins WhatsApp voice calls to the telephone system a business already has.
+
+pub mod leg;
+pub mod media;

@@ -1,0 +1,3 @@
+//! The `wabridge` program: arguments in, exit code out.
+
+fn main() {}

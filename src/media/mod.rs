@@ -1,0 +1,219 @@
+//! The packet path.
+//!
+//! ```text
+//!   Meta's relay                                                            PBX
+//!   SRTP, RTCP multiplexed                                RTP and RTCP, or SRTP
+//!        │                                                                  │
+//!   socket ▶ demux ▶ unprotect ▶ ┌─────────── session ───────────┐ ◀ unprotect ◀ demux ◀ sockets
+//!   socket ◀──────── protect  ◀  │ one SSRC, one sequence, one   │ ▶ protect ─────────▶ sockets
+//!                                │ clock towards each side       │
+//!                                └───────────────────────────────┘
+//! ```
+//!
+//! Signalling opens a session, tells it what was agreed for each side ([`SideSpec`]) and when it may speak
+//! ([`Command::Start`]); the session answers with [`MediaEvent`]s. A session lives on one worker thread from its
+//! first packet to its last.
+
+pub mod codec;
+
+use std::net::{IpAddr, SocketAddr};
+
+pub use codec::Codec;
+
+use crate::leg::Leg;
+
+/// Names one session of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// Where one side of a session listens, as its SDP must say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalPorts {
+    /// RTP: an even port.
+    pub rtp: SocketAddr,
+    /// RTCP: the next port, for a peer that does not multiplex (RFC 5761).
+    pub rtcp: Option<SocketAddr>,
+}
+
+/// A freshly opened session and where it listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Names the session in all that follows.
+    pub id: SessionId,
+    /// Towards Meta: one socket, RTCP multiplexed.
+    pub meta: LocalPorts,
+    /// Towards the PBX: a pair.
+    pub pbx: LocalPorts,
+}
+
+/// Why no session could be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Every port of the configured range is in use or resting.
+    #[error("no media port is free on {address} (media.ports {first}-{last}): widen the range")]
+    Exhausted {
+        /// The address whose range is exhausted.
+        address: IpAddr,
+        /// First port of the range.
+        first: u16,
+        /// Last port of the range.
+        last: u16,
+    },
+    /// The operating system refused the sockets.
+    #[error("cannot open a media socket on {address}: {reason}")]
+    Socket {
+        /// The address that could not be bound.
+        address: IpAddr,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// What carries media: the engine, or a stand-in where a test needs no packets.
+pub trait Plane {
+    /// Takes ports for both sides and listens on them; nothing is sent yet.
+    fn open(&mut self) -> Result<Opened, OpenError>;
+    /// Tells a session something new. Unknown ids are ignored: the session may just have ended.
+    fn command(&mut self, id: SessionId, command: Command);
+    /// Ends a session and gives its ports back after their rest; its last [`MediaEvent`] is `Closed`.
+    fn close(&mut self, id: SessionId);
+}
+
+/// What signalling tells a session.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// What was agreed with one side; replaces what was agreed before.
+    Agree {
+        /// The side it was agreed with.
+        leg: Leg,
+        /// What was agreed.
+        side: SideSpec,
+    },
+    /// This side may now be sent to. Towards Meta: our 200 is out, or its 200 has our ACK; never earlier, because
+    /// the app takes the first packet as "answered" (Meta FAQ, 2025-11-13). Until then packets for it are dropped.
+    Start {
+        /// The side that may be sent to.
+        leg: Leg,
+    },
+}
+
+/// What SDP agreed for one side of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SideSpec {
+    /// Where its RTP is sent to.
+    pub remote_rtp: SocketAddr,
+    /// Where its RTCP is sent to; `None`: multiplexed with RTP (RFC 5761).
+    pub remote_rtcp: Option<SocketAddr>,
+    /// Payload numbers this side expects from us, by codec, most preferred first.
+    pub send: Vec<Payload>,
+    /// Payload numbers this side uses when it sends to us.
+    pub receive: Vec<Payload>,
+    /// SRTP keys; `None`: plain RTP.
+    pub keys: Option<SrtpKeys>,
+    /// Whether the peer must send from `remote_rtp`, or may be learnt from its first packet.
+    pub source: Source,
+}
+
+/// One line of a payload map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// RTP payload type, 0–127.
+    pub number: u8,
+    /// What it means.
+    pub codec: Codec,
+}
+
+/// Whose packets a side accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Only packets from the negotiated address.
+    Negotiated,
+    /// The address and port of the first valid packet, from then on only that (a peer behind NAT).
+    First,
+}
+
+/// Both directions' SRTP keys of one side (RFC 3711).
+#[derive(Clone, PartialEq, Eq)]
+pub struct SrtpKeys {
+    /// Cipher and tag for both directions.
+    pub profile: SrtpProfile,
+    /// Protects what we send.
+    pub send: MasterKey,
+    /// Opens what the peer sends.
+    pub receive: MasterKey,
+}
+
+/// SRTP master key followed by master salt: 16 + 14 octets for AES_CM_128.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MasterKey(pub Vec<u8>);
+
+/// Protection profiles that the relay carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SrtpProfile {
+    /// `AES_CM_128_HMAC_SHA1_80` (RFC 4568 §6.2.1).
+    AesCm128HmacSha1_80,
+}
+
+impl std::fmt::Debug for SrtpKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SrtpKeys({:?}, secret)", self.profile)
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(secret)")
+    }
+}
+
+/// What a session tells signalling.
+#[derive(Clone, Debug)]
+pub enum MediaEvent {
+    /// Nothing at all has come from this leg for the configured time.
+    Silent {
+        /// The session.
+        id: SessionId,
+        /// The leg that is silent.
+        leg: Leg,
+    },
+    /// The session is gone; its ports rest. Always the last event of a session.
+    Closed {
+        /// The session.
+        id: SessionId,
+        /// What it carried.
+        stats: Box<SessionStats>,
+    },
+}
+
+/// What a session carried, both sides.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionStats {
+    /// Towards and from Meta.
+    pub meta: SideStats,
+    /// Towards and from the PBX.
+    pub pbx: SideStats,
+}
+
+/// What one side of a session carried. Counts are packets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SideStats {
+    /// RTP accepted from the peer.
+    pub received: u64,
+    /// RTP sent to the peer, silence frames of our own included.
+    pub sent: u64,
+    /// RTP the peer sent and we never saw, by sequence numbers (RFC 3550 §6.4.1).
+    pub lost: u64,
+    /// Interarrival jitter of the peer's RTP (RFC 3550 §6.4.1), in milliseconds.
+    pub jitter_ms: f64,
+    /// Last round trip measured by RTCP, in milliseconds.
+    pub round_trip_ms: Option<f64>,
+    /// Packets from addresses that are not the peer's.
+    pub strangers: u64,
+    /// Packets dropped because SRTP authentication or replay protection refused them.
+    pub refused: u64,
+    /// Packets dropped because they were no RTP, or had a payload number nobody agreed to.
+    pub unusable: u64,
+    /// Silence frames of our own among `sent`.
+    pub silence_sent: u64,
+}
