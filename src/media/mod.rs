@@ -112,6 +112,33 @@ pub struct SideSpec {
     pub keys: Option<SrtpKeys>,
     /// Whether the peer must send from `remote_rtp`, or may be learnt from its first packet.
     pub source: Source,
+    /// Which way RTP flows: a side on hold is not sent to, though its session lives on.
+    pub direction: Direction,
+}
+
+/// Which way RTP flows on one side, seen from us (RFC 3264 §6.1). RTCP flows both ways in all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// We send and receive.
+    SendRecv,
+    /// We only send.
+    SendOnly,
+    /// We only receive: the peer plays its music on hold, or gave no address to send to.
+    RecvOnly,
+    /// Neither.
+    Inactive,
+}
+
+impl Direction {
+    /// Whether RTP may be sent to this side.
+    pub fn sends(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::SendOnly)
+    }
+
+    /// Whether RTP may come from this side.
+    pub fn receives(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::RecvOnly)
+    }
 }
 
 /// One line of a payload map.
