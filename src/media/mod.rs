@@ -15,10 +15,12 @@
 //! first packet to its last.
 
 pub mod codec;
+pub mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 
 pub use codec::Codec;
+pub use settings::{PortRange, Settings};
 
 use crate::leg::Leg;
 
@@ -241,6 +243,12 @@ pub struct SideStats {
     pub refused: u64,
     /// Packets dropped because they were no RTP, or had a payload number nobody agreed to.
     pub unusable: u64,
+    /// Packets of the peer dropped because they came twice, or too late for their place in the sequence.
+    pub repeated: u64,
+    /// Packets for the peer dropped because it may not be sent to yet, or nothing is agreed with it.
+    pub held_back: u64,
+    /// Packets for the peer that the operating system would not send.
+    pub unsent: u64,
     /// Silence frames of our own among `sent`.
     pub silence_sent: u64,
 }

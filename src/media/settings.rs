@@ -1,0 +1,241 @@
+//! What an operator may set about media.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The `[media]` table of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Address of this machine that listens for Meta's media. Give the real one: `0.0.0.0` cannot be told to Meta
+    /// unless `meta_public_address` is set.
+    pub meta_address: IpAddr,
+    /// Address that Meta is told, where a one-to-one NAT stands between Meta and `meta_address`. Unset: the same.
+    pub meta_public_address: Option<IpAddr>,
+    /// Address of this machine that listens for the PBX's media, and that the PBX is told.
+    pub pbx_address: IpAddr,
+    /// First and last UDP port for media, as in `"20000-29999"`. A call takes two pairs of them, so 10000 ports carry
+    /// 2500 calls, resting ports aside. The firewall must let Meta's addresses reach the whole range.
+    pub ports: PortRange,
+    /// Seconds that ports of an ended call rest before another call gets them, so that late packets meet nobody.
+    pub port_rest: u16,
+    /// Threads that carry packets; 0: one for each processor.
+    pub workers: u16,
+    /// Seconds without any packet from one side after which a call is ended.
+    pub silence_timeout: u16,
+    /// Milliseconds for which the PBX may be silent before Meta is sent a frame of silence. Meta's client hangs up
+    /// after 20 to 30 s without media.
+    pub comfort_interval: u16,
+    /// Longest time in seconds between two RTCP reports to one side.
+    pub report_interval: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            meta_address: IpAddr::from([127, 0, 0, 1]),
+            meta_public_address: None,
+            pbx_address: IpAddr::from([127, 0, 0, 1]),
+            ports: PortRange {
+                first: 20_000,
+                last: 29_999,
+            },
+            port_rest: 5,
+            workers: 0,
+            silence_timeout: 30,
+            comfort_interval: 400,
+            report_interval: 5,
+        }
+    }
+}
+
+impl Settings {
+    /// What no peer could work with, in words for the operator; each entry names its key.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.meta_address.is_unspecified() && self.meta_public_address.is_none() {
+            problems.push(
+                "media.meta_address: name one address, or set meta_public_address too".into(),
+            );
+        }
+        if self.meta_public_address.is_some_and(|a| a.is_unspecified()) {
+            problems.push(
+                "media.meta_public_address: Meta cannot send to an unspecified address".into(),
+            );
+        }
+        if self.pbx_address.is_unspecified() {
+            problems.push("media.pbx_address: name the address that the PBX shall send to".into());
+        }
+        for (key, value) in [
+            ("silence_timeout", self.silence_timeout),
+            ("comfort_interval", self.comfort_interval),
+            ("report_interval", self.report_interval),
+        ] {
+            if value == 0 {
+                problems.push(format!("media.{key}: must be more than 0"));
+            }
+        }
+        problems
+    }
+
+    /// What Meta's SDP must say instead of `meta_address`.
+    pub fn announced_to_meta(&self) -> IpAddr {
+        self.meta_public_address.unwrap_or(self.meta_address)
+    }
+
+    /// `workers`, with 0 resolved.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => usize::from(n),
+        }
+    }
+
+    /// The times that every session keeps.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            silence: Duration::from_secs(self.silence_timeout.into()),
+            comfort: Duration::from_millis(self.comfort_interval.into()),
+            report: Duration::from_secs(self.report_interval.into()),
+        }
+    }
+}
+
+/// The times that every session keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How long a leg may send nothing at all.
+    pub silence: Duration,
+    /// How long Meta may be sent nothing.
+    pub comfort: Duration,
+    /// Longest time between two RTCP reports.
+    pub report: Duration,
+}
+
+/// UDP ports, both ends included; written `"20000-29999"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+impl PortRange {
+    /// A range that holds at least one even port with its odd successor, else `None`.
+    pub fn new(first: u16, last: u16) -> Option<PortRange> {
+        let range = PortRange { first, last };
+        (first > 0 && range.pairs().next().is_some()).then_some(range)
+    }
+
+    /// Lowest port.
+    pub fn first(self) -> u16 {
+        self.first
+    }
+
+    /// Highest port.
+    pub fn last(self) -> u16 {
+        self.last
+    }
+
+    /// Every even port whose successor is in the range too.
+    pub fn pairs(self) -> impl Iterator<Item = u16> {
+        (self.first..self.last).filter(|port| port % 2 == 0)
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+impl std::str::FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ends = text
+            .split_once('-')
+            .and_then(|(first, last)| Some((port(first)?, port(last)?)));
+        ends.and_then(|(first, last)| PortRange::new(first, last))
+            .ok_or_else(|| {
+                format!("{text:?} is no port range with at least one even port and its successor")
+            })
+    }
+}
+
+fn port(text: &str) -> Option<u16> {
+    text.trim().parse().ok()
+}
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for PortRange {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_is_the_default_and_default_has_no_problem() {
+        let settings: Settings = toml::from_str("").unwrap();
+        assert_eq!(settings, Settings::default());
+        assert_eq!(settings.problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_port_range_is_read_as_written_and_nonsense_is_refused() {
+        let settings: Settings = toml::from_str("ports = \"30001-30004\"").unwrap();
+        assert_eq!(settings.ports.pairs().collect::<Vec<_>>(), [30002]);
+        assert_eq!(settings.ports.to_string(), "30001-30004");
+        for wrong in [
+            "",
+            "20000",
+            "30001-30002",
+            "29999-20000",
+            "0-70000",
+            "0-9",
+            "a-b",
+        ] {
+            assert!(wrong.parse::<PortRange>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(toml::from_str::<Settings>("prots = \"30000-30100\"").is_err());
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_announced_is_a_problem() {
+        let any = IpAddr::from([0, 0, 0, 0]);
+        let settings = Settings {
+            meta_address: any,
+            pbx_address: any,
+            report_interval: 0,
+            ..Settings::default()
+        };
+        assert_eq!(settings.problems().len(), 3);
+        let public = Some(IpAddr::from([203, 0, 113, 1]));
+        assert_eq!(
+            Settings {
+                meta_public_address: public,
+                ..settings
+            }
+            .problems()
+            .len(),
+            2
+        );
+    }
+}
