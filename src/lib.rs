@@ -2,3 +2,4 @@
 
 pub mod leg;
 pub mod media;
+pub mod number;
