@@ -3,3 +3,4 @@
 pub mod leg;
 pub mod media;
 pub mod number;
+pub mod sip;

@@ -1,0 +1,20 @@
+//! SIP (RFC 3261), from bytes to dialogs.
+//!
+//! ```text
+//!   transport    datagrams and streams become whole messages (framing, message); each knows its Flow
+//!   transaction  retransmission and matching (§17)
+//!   dialog       early, confirmed, ended; CSeq, routes, ACK, BYE (§12–§15)
+//! ```
+//!
+//! To this module an SDP body is bytes, and Meta and the PBX are just peers.
+
+pub mod build;
+pub mod framing;
+pub mod grammar;
+pub mod header;
+pub mod message;
+pub mod uri;
+
+pub use header::{NameAddr, Via};
+pub use message::{Headers, Limits, Malformed, Message, Method, Request, Response};
+pub use uri::{SipUri, Uri};
