@@ -15,7 +15,12 @@
 //! first packet to its last.
 
 pub mod codec;
+pub mod demux;
+pub mod replay;
+pub mod rtp;
+pub mod sdes;
 pub mod settings;
+pub mod srtp;
 
 use std::net::{IpAddr, SocketAddr};
 
