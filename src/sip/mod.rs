@@ -13,6 +13,7 @@ pub mod framing;
 pub mod grammar;
 pub mod header;
 pub mod message;
+pub mod transport;
 pub mod uri;
 
 pub use header::{NameAddr, Via};

@@ -1,0 +1,116 @@
+//! Where messages come from and go to.
+//!
+//! A [`Flow`] is one connection, or one pair of addresses on a UDP socket. What comes in is an [`Arrival`]; what goes
+//! out names a [`Target`]: the flow that a request came in on, or the next hop of a request of ours.
+
+use std::net::SocketAddr;
+
+use crate::leg::Leg;
+
+use super::message::Message;
+
+/// A transport protocol of SIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// RFC 3261 §18, datagrams.
+    Udp,
+    /// RFC 3261 §18, a stream.
+    Tcp,
+    /// RFC 3261 §26.2, a stream under TLS.
+    Tls,
+}
+
+impl Protocol {
+    /// As it stands in a Via.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Udp => "UDP",
+            Protocol::Tcp => "TCP",
+            Protocol::Tls => "TLS",
+        }
+    }
+
+    /// Whether messages cannot get lost, so that nothing is retransmitted (§17).
+    pub fn is_reliable(self) -> bool {
+        self != Protocol::Udp
+    }
+
+    /// The port where no other is named (§19.1.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Protocol::Tls => 5061,
+            Protocol::Udp | Protocol::Tcp => 5060,
+        }
+    }
+}
+
+/// Names one connection for as long as it lives; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+/// One way to a peer and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Whose listener, or whose client connection, this is.
+    pub leg: Leg,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Our address.
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// The connection, for a stream.
+    pub connection: Option<ConnectionId>,
+}
+
+/// A message that came in.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The message. A request's top Via already says where it really came from (§18.2.1).
+    pub message: Message,
+    /// Where it came in.
+    pub flow: Flow,
+}
+
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Back where something came from. A connection that is gone is opened anew to the same address where that
+    /// can be done (§18.2.2).
+    Flow(Flow),
+    /// To the next hop of a request.
+    Hop(Hop),
+}
+
+/// The next hop of a request: a name or an address that the transport resolves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Hop {
+    /// Which side it is on; decides the listener whose address we speak from, and the TLS rules.
+    pub leg: Leg,
+    /// How to reach it.
+    pub protocol: Protocol,
+    /// Host name or address, IPv6 without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Target {
+    /// The protocol it is reached by.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Target::Flow(flow) => flow.protocol,
+            Target::Hop(hop) => hop.protocol,
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Flow(flow) => write!(f, "{} {}", flow.protocol.name(), flow.remote),
+            Target::Hop(hop) => write!(f, "{} {}:{}", hop.protocol.name(), hop.host, hop.port),
+        }
+    }
+}
