@@ -3,4 +3,5 @@
 pub mod leg;
 pub mod media;
 pub mod number;
+pub mod secret;
 pub mod sip;
