@@ -9,6 +9,7 @@
 //! To this module an SDP body is bytes, and Meta and the PBX are just peers.
 
 pub mod build;
+pub mod digest;
 pub mod framing;
 pub mod grammar;
 pub mod header;
