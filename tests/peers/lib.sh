@@ -1,0 +1,107 @@
+# shellcheck shell=bash
+# What tests/asterisk/run and tests/sipp/run share: programs started here and ended by their pid, ports watched, results
+# counted. Source it from the repository's root. Nothing beyond bash, coreutils, awk and /proc is needed.
+
+passed=0
+failed=0
+started=()
+
+# ok NAME | not_ok NAME WHY: one line for each check; `verdict PART` sums them up and is the exit code.
+ok() {
+    passed=$((passed + 1))
+    echo "ok      $1"
+}
+not_ok() {
+    failed=$((failed + 1))
+    echo "FAILED  $1: $2"
+}
+verdict() {
+    echo "$1: $passed passed, $failed failed"
+    [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+}
+
+# start LOG COMMAND…: runs it in the background; its pid is in $pid afterwards.
+start() {
+    local log=$1
+    shift
+    "$@" </dev/null >"$log" 2>&1 &
+    pid=$!
+    started+=("$pid")
+}
+
+# alive PID: it runs (a zombie has no command line).
+alive() {
+    [ -n "$(tr -d '\0' <"/proc/$1/cmdline" 2>/dev/null)" ]
+}
+
+# stop PID: SIGTERM, ten seconds of grace, SIGKILL; returns the program's own exit code.
+stop() {
+    kill "$1" 2>/dev/null || true
+    within 10 gone "$1" || kill -9 "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null
+}
+gone() {
+    ! alive "$1"
+}
+
+# For a trap on EXIT: whatever still runs is ended, and nothing else.
+stop_all() {
+    local one
+    for one in "${started[@]}"; do
+        if alive "$one"; then
+            stop "$one" || true
+        fi
+    done
+    started=()
+}
+
+# within SECONDS COMMAND…: tries until it succeeds.
+within() {
+    local until=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+    shift
+    until "$@"; do
+        [ "${EPOCHREALTIME/[.,]/}" -lt "$until" ] || return 1
+        sleep 0.05
+    done
+}
+
+# bound tcp|udp ADDRESS PORT: somebody listens there, on this address or on all of them.
+bound() {
+    local a b c d here
+    IFS=. read -r a b c d <<<"$2"
+    here=$(printf '%02X%02X%02X%02X:%04X' "$d" "$c" "$b" "$a" "$3")
+    awk -v protocol="$1" -v here="$here" -v any="00000000:${here#*:}" \
+        '($2 == here || $2 == any) && (protocol == "udp" || $4 == "0A") { found = 1 } END { exit !found }' \
+        "/proc/net/$1"
+}
+unbound() {
+    ! bound "$@"
+}
+
+# udp_sockets ADDRESS FIRST LAST: how many ports of a range are open on one address.
+udp_sockets() {
+    local a b c d
+    IFS=. read -r a b c d <<<"$1"
+    local port count=0
+    while read -r port; do
+        port=$((16#$port))
+        if [ "$port" -ge "$2" ] && [ "$port" -le "$3" ]; then
+            count=$((count + 1))
+        fi
+    done < <(awk -v here="$(printf '%02X%02X%02X%02X' "$d" "$c" "$b" "$a")" \
+        'split($2, at, ":") && (at[1] == here || at[1] == "00000000") { print at[2] }' /proc/net/udp)
+    echo "$count"
+}
+
+# descriptors PID: how many files and sockets it has open.
+descriptors() {
+    local all=("/proc/$1/fd"/*)
+    echo "${#all[@]}"
+}
+
+# show LOG: the end of a log, for a reader who has only the output of the run.
+show() {
+    [ -s "$1" ] || return 0
+    echo "        --- end of $1"
+    tail -n 30 "$1" | sed 's/^/        /'
+}
