@@ -5,3 +5,4 @@ pub mod media;
 pub mod number;
 pub mod secret;
 pub mod sip;
+pub mod sdp;

@@ -1,0 +1,170 @@
+//! Offers and answers for one audio stream (RFC 3264, RFC 8866).
+//!
+//! ```text
+//!   our offer      Offer::new ──▶ text          their answer ──▶ Offer::accept        ──▶ SideSpec
+//!   their offer    RemoteOffer::parse           … the other leg agrees …
+//!                                               RemoteOffer::answer  ──▶ text and SideSpec
+//! ```
+//!
+//! A [`RemoteOffer`] is checked at once and answered later, because the bridge may answer one leg only when the
+//! other has said which codecs it takes. Nothing here draws a random number or opens a port: session ids, keys and
+//! addresses come in by [`Local`], so equal input gives equal text.
+
+mod offer;
+mod reject;
+mod remote;
+mod rtpmap;
+mod stream;
+mod write;
+
+pub use offer::Offer;
+pub use reject::Reject;
+pub use remote::{Answered, RemoteOffer};
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::media::sdes::Crypto;
+use crate::media::{Codec, LocalPorts, Payload, Source};
+
+/// Octets of SDP that are read; Meta's need about 1200, a browser's 6000.
+pub const MAX_OCTETS: usize = 16 * 1024;
+
+/// Lines of SDP that are read.
+pub const MAX_LINES: usize = 400;
+
+/// What one leg can do, whoever calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Codecs in our order of preference, each with the payload number under which we offer it. An answer to an
+    /// offer uses the offer's numbers instead (RFC 3264 §6.1).
+    pub payloads: Vec<Payload>,
+    /// How media is keyed on this leg. It is a setting, not a negotiation: an offer keyed otherwise is rejected.
+    pub keying: Keying,
+    /// Whether RTCP may share the RTP port (RFC 5761): offered, and taken up where the peer offers it.
+    pub rtcp_mux: bool,
+    /// Which senders the media side accepts; goes into the `SideSpec` as it is.
+    pub source: Source,
+}
+
+impl Capabilities {
+    /// Opus and digits towards Meta: SDES, RTCP multiplexed, digits as 126 because Meta sends them so even to a
+    /// peer that did not offer them.
+    pub fn meta() -> Capabilities {
+        Capabilities {
+            payloads: numbered(111, 126),
+            keying: Keying::Sdes,
+            rtcp_mux: true,
+            source: Source::Negotiated,
+        }
+    }
+
+    /// Opus and digits towards a PBX, RTCP on a port of its own.
+    pub fn pbx(keying: Keying, source: Source) -> Capabilities {
+        Capabilities {
+            payloads: numbered(111, 101),
+            keying,
+            rtcp_mux: false,
+            source,
+        }
+    }
+}
+
+fn numbered(opus: u8, digits: u8) -> Vec<Payload> {
+    vec![
+        Payload {
+            number: opus,
+            codec: Codec::Opus,
+        },
+        Payload {
+            number: digits,
+            codec: Codec::TelephoneEvent { rate: 8000 },
+        },
+    ]
+}
+
+/// How the media of a leg is keyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keying {
+    /// Clear RTP: `RTP/AVP`.
+    Plain,
+    /// SRTP with keys in the SDP: `RTP/SAVP` and `a=crypto` (RFC 4568).
+    Sdes,
+}
+
+impl Keying {
+    /// What such a leg must have in its SDP, for messages.
+    fn wanted(self) -> &'static str {
+        match self {
+            Keying::Plain => "RTP/AVP",
+            Keying::Sdes => "RTP/SAVP with a=crypto",
+        }
+    }
+}
+
+/// Our end of one stream, for one call.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Where we listen, as the peer must see it.
+    pub ports: LocalPorts,
+    /// Session id of our `o=` line; equal in all descriptions of one dialog.
+    pub session: u64,
+    /// Version in our `o=` line; grows by one with each change (RFC 3264 §8).
+    pub version: u64,
+    /// Our key. Used on legs keyed with SDES; the answer puts it under the offer's tag.
+    pub crypto: Crypto,
+}
+
+/// Rejects a peer that our address cannot send to.
+fn same_family(ours: IpAddr, theirs: SocketAddr) -> Result<(), Reject> {
+    // On hold there is nobody to send to, and 0.0.0.0 may come from a peer that otherwise speaks IPv6.
+    if theirs.ip().is_unspecified() || ours.is_ipv4() == theirs.is_ipv4() {
+        return Ok(());
+    }
+    Err(Reject::Family {
+        ours,
+        theirs: theirs.ip(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Our end, with a key that is recognised by its octets.
+    pub(super) fn local(port: u16) -> Local {
+        let key = crate::media::MasterKey(vec![7; 30]);
+        let rtp = SocketAddr::from(([192, 0, 2, 1], port));
+        Local {
+            ports: LocalPorts {
+                rtp,
+                rtcp: Some(SocketAddr::new(rtp.ip(), port + 1)),
+            },
+            session: 1000,
+            version: 1,
+            crypto: Crypto {
+                tag: 1,
+                profile: crate::media::SrtpProfile::AesCm128HmacSha1_80,
+                key,
+            },
+        }
+    }
+
+    /// A plain leg towards a PBX.
+    pub(super) fn plain() -> Capabilities {
+        Capabilities::pbx(Keying::Plain, Source::Negotiated)
+    }
+
+    /// A description of one session-level address and these m= sections.
+    pub(super) fn sdp(rest: &str) -> Vec<u8> {
+        let head = "v=0\no=- 1 1 IN IP4 203.0.113.9\ns=-\nc=IN IP4 203.0.113.9\nt=0 0\n";
+        format!("{head}{rest}").replace('\n', "\r\n").into_bytes()
+    }
+
+    #[test]
+    fn an_unspecified_address_is_of_no_ip_version() {
+        let ours = IpAddr::from([192, 0, 2, 1]);
+        assert!(same_family(ours, "[::]:4000".parse().unwrap()).is_ok());
+        assert!(same_family(ours, "[2001:db8::1]:4000".parse().unwrap()).is_err());
+    }
+}

@@ -1,0 +1,255 @@
+//! Our offer, and what the peer's answer makes of it.
+
+use crate::media::sdes::Crypto;
+use crate::media::{Codec, Direction, Payload, SideSpec, SrtpKeys};
+
+use super::reject::Reject;
+use super::remote::common;
+use super::stream::{self, PeerKeys, Stream};
+use super::{Capabilities, Keying, Local, same_family, write};
+
+/// What we offered. Kept for as long as answers may come: a forked INVITE has several, and a 183 one before the 200.
+#[derive(Clone)]
+pub struct Offer {
+    text: String,
+    local: Local,
+    capabilities: Capabilities,
+}
+
+impl Offer {
+    /// Offers everything in `capabilities`.
+    pub fn new(local: &Local, capabilities: &Capabilities) -> Offer {
+        let (proto, crypto) = match capabilities.keying {
+            Keying::Plain => ("RTP/AVP", None),
+            Keying::Sdes => ("RTP/SAVP", Some(&local.crypto)),
+        };
+        let section = write::Section {
+            proto,
+            payloads: &capabilities.payloads,
+            crypto,
+            rtcp_mux: capabilities.rtcp_mux,
+            direction: Direction::SendRecv,
+            mid: None,
+        };
+        let mut session = write::session(local);
+        session.medias = vec![write::audio(local, &section)];
+        Offer {
+            text: session.to_string(),
+            local: local.clone(),
+            capabilities: capabilities.clone(),
+        }
+    }
+
+    /// The SDP. It holds our key: it belongs on the wire and in no log.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Reads the answer; `Err` leaves the offer as it was.
+    pub fn accept(&self, answer: &[u8]) -> Result<SideSpec, Reject> {
+        let session = stream::session(answer)?;
+        // We offer one stream, so only the first m= line answers it (RFC 3264 §6).
+        let first = session.medias.first().filter(|m| m.media == "audio");
+        let media = first.ok_or_else(|| Reject::NoAudio(stream::kinds(&session)))?;
+        let stream = stream::stream(&session, media, self.capabilities.keying)?;
+        same_family(self.local.ports.rtp.ip(), stream.rtp)?;
+        let send = common(&stream, &self.capabilities)?;
+        let rtcp_mux = stream.rtcp_mux && self.capabilities.rtcp_mux;
+        Ok(SideSpec {
+            remote_rtp: stream.rtp,
+            remote_rtcp: (!rtcp_mux).then_some(stream.rtcp),
+            receive: self.receive(&send),
+            send,
+            keys: keys(&stream, &self.local.crypto)?,
+            source: self.capabilities.source,
+            direction: stream.direction(),
+        })
+    }
+
+    /// The numbers that the peer may use: ours for what was agreed (RFC 3264 §5.1), and its own where it answers
+    /// with others and sends by them, as long as they mean nothing else here.
+    fn receive(&self, send: &[Payload]) -> Vec<Payload> {
+        let agreed = |codec: Codec| send.iter().any(|p| p.codec == codec);
+        let ours = self
+            .capabilities
+            .payloads
+            .iter()
+            .filter(|p| agreed(p.codec));
+        let mut receive: Vec<Payload> = ours.copied().collect();
+        for theirs in send {
+            if receive.iter().all(|p| p.number != theirs.number) {
+                receive.push(*theirs);
+            }
+        }
+        receive
+    }
+}
+
+/// Both keys, if the answer takes the one that we offered.
+fn keys(stream: &Stream, ours: &Crypto) -> Result<Option<SrtpKeys>, Reject> {
+    match &stream.keys {
+        PeerKeys::Plain => Ok(None),
+        PeerKeys::Sdes(theirs) if theirs.tag != ours.tag => Err(Reject::Tag {
+            answered: theirs.tag,
+            offered: ours.tag,
+        }),
+        PeerKeys::Sdes(theirs) => Ok(Some(SrtpKeys {
+            profile: theirs.profile,
+            send: ours.key.clone(),
+            receive: theirs.key.clone(),
+        })),
+    }
+}
+
+// The text holds a key.
+impl std::fmt::Debug for Offer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offer")
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::tests::{local, plain, sdp};
+
+    fn keyed() -> Capabilities {
+        Capabilities {
+            keying: Keying::Sdes,
+            ..plain()
+        }
+    }
+
+    fn payload(number: u8, codec: Codec) -> Payload {
+        Payload { number, codec }
+    }
+
+    const DIGITS: Codec = Codec::TelephoneEvent { rate: 8000 };
+
+    #[test]
+    fn a_plain_offer_names_no_key() {
+        let offer = Offer::new(&local(5000), &plain());
+        assert!(
+            offer.text().contains("m=audio 5000 RTP/AVP 111 101\r\n"),
+            "{}",
+            offer.text()
+        );
+        assert!(!offer.text().contains("crypto") && !offer.text().contains("rtcp"));
+    }
+
+    #[test]
+    fn an_rtcp_port_that_cannot_be_guessed_is_said() {
+        let mut local = local(5000);
+        local.ports.rtcp = Some("192.0.2.1:5007".parse().unwrap());
+        assert!(
+            Offer::new(&local, &plain())
+                .text()
+                .contains("a=rtcp:5007\r\n")
+        );
+    }
+
+    #[test]
+    fn an_ipv6_end_is_described_as_one() {
+        let mut local = local(5000);
+        local.ports.rtp = "[2001:db8::1]:5000".parse().unwrap();
+        assert!(
+            Offer::new(&local, &plain())
+                .text()
+                .contains("c=IN IP6 2001:db8::1\r\n")
+        );
+    }
+
+    #[test]
+    fn an_answer_without_digits_agrees_on_opus_alone() {
+        let answer = sdp("m=audio 4000 RTP/AVP 111\na=rtpmap:111 opus/48000/2\n");
+        let side = Offer::new(&local(5000), &plain()).accept(&answer).unwrap();
+        assert_eq!(side.send, [payload(111, Codec::Opus)]);
+        assert_eq!(side.receive, [payload(111, Codec::Opus)]);
+        assert_eq!(side.remote_rtcp, Some("203.0.113.9:4001".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_answer_with_numbers_of_its_own_is_sent_to_by_those_and_heard_by_both() {
+        let lines = "m=audio 4000 RTP/AVP 96 97\na=rtpmap:96 opus/48000/2\na=rtpmap:97 telephone-event/8000\n";
+        let side = Offer::new(&local(5000), &plain())
+            .accept(&sdp(lines))
+            .unwrap();
+        assert_eq!(side.send, [payload(96, Codec::Opus), payload(97, DIGITS)]);
+        let (opus, digits) = (payload(111, Codec::Opus), payload(101, DIGITS));
+        assert_eq!(
+            side.receive,
+            [opus, digits, payload(96, Codec::Opus), payload(97, DIGITS)]
+        );
+    }
+
+    #[test]
+    fn a_number_of_ours_keeps_its_meaning_whatever_the_answer_says() {
+        let lines = "m=audio 4000 RTP/AVP 101 111\na=rtpmap:101 opus/48000/2\na=rtpmap:111 telephone-event/8000\n";
+        let side = Offer::new(&local(5000), &plain())
+            .accept(&sdp(lines))
+            .unwrap();
+        assert_eq!(
+            side.receive,
+            [payload(111, Codec::Opus), payload(101, DIGITS)]
+        );
+    }
+
+    #[test]
+    fn an_answer_in_g711_is_refused_by_name() {
+        let error = Offer::new(&local(5000), &plain())
+            .accept(&sdp("m=audio 4000 RTP/AVP 0\n"))
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no codec in common: the peer has PCMU/8000; we carry opus/48000/2"
+        );
+    }
+
+    #[test]
+    fn an_answer_that_refuses_the_stream_agrees_on_nothing() {
+        let error = Offer::new(&local(5000), &plain())
+            .accept(&sdp("m=audio 0 RTP/AVP 111\n"))
+            .unwrap_err();
+        assert_eq!(error, Reject::Refused);
+    }
+
+    #[test]
+    fn an_answer_under_another_tag_takes_a_key_that_we_never_offered() {
+        let answer = |tag: u32| {
+            let key = "AES_CM_128_HMAC_SHA1_80 inline:CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ";
+            sdp(&format!(
+                "m=audio 4000 RTP/SAVP 111\na=rtpmap:111 opus/48000/2\na=crypto:{tag} {key}\n"
+            ))
+        };
+        let offer = Offer::new(&local(5000), &keyed());
+        let keys = offer.accept(&answer(1)).unwrap().keys.unwrap();
+        assert_eq!((keys.send.0, keys.receive.0), (vec![7; 30], vec![9; 30]));
+        assert_eq!(
+            offer.accept(&answer(2)).unwrap_err(),
+            Reject::Tag {
+                answered: 2,
+                offered: 1
+            }
+        );
+    }
+
+    #[test]
+    fn an_answer_in_clear_to_a_keyed_offer_is_refused() {
+        let answer = sdp("m=audio 4000 RTP/AVP 111\na=rtpmap:111 opus/48000/2\n");
+        let error = Offer::new(&local(5000), &keyed())
+            .accept(&answer)
+            .unwrap_err();
+        assert!(
+            matches!(error, Reject::Transport { keys: false, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn our_key_is_not_printed_with_the_offer() {
+        let offer = Offer::new(&local(5000), &keyed());
+        assert!(offer.text().contains("BwcH") && !format!("{offer:?}").contains("BwcH"));
+    }
+}

@@ -1,0 +1,406 @@
+//! The audio stream of a peer's description, read: where, what, keyed how, flowing which way.
+
+use std::net::{IpAddr, SocketAddr};
+
+use sdp_types::{Attribute, Connection, Media, Session};
+
+use crate::media::Direction;
+use crate::media::sdes::{self, Crypto};
+
+use super::reject::{Reject, quote};
+use super::rtpmap::{Format, formats};
+use super::{Keying, MAX_LINES, MAX_OCTETS};
+
+/// One RTP stream as its sender described it.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    pub rtp: SocketAddr,
+    /// Where RTCP goes if it does not share the RTP port.
+    pub rtcp: SocketAddr,
+    pub rtcp_mux: bool,
+    pub formats: Vec<Format>,
+    pub keys: PeerKeys,
+    /// As the peer said it, turned round: what we may do.
+    pub stated: Direction,
+    /// `a=mid`, to be repeated.
+    pub mid: Option<String>,
+    /// Whether `a=group:BUNDLE` lists that mid.
+    pub bundled: bool,
+}
+
+/// What keys the peer's packets.
+#[derive(Clone, Debug)]
+pub(super) enum PeerKeys {
+    Plain,
+    Sdes(Crypto),
+}
+
+impl Stream {
+    /// What we do: as stated, but nothing is sent to 0.0.0.0 or ::, the hold of RFC 2543 (RFC 3264 §8.4).
+    pub(super) fn direction(&self) -> Direction {
+        match (self.rtp.ip().is_unspecified(), self.stated) {
+            (true, Direction::SendRecv) => Direction::RecvOnly,
+            (true, Direction::SendOnly) => Direction::Inactive,
+            (_, stated) => stated,
+        }
+    }
+}
+
+/// Reads bytes as SDP, within the limits.
+pub(super) fn session(bytes: &[u8]) -> Result<Session, Reject> {
+    let lines = bytes.iter().filter(|b| **b == b'\n').count();
+    if bytes.len() > MAX_OCTETS || lines > MAX_LINES {
+        return Err(Reject::TooLarge {
+            octets: bytes.len(),
+            lines,
+        });
+    }
+    Session::parse(bytes).map_err(|e| Reject::Unreadable(quote(&e.to_string())))
+}
+
+/// The first audio stream that a leg of this keying can use, with its place among the m= lines. If there is none,
+/// the reason is that of the first audio stream: a peer lists what it prefers first.
+pub(super) fn audio(session: &Session, keying: Keying) -> Result<(usize, Stream), Reject> {
+    let mut reason = None;
+    for (index, media) in session
+        .medias
+        .iter()
+        .enumerate()
+        .filter(|(_, m)| m.media == "audio")
+    {
+        match stream(session, media, keying) {
+            Ok(stream) => return Ok((index, stream)),
+            Err(e) => reason = reason.or(Some(e)),
+        }
+    }
+    Err(reason.unwrap_or_else(|| Reject::NoAudio(kinds(session))))
+}
+
+/// What streams there are, for messages.
+pub(super) fn kinds(session: &Session) -> String {
+    let kinds: Vec<&str> = session.medias.iter().map(|m| m.media.as_str()).collect();
+    if kinds.is_empty() {
+        "no m= line at all".into()
+    } else {
+        quote(&kinds.join(", "))
+    }
+}
+
+/// Reads one m= section.
+pub(super) fn stream(session: &Session, media: &Media, keying: Keying) -> Result<Stream, Reject> {
+    if media.port == 0 {
+        return Err(Reject::Refused);
+    }
+    let keys = keys(media, keying)?;
+    let formats = formats(media)?;
+    let rtp = SocketAddr::new(address(session, media)?, media.port);
+    let mid = value(&media.attributes, "mid")
+        .map(str::trim)
+        .filter(|mid| is_token(mid))
+        .map(str::to_owned);
+    Ok(Stream {
+        rtp,
+        rtcp: rtcp(media, rtp),
+        rtcp_mux: flag(&media.attributes, "rtcp-mux") || flag(&media.attributes, "rtcp-mux-only"),
+        formats,
+        keys,
+        stated: direction(&media.attributes)
+            .or(direction(&session.attributes))
+            .unwrap_or(Direction::SendRecv),
+        bundled: mid.as_deref().is_some_and(|mid| bundles(session, mid)),
+        mid,
+    })
+}
+
+/// The peer's keys, if its transport is the one this leg is set to.
+fn keys(media: &Media, keying: Keying) -> Result<PeerKeys, Reject> {
+    let (offered, wanted) = (quote(&media.proto), keying.wanted());
+    match (media.proto.as_str(), keying) {
+        ("RTP/AVP" | "RTP/AVPF", Keying::Plain) => Ok(PeerKeys::Plain),
+        ("RTP/SAVP" | "RTP/SAVPF", Keying::Sdes) => crypto(media).map(PeerKeys::Sdes),
+        ("RTP/AVP" | "RTP/AVPF", Keying::Sdes) => Err(Reject::Transport {
+            offered,
+            keys: false,
+            wanted,
+        }),
+        // With a=crypto beside it or not: whoever names DTLS in the m= line will not send by those keys.
+        (proto, _) if proto.contains("TLS") => Err(Reject::Dtls { offered, wanted }),
+        _ => Err(Reject::Transport {
+            offered,
+            keys: true,
+            wanted,
+        }),
+    }
+}
+
+/// RFC 4568 §5.1.2: the first line that we can use, in the peer's order.
+fn crypto(media: &Media) -> Result<Crypto, Reject> {
+    let mut reason = None;
+    for line in media.attributes.iter().filter(|a| a.attribute == "crypto") {
+        match sdes::Crypto::parse(line.value.as_deref().unwrap_or_default()) {
+            Ok(crypto) => return Ok(crypto),
+            Err(e) => reason = reason.or(Some(e)),
+        }
+    }
+    Err(reason.map_or(Reject::NoKey, Reject::Key))
+}
+
+/// RFC 8866 §5.7: the c= line of the stream, else that of the session.
+fn address(session: &Session, media: &Media) -> Result<IpAddr, Reject> {
+    let line: &Connection = media
+        .connections
+        .first()
+        .or(session.connection.as_ref())
+        .ok_or(Reject::NoAddress)?;
+    let unusable = || Reject::Address(quote(&line.connection_address));
+    let ip: IpAddr = line.connection_address.parse().map_err(|_| unusable())?;
+    if ip.is_multicast() {
+        Err(unusable())
+    } else {
+        Ok(ip)
+    }
+}
+
+/// RFC 3605: `a=rtcp:<port> [IN IP4 <address>]`, else the next port (RFC 3550 §11). Port 9 or address 0.0.0.0 is
+/// the placeholder of a peer that multiplexes.
+fn rtcp(media: &Media, rtp: SocketAddr) -> SocketAddr {
+    let next = SocketAddr::new(rtp.ip(), rtp.port().checked_add(1).unwrap_or(rtp.port()));
+    stated_rtcp(media, rtp.ip())
+        .filter(|a| !matches!(a.port(), 0 | 9) && !a.ip().is_unspecified())
+        .unwrap_or(next)
+}
+
+fn stated_rtcp(media: &Media, default: IpAddr) -> Option<SocketAddr> {
+    let mut parts = value(&media.attributes, "rtcp")?.split_ascii_whitespace();
+    let port = parts.next()?.parse().ok()?;
+    match parts.nth(2) {
+        Some(ip) => Some(SocketAddr::new(ip.parse().ok()?, port)),
+        None => Some(SocketAddr::new(default, port)),
+    }
+}
+
+/// RFC 3264 §6.1: the peer's direction, turned round.
+fn direction(attributes: &[Attribute]) -> Option<Direction> {
+    attributes.iter().find_map(|a| match a.attribute.as_str() {
+        "sendrecv" => Some(Direction::SendRecv),
+        "sendonly" => Some(Direction::RecvOnly),
+        "recvonly" => Some(Direction::SendOnly),
+        "inactive" => Some(Direction::Inactive),
+        _ => None,
+    })
+}
+
+fn bundles(session: &Session, mid: &str) -> bool {
+    let groups = session
+        .attributes
+        .iter()
+        .filter(|a| a.attribute == "group")
+        .filter_map(|a| a.value.as_deref());
+    groups
+        .map(str::split_ascii_whitespace)
+        .any(|mut words| words.next() == Some("BUNDLE") && words.any(|w| w == mid))
+}
+
+fn value<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
+    attributes
+        .iter()
+        .find(|a| a.attribute == name)?
+        .value
+        .as_deref()
+}
+
+fn flag(attributes: &[Attribute], name: &str) -> bool {
+    attributes.iter().any(|a| a.attribute == name)
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::tests::sdp;
+
+    fn read(rest: &str) -> Result<Stream, Reject> {
+        read_as(Keying::Plain, rest)
+    }
+
+    fn read_as(keying: Keying, rest: &str) -> Result<Stream, Reject> {
+        audio(&session(&sdp(rest))?, keying).map(|(_, stream)| stream)
+    }
+
+    #[test]
+    fn the_streams_own_address_goes_before_the_sessions() {
+        assert_eq!(
+            read("m=audio 4000 RTP/AVP 0\n").unwrap().rtp,
+            "203.0.113.9:4000".parse().unwrap()
+        );
+        let own = read("m=audio 4000 RTP/AVP 0\nc=IN IP6 2001:db8::7\n").unwrap();
+        assert_eq!(own.rtp, "[2001:db8::7]:4000".parse().unwrap());
+    }
+
+    #[test]
+    fn a_name_or_a_group_is_no_address_to_send_to() {
+        for address in [
+            "IP4 pbx.example.com",
+            "IP4 224.0.0.1",
+            "IP4 224.0.0.1/127",
+            "IP6 ff02::1",
+        ] {
+            let error = read(&format!("m=audio 4000 RTP/AVP 0\nc=IN {address}\n")).unwrap_err();
+            assert!(matches!(error, Reject::Address(_)), "{address}: {error}");
+        }
+        let none = b"v=0\r\nm=audio 4000 RTP/AVP 0\r\n";
+        assert_eq!(
+            audio(&session(none).unwrap(), Keying::Plain).unwrap_err(),
+            Reject::NoAddress
+        );
+    }
+
+    #[test]
+    fn rtcp_goes_to_the_next_port_unless_said_otherwise() {
+        let rtcp = |line: &str| {
+            read(&format!("m=audio 4000 RTP/AVP 0\n{line}"))
+                .unwrap()
+                .rtcp
+                .to_string()
+        };
+        assert_eq!(rtcp(""), "203.0.113.9:4001");
+        assert_eq!(rtcp("a=rtcp:5000\n"), "203.0.113.9:5000");
+        assert_eq!(
+            rtcp("a=rtcp:5000 IN IP4 203.0.113.77\n"),
+            "203.0.113.77:5000"
+        );
+        for placeholder in [
+            "a=rtcp:9 IN IP4 0.0.0.0\n",
+            "a=rtcp:5000 IN IP4 0.0.0.0\n",
+            "a=rtcp:x\n",
+            "a=rtcp\n",
+        ] {
+            assert_eq!(rtcp(placeholder), "203.0.113.9:4001", "{placeholder}");
+        }
+    }
+
+    #[test]
+    fn the_highest_port_has_no_next_one() {
+        assert_eq!(
+            read("m=audio 65535 RTP/AVP 0\n").unwrap().rtcp.port(),
+            65535
+        );
+    }
+
+    #[test]
+    fn every_hold_form_is_read_and_none_is_sent_to() {
+        for (lines, direction) in [
+            ("a=sendonly\n", Direction::RecvOnly),
+            ("a=inactive\n", Direction::Inactive),
+            ("c=IN IP4 0.0.0.0\n", Direction::RecvOnly),
+            ("c=IN IP4 0.0.0.0\na=sendonly\n", Direction::RecvOnly),
+            ("c=IN IP4 0.0.0.0\na=recvonly\n", Direction::Inactive),
+            ("c=IN IP6 ::\n", Direction::RecvOnly),
+        ] {
+            let stream = read(&format!("m=audio 4000 RTP/AVP 0\n{lines}")).unwrap();
+            assert_eq!(stream.direction(), direction, "{lines}");
+            assert!(!stream.direction().sends());
+        }
+    }
+
+    #[test]
+    fn a_direction_for_the_session_holds_where_the_stream_has_none() {
+        assert_eq!(
+            read("m=audio 4000 RTP/AVP 0\n").unwrap().direction(),
+            Direction::SendRecv
+        );
+        let whole = |own: &str| {
+            let text =
+                format!("v=0\r\nc=IN IP4 192.0.2.9\r\na=sendonly\r\nm=audio 4 RTP/AVP 0\r\n{own}");
+            audio(&session(text.as_bytes()).unwrap(), Keying::Plain)
+                .unwrap()
+                .1
+                .direction()
+        };
+        assert_eq!(whole(""), Direction::RecvOnly);
+        assert_eq!(whole("a=sendrecv\r\n"), Direction::SendRecv);
+    }
+
+    #[test]
+    fn a_transport_that_is_not_this_legs_is_named() {
+        let text = |keying, rest: &str| read_as(keying, rest).unwrap_err().to_string();
+        let plain = text(
+            Keying::Sdes,
+            "m=audio 4000 RTP/AVP 0\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\n",
+        );
+        assert_eq!(
+            plain,
+            "the m= line says RTP/AVP without keys; this leg takes RTP/SAVP with a=crypto"
+        );
+        assert_eq!(
+            text(Keying::Plain, "m=audio 4000 RTP/SAVP 0\n"),
+            "the m= line says RTP/SAVP; this leg takes RTP/AVP"
+        );
+        assert!(text(Keying::Sdes, "m=audio 4000 RTP/SAVP 0\n").contains("no a=crypto"));
+        assert!(text(Keying::Plain, "m=audio 4000 TCP/RTP/AVP 0\n").contains("TCP/RTP/AVP"));
+    }
+
+    #[test]
+    fn dtls_is_refused_with_or_without_crypto_lines() {
+        let key =
+            "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n";
+        for lines in ["", key] {
+            let error = read_as(
+                Keying::Sdes,
+                &format!("m=audio 4000 UDP/TLS/RTP/SAVPF 111\n{lines}"),
+            )
+            .unwrap_err();
+            assert!(matches!(error, Reject::Dtls { .. }), "{error}");
+            assert!(error.to_string().contains("DTLS"));
+        }
+    }
+
+    #[test]
+    fn the_first_key_that_we_can_use_is_taken() {
+        let keys =
+            |lines: &str| read_as(Keying::Sdes, &format!("m=audio 4000 RTP/SAVP 111\n{lines}"));
+        let stream = keys(concat!(
+            "a=crypto:1 AES_256_CM_HMAC_SHA1_80 inline:BwcH\n",
+            "a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n",
+        ));
+        assert!(matches!(
+            stream.unwrap().keys,
+            PeerKeys::Sdes(Crypto { tag: 2, .. })
+        ));
+        let error =
+            keys("a=crypto:1 F8_999 inline:x\na=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:!\n")
+                .unwrap_err();
+        assert!(error.to_string().contains("F8_999"), "{error}");
+    }
+
+    #[test]
+    fn of_two_audio_streams_the_one_we_can_use_is_taken() {
+        let text = sdp(
+            "m=video 1 RTP/AVP 96\nm=audio 2 RTP/SAVP 0\nm=audio 0 RTP/AVP 0\nm=audio 4 RTP/AVP 0\n",
+        );
+        let (index, stream) = audio(&session(&text).unwrap(), Keying::Plain).unwrap();
+        assert_eq!((index, stream.rtp.port()), (3, 4));
+    }
+
+    #[test]
+    fn without_audio_the_reason_says_what_there_is() {
+        let text = |rest: &str| read(rest).unwrap_err().to_string();
+        assert_eq!(
+            text("m=video 1 RTP/AVP 96\nm=image 2 udptl t38\n"),
+            "no audio stream, only: video, image"
+        );
+        assert_eq!(text(""), "no audio stream, only: no m= line at all");
+        assert_eq!(read("m=audio 0 RTP/AVP 0\n").unwrap_err(), Reject::Refused);
+    }
+
+    #[test]
+    fn more_than_a_telephone_sends_is_not_read() {
+        let many = sdp(&"a=x\n".repeat(MAX_LINES));
+        assert!(matches!(session(&many), Err(Reject::TooLarge { .. })));
+        let large = sdp(&format!("a=x:{}\n", "y".repeat(MAX_OCTETS)));
+        assert_eq!(session(&large).unwrap_err().status(), 400);
+    }
+}

@@ -1,0 +1,232 @@
+//! Descriptions from files and from a hostile network: each is understood or refused with the right status.
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use wabridge::media::sdes::Crypto;
+use wabridge::media::{Codec, LocalPorts, Source};
+use wabridge::sdp::{Capabilities, Keying, Local, Offer, Reject, RemoteOffer};
+
+fn folder(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
+}
+
+/// Every sample description of Meta's and of ours, with its name.
+fn fixtures() -> Vec<(String, Vec<u8>)> {
+    let files = std::fs::read_dir(folder("meta/sdp"))
+        .unwrap()
+        .map(|entry| entry.unwrap());
+    files
+        .map(|f| {
+            (
+                f.file_name().into_string().unwrap(),
+                std::fs::read(f.path()).unwrap(),
+            )
+        })
+        .collect()
+}
+
+fn local() -> Local {
+    Local {
+        ports: LocalPorts {
+            rtp: "198.51.100.20:40100".parse().unwrap(),
+            rtcp: None,
+        },
+        session: 1,
+        version: 1,
+        crypto: Crypto::generate(1),
+    }
+}
+
+fn answer_as_meta(offer: &[u8]) -> Result<String, Reject> {
+    let remote = RemoteOffer::parse(offer, &Capabilities::meta())?;
+    Ok(remote.answer(&local(), &[Codec::Opus])?.text)
+}
+
+#[test]
+fn every_sample_is_printed_as_it_was_read() {
+    for (name, bytes) in fixtures() {
+        let printed = sdp_types::Session::parse(&bytes).unwrap().to_string();
+        assert_eq!(printed.as_bytes(), bytes, "{name}");
+    }
+}
+
+#[test]
+fn every_sample_is_taken_if_it_is_keyed_by_sdes_and_else_refused_by_name() {
+    for (name, bytes) in fixtures() {
+        match answer_as_meta(&bytes) {
+            Ok(_) => assert!(name.contains("sdes"), "{name} is taken"),
+            Err(Reject::Dtls { .. }) => {
+                assert!(!name.contains("sdes"), "{name} is refused as DTLS")
+            }
+            Err(other) => panic!("{name}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn every_torture_offer_gets_a_documented_status() {
+    let index = std::fs::read(folder("torture/index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let cases = index["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|m| m["file"].as_str().unwrap().contains("-sdp-"));
+    let mut seen = 0;
+    for case in cases {
+        let file = case["file"].as_str().unwrap();
+        let message = std::fs::read(folder("torture").join(file)).unwrap();
+        let head = message.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let status = answer_as_meta(&message[head + 4..]).map_or_else(|e| e.status(), |_| 200);
+        let allowed = case["expect"]["status"].as_array().unwrap();
+        assert!(
+            allowed.iter().any(|s| s == status),
+            "{file}: {status}, allowed {allowed:?}"
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 10);
+}
+
+#[test]
+fn a_refusal_says_what_was_wrong_with_the_key() {
+    let reason = |file: &str| {
+        let message = std::fs::read_to_string(folder("torture").join(file)).unwrap();
+        answer_as_meta(message.split_once("\r\n\r\n").unwrap().1.as_bytes())
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(
+        reason("i40-sdp-short-key.sip").contains("29 octets"),
+        "{}",
+        reason("i40-sdp-short-key.sip")
+    );
+    assert!(reason("i41-sdp-bad-base64.sip").contains("base64"));
+    assert!(reason("i42-sdp-unknown-suite.sip").contains("F8_999_NONE"));
+    assert!(reason("i46-sdp-no-common-codec.sip").contains("G729/8000"));
+}
+
+/// One blow against a description.
+#[derive(Clone, Debug)]
+enum Blow {
+    Octet(Index, u8),
+    Cut(Index),
+    DropLine(Index),
+    DoubleLine(Index),
+    SwapLines(Index, Index),
+    Insert(Index, &'static str),
+}
+
+fn blow() -> impl Strategy<Value = Blow> {
+    let lines = select(vec![
+        "m=audio 9 RTP/SAVP 0 111 127 128",
+        "m=audio 65535 RTP/AVP 111",
+        "c=IN IP6 ::",
+        "c=IN IP4 0.0.0.0",
+        "a=rtpmap:111 opus/48000/2/9",
+        "a=rtpmap:18446744073709551616 opus/48000/2",
+        "a=rtcp:65536 IN IP4 300.1.1.1",
+        "a=group:BUNDLE",
+        "a=mid:audio audio",
+        "a=crypto:4294967296 AES_CM_128_HMAC_SHA1_80 inline:",
+        "a=inactive",
+        "=",
+    ]);
+    let at = any::<Index>;
+    prop_oneof![
+        (at(), any::<u8>()).prop_map(|(i, b)| Blow::Octet(i, b)),
+        at().prop_map(Blow::Cut),
+        at().prop_map(Blow::DropLine),
+        at().prop_map(Blow::DoubleLine),
+        (at(), at()).prop_map(|(a, b)| Blow::SwapLines(a, b)),
+        (at(), lines).prop_map(|(i, l)| Blow::Insert(i, l)),
+    ]
+}
+
+fn struck(bytes: &[u8], blow: &Blow) -> Vec<u8> {
+    let mut octets = bytes.to_vec();
+    let mut lines: Vec<Vec<u8>> = bytes
+        .split_inclusive(|b| *b == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect();
+    if lines.is_empty() {
+        return octets;
+    }
+    match blow {
+        Blow::Octet(i, b) => {
+            let at = i.index(octets.len());
+            octets[at] = *b;
+            return octets;
+        }
+        Blow::Cut(i) => {
+            octets.truncate(i.index(octets.len()));
+            return octets;
+        }
+        Blow::DropLine(i) => {
+            lines.remove(i.index(lines.len()));
+        }
+        Blow::DoubleLine(i) => lines.push(lines[i.index(lines.len())].clone()),
+        Blow::SwapLines(a, b) => {
+            let (a, b) = (a.index(lines.len()), b.index(lines.len()));
+            lines.swap(a, b);
+        }
+        Blow::Insert(i, line) => {
+            lines.insert(i.index(lines.len()), format!("{line}\r\n").into_bytes())
+        }
+    }
+    lines.concat()
+}
+
+/// Whatever comes: no panic, reasons that fit a log line, and answers that are SDP with a line for each offered one.
+fn survives(bytes: &[u8]) {
+    let plain = Capabilities::pbx(Keying::Plain, Source::First);
+    for capabilities in [Capabilities::meta(), plain] {
+        let answered = RemoteOffer::parse(bytes, &capabilities)
+            .and_then(|remote| Ok((remote.answer(&local(), &[Codec::Opus])?, remote.codecs())));
+        match answered {
+            Ok((answered, codecs)) => {
+                assert!(codecs.contains(&Codec::Opus));
+                let offer = sdp_types::Session::parse(bytes).unwrap();
+                let answer = sdp_types::Session::parse(answered.text.as_bytes()).unwrap();
+                assert_eq!(answer.medias.len(), offer.medias.len());
+                assert_eq!(answer.medias.iter().filter(|m| m.port != 0).count(), 1);
+                assert!(
+                    !answered.side.direction.sends()
+                        || !answered.side.remote_rtp.ip().is_unspecified()
+                );
+            }
+            Err(reject) => plain_words(&reject),
+        }
+        if let Err(reject) = Offer::new(&local(), &capabilities).accept(bytes) {
+            plain_words(&reject);
+        }
+    }
+}
+
+fn plain_words(reject: &Reject) {
+    let text = reject.to_string();
+    assert!(
+        text.len() < 400 && !text.contains(char::is_control),
+        "{text:?}"
+    );
+    assert!([400, 488].contains(&reject.status()));
+}
+
+proptest! {
+    #[test]
+    fn no_octets_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        survives(&bytes);
+    }
+
+    #[test]
+    fn no_damage_to_a_sample_makes_it_panic(
+        sample in any::<Index>(),
+        blows in proptest::collection::vec(blow(), 1..6),
+    ) {
+        let fixtures = fixtures();
+        let (_, bytes) = &fixtures[sample.index(fixtures.len())];
+        survives(&blows.iter().fold(bytes.clone(), |bytes, blow| struck(&bytes, blow)));
+    }
+}
