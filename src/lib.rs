@@ -3,6 +3,6 @@
 pub mod leg;
 pub mod media;
 pub mod number;
+pub mod sdp;
 pub mod secret;
 pub mod sip;
-pub mod sdp;
