@@ -25,7 +25,7 @@ pub enum Reject {
     #[error("the m= line lists payload type {0}; RTP has 0 to 127")]
     PayloadNumber(String),
     /// No `m=audio` line; what is there instead.
-    #[error("no audio stream, only: {0}")]
+    #[error("no audio stream: the SDP has {0}")]
     NoAudio(String),
     /// The audio stream has port 0 (RFC 3264 §6).
     #[error("the audio stream has port 0: refused or ended by the peer")]

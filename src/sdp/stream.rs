@@ -80,7 +80,7 @@ pub(super) fn audio(session: &Session, keying: Keying) -> Result<(usize, Stream)
 pub(super) fn kinds(session: &Session) -> String {
     let kinds: Vec<&str> = session.medias.iter().map(|m| m.media.as_str()).collect();
     if kinds.is_empty() {
-        "no m= line at all".into()
+        "no m= line".into()
     } else {
         quote(&kinds.join(", "))
     }
@@ -390,9 +390,9 @@ mod tests {
         let text = |rest: &str| read(rest).unwrap_err().to_string();
         assert_eq!(
             text("m=video 1 RTP/AVP 96\nm=image 2 udptl t38\n"),
-            "no audio stream, only: video, image"
+            "no audio stream: the SDP has video, image"
         );
-        assert_eq!(text(""), "no audio stream, only: no m= line at all");
+        assert_eq!(text(""), "no audio stream: the SDP has no m= line");
         assert_eq!(read("m=audio 0 RTP/AVP 0\n").unwrap_err(), Reject::Refused);
     }
 
