@@ -16,7 +16,9 @@
 
 pub mod codec;
 pub mod demux;
+pub mod reception;
 pub mod replay;
+pub mod rtcp;
 pub mod rtp;
 pub mod sdes;
 pub mod settings;
