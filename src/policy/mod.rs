@@ -1,0 +1,15 @@
+//! Who may call, and whom a number leads to.
+//!
+//! ```text
+//!   sources   may this address send us requests at all?  admitted, answered 403, or met with silence
+//!   route     called number ─▶ PBX and extension;  PBX and what it claims ─▶ the business number that calls
+//! ```
+//!
+//! Nothing here believes a header that the other side could have written as it liked: a source address is checked
+//! before anything else, and a PBX can call only as a number that was given to it.
+
+pub mod route;
+pub mod sources;
+
+pub use route::{Number, Numbers};
+pub use sources::Sources;
