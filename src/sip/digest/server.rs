@@ -1,21 +1,24 @@
 //! Challenges a request, and judges what comes back.
 //!
 //! ```text
-//!   nonce = when ‖ serial ‖ HMAC-SHA-256(key, when ‖ serial ‖ Call-ID ‖ realm)
+//!   another realm ───────────────────────────────▶ challenge
+//!   algorithm, qop, uri, user or response wrong ──▶ refuse
+//!   nonce not ours, too old or of another call ───▶ challenge, stale
+//!   count seen before ───────────────────────────▶ refuse
 //! ```
 //!
-//! A nonce carries its own proof, so that a stranger's INVITE costs no memory: only the counts of nonces that were
-//! answered *rightly* are remembered, and of those a bounded number. It is good for the call that it was made for, and
-//! not bound to an address, since the answer may come from another one of Meta's, over another connection.
+//! A nonce carries its own proof (`nonce.rs`), so that a stranger's INVITE costs no memory: only the counts of nonces
+//! that were answered *rightly* are remembered, and of those a bounded number. A nonce is good for the call that it
+//! was made for, and not bound to an address: the answer may come from another one of Meta's, over another connection.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
-
-use super::{Algorithm, Challenge, Counted, Credentials, hex};
+use super::nonce::{Mint, Stamp, is_same};
+use super::{Algorithm, Challenge, Counted, Credentials};
 use crate::secret::Secret;
+use crate::sip::Uri;
+use serde::Deserialize;
 
 /// How requests from Meta are challenged.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -138,11 +141,9 @@ pub enum Reason {
 /// Issues nonces and judges answers.
 #[derive(Debug)]
 pub struct Server {
-    key: Key,
-    started: Instant,
+    mint: Mint,
     lifetime: Duration,
     capacity: usize,
-    issued: u64,
     /// Highest count seen of each nonce that was answered rightly, oldest nonce first.
     counts: BTreeMap<Stamp, u32>,
     /// Nonces up to this one were forgotten to make room, and so are good no more.
@@ -153,11 +154,9 @@ impl Server {
     /// `key` must be random and stay in this process; with another key all nonces that are out become stale.
     pub fn new(settings: &Settings, key: [u8; 32], now: Instant) -> Self {
         let mut server = Server {
-            key: Key(key),
-            started: now,
+            mint: Mint::new(key, now),
             lifetime: Duration::ZERO,
             capacity: 0,
-            issued: 0,
             counts: BTreeMap::new(),
             forgotten: None,
         };
@@ -173,16 +172,10 @@ impl Server {
 
     /// A fresh challenge for this request: MD5 without saying so, `qop="auth"`, as in Meta's sample.
     pub fn challenge(&mut self, request: &Request, stale: bool, now: Instant) -> Challenge {
-        let stamp = Stamp {
-            millis: self.millis(now),
-            serial: self.issued,
-        };
-        self.issued = self.issued.wrapping_add(1);
-        let opaque = self.key.sign(&[b"opaque", request.call_id.as_bytes()]);
         Challenge {
             realm: request.realm.to_owned(),
-            nonce: self.nonce(stamp, request),
-            opaque: Some(hex(&opaque[..16])),
+            nonce: self.mint.issue(request.call_id, request.realm, now),
+            opaque: Some(self.mint.opaque(request.call_id)),
             algorithm: None,
             auth: true,
             stale,
@@ -206,7 +199,10 @@ impl Server {
             Err(reason) => return Verdict::Refused(reason),
         };
         self.forget_expired(now);
-        match self.read_nonce(&credentials.nonce, request) {
+        match self
+            .mint
+            .read(&credentials.nonce, request.call_id, request.realm)
+        {
             Some(stamp) if self.is_current(stamp, now) => self.count(stamp, nc),
             _ => Verdict::Challenge { stale: true },
         }
@@ -239,8 +235,7 @@ impl Server {
     }
 
     fn is_expired(&self, stamp: Stamp, now: Instant) -> bool {
-        let age = self.millis(now).saturating_sub(stamp.millis);
-        u128::from(age) >= self.lifetime.as_millis()
+        self.mint.age(stamp, now) >= self.lifetime
     }
 
     fn forget_expired(&mut self, now: Instant) {
@@ -250,44 +245,6 @@ impl Server {
             self.counts.pop_first();
         }
     }
-
-    fn nonce(&self, stamp: Stamp, request: &Request) -> String {
-        let proof = self.key.sign(&[
-            b"nonce",
-            &stamp.millis.to_be_bytes(),
-            &stamp.serial.to_be_bytes(),
-            request.call_id.as_bytes(),
-            request.realm.as_bytes(),
-        ]);
-        format!(
-            "{:016x}{:016x}{}",
-            stamp.millis,
-            stamp.serial,
-            hex(&proof[..16])
-        )
-    }
-
-    /// When a nonce was issued; `None` unless it is ours and was made for this request.
-    fn read_nonce(&self, nonce: &str, request: &Request) -> Option<Stamp> {
-        let field = |range| u64::from_str_radix(nonce.get(range)?, 16).ok();
-        let stamp = Stamp {
-            millis: field(0..16)?,
-            serial: field(16..32)?,
-        };
-        is_same(&self.nonce(stamp, request), nonce).then_some(stamp)
-    }
-
-    fn millis(&self, now: Instant) -> u64 {
-        let age = now.saturating_duration_since(self.started).as_millis();
-        u64::try_from(age).unwrap_or(u64::MAX)
-    }
-}
-
-/// When a nonce was issued, and which one it was in all: no two are alike, and later ones compare greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Stamp {
-    millis: u64,
-    serial: u64,
 }
 
 /// What needs no memory: whether the credentials prove the password for this request. Gives their count.
@@ -319,68 +276,18 @@ fn judge<'s>(
 /// Whether `uri` names this user at this host. Neither parameters (of the URI or, RFC 4904, of the user) nor ports
 /// count, for Meta does not repeat them faithfully.
 fn names(uri: &str, user: &str, host: &str) -> bool {
-    let Some((scheme, rest)) = uri.split_once(':') else {
+    let Ok(Uri::Sip(uri)) = Uri::parse(uri) else {
         return false;
     };
-    let (their_user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-    let their_host = match rest.find(']') {
-        Some(end) if rest.starts_with('[') => &rest[..=end],
-        _ => rest.split([':', ';', '?']).next().unwrap_or_default(),
-    };
-    let bare = |user: &'_ str| user.split([';', ':']).next().unwrap_or_default().to_owned();
-    (scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips"))
-        && bare(their_user) == bare(user)
-        && unbracketed(their_host).eq_ignore_ascii_case(unbracketed(host))
+    let bare = |user: &str| user.split([';', ':']).next().unwrap_or_default().to_owned();
+    uri.user.is_some_and(|theirs| bare(&theirs) == bare(user))
+        && unbracketed(&uri.host).eq_ignore_ascii_case(unbracketed(host))
 }
 
 fn unbracketed(host: &str) -> &str {
     host.strip_prefix('[')
         .and_then(|h| h.strip_suffix(']'))
         .unwrap_or(host)
-}
-
-/// Compares without telling by its duration where two texts begin to differ.
-fn is_same(a: &str, b: &str) -> bool {
-    let differ = a
-        .bytes()
-        .zip(b.bytes())
-        .fold(0, |differ, (a, b)| std::hint::black_box(differ | (a ^ b)));
-    a.len() == b.len() && differ == 0
-}
-
-/// Signs nonces.
-struct Key([u8; 32]);
-
-impl Key {
-    /// HMAC-SHA-256 (RFC 2104) over the parts, each with its length in front so that none can flow into the next.
-    fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
-        self.hmac(|hash| {
-            for part in parts {
-                hash.update((part.len() as u64).to_be_bytes());
-                hash.update(part);
-            }
-        })
-    }
-
-    fn hmac(&self, feed: impl FnOnce(&mut Sha256)) -> [u8; 32] {
-        let pad = |with: u8| {
-            let mut block = [with; 64];
-            block.iter_mut().zip(self.0).for_each(|(b, k)| *b ^= k);
-            block
-        };
-        let mut inner = Sha256::new_with_prefix(pad(0x36));
-        feed(&mut inner);
-        Sha256::new_with_prefix(pad(0x5c))
-            .chain_update(inner.finalize())
-            .finalize()
-            .into()
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(…)")
-    }
 }
 
 #[cfg(test)]
@@ -748,18 +655,6 @@ mod tests {
                 "{file}"
             );
         }
-    }
-
-    #[test]
-    fn the_key_signs_as_rfc_4231_says() {
-        let mut key = [0; 32];
-        key[..20].fill(0x0b); // test case 1; HMAC fills a short key up with zeros
-        let signed = Key(key).hmac(|hash| hash.update(b"Hi There"));
-        assert_eq!(
-            hex(&signed),
-            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
-        );
-        assert_eq!(format!("{:?}", Key(key)), "Key(…)");
     }
 
     #[test]
