@@ -13,7 +13,7 @@ use super::{Algorithm, Challenge, Counted, Credentials, Unreadable};
 use crate::secret::Secret;
 
 /// The request that is to be authenticated.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// `INVITE`, say.
     pub method: &'a str,
@@ -22,7 +22,7 @@ pub struct Target<'a> {
 }
 
 /// Who we are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Login<'a> {
     /// At Meta the business number without `+`.
     pub username: &'a str,

@@ -76,13 +76,13 @@ impl Algorithm {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Another scheme than Digest.
-    #[error("the authentication scheme is {0}, not Digest")]
+    #[error("the authentication scheme is {0:?}, not Digest")]
     Scheme(String),
     /// A hash that we do not compute.
-    #[error("the digest algorithm {0} is none of ours")]
+    #[error("the digest algorithm {0:?} is none of ours")]
     Algorithm(String),
     /// Protection that we do not offer, such as `auth-int` alone.
-    #[error("the digest asks for qop {0}; we do auth")]
+    #[error("the digest asks for qop {0:?}; we do auth")]
     Qop(String),
     /// A parameter that must be there is not.
     #[error("the digest has no {0}")]
@@ -189,7 +189,7 @@ impl Counted {
 }
 
 /// A client's answer: the value of `Authorization` or `Proxy-Authorization`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// Whose password was used; at Meta a business number without `+`.
     pub username: String,
@@ -264,6 +264,18 @@ impl Credentials {
             }
             None => h(format!("{ha1}:{}:{ha2}", self.nonce)),
         }
+    }
+}
+
+/// Leaves out the username and the URI, which are telephone numbers.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("realm", &self.realm)
+            .field("nonce", &self.nonce)
+            .field("algorithm", &self.algorithm)
+            .field("counted", &self.counted)
+            .finish_non_exhaustive()
     }
 }
 
@@ -514,6 +526,17 @@ mod tests {
                 "{to}"
             );
         }
+    }
+
+    #[test]
+    fn credentials_show_no_number_when_they_are_logged() {
+        let (_, value) = sample("sip/bic-04-invite-auth.sip", "Proxy-Authorization");
+        let shown = format!("{:?}", Credentials::parse(&value).unwrap());
+        assert!(shown.contains("wa.meta.vc"), "{shown}");
+        assert!(
+            !shown.contains("17125550259") && !shown.contains("12195550714"),
+            "{shown}"
+        );
     }
 
     #[test]

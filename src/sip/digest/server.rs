@@ -14,11 +14,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
 use super::nonce::{Mint, Stamp, is_same};
 use super::{Algorithm, Challenge, Counted, Credentials};
 use crate::secret::Secret;
 use crate::sip::Uri;
-use serde::Deserialize;
 
 /// How requests from Meta are challenged.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -87,7 +88,7 @@ impl Demand {
 }
 
 /// The request that is challenged or carries credentials.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// `INVITE`, say.
     pub method: &'a str,
@@ -292,6 +293,7 @@ fn unbracketed(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::{Client, Login, Target};
     use super::super::tests::sample;
     use super::*;
 
@@ -369,6 +371,38 @@ mod tests {
             bench.check(&answer, &REQUEST),
             Verdict::Refused(Reason::Replayed)
         );
+    }
+
+    #[test]
+    fn a_client_that_was_too_slow_gets_in_at_the_second_try() {
+        let mut bench = Bench::new();
+        let mut client = Client::new();
+        let secret = bench.secret.clone();
+        let target = Target {
+            method: "INVITE",
+            uri: "sip:+12145551869@meta-voip.example.com;transport=tls",
+        };
+        let login = Login {
+            username: "12145551869",
+            password: &secret,
+        };
+        let mut stale = false;
+        let verdicts = [60, 1].map(|delay| {
+            let asked = bench
+                .server
+                .challenge(&REQUEST, stale, bench.now)
+                .to_string();
+            let challenges = Challenge::parse_all(&asked);
+            let sent = client
+                .answer(&challenges, target, login, "c".to_owned())
+                .unwrap()
+                .to_string();
+            bench.wait(delay);
+            let verdict = bench.check(&Credentials::parse(&sent).unwrap(), &REQUEST);
+            stale = verdict == Verdict::Challenge { stale: true };
+            verdict
+        });
+        assert_eq!(verdicts, [Verdict::Challenge { stale: true }, Verdict::Ok]);
     }
 
     #[test]
