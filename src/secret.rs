@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::{env, fmt, fs, io};
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 /// Text that no log, error or dump can show.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -19,6 +19,16 @@ impl Secret {
     /// The plain text, for the one computation that needs it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Serde's own error would repeat what it found in place of text: the secret without its quotes.
+        let quoted = String::deserialize(deserializer);
+        quoted
+            .map(Secret)
+            .map_err(|_| D::Error::custom("a secret is text in quotes"))
     }
 }
 
