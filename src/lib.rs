@@ -3,6 +3,7 @@
 pub mod leg;
 pub mod media;
 pub mod number;
+pub mod observe;
 pub mod policy;
 pub mod sdp;
 pub mod secret;

@@ -1,0 +1,192 @@
+//! Tracing set-up: one subscriber for the process, on standard error.
+//!
+//! The level follows the configuration while the process runs; the format is chosen once, at start.
+
+use std::io::IsTerminal;
+
+use serde::Deserialize;
+use tracing::Subscriber;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Layer, Registry, fmt};
+
+use crate::number;
+
+/// `[log]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What is logged: `error`, `warn`, `info`, `debug` or `trace`, and the same for single parts
+    /// (`info,wabridge::sip=debug`).
+    pub level: Level,
+    /// How it is written.
+    pub format: Format,
+    /// Whether phone numbers, WACIDs and Call-IDs are written in full. They are personal data: leave it off
+    /// unless a fault demands it.
+    pub reveal_numbers: bool,
+}
+
+/// A filter in the notation of `tracing`, checked when it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Level(String);
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// One line of text an event.
+    #[default]
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+impl Default for Level {
+    fn default() -> Level {
+        Level("info".into())
+    }
+}
+
+impl TryFrom<String> for Level {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Level, String> {
+        match EnvFilter::builder().parse(&text) {
+            Ok(_) if !text.trim().is_empty() => Ok(Level(text)),
+            Ok(_) => Err("an empty level would log nothing; write \"error\"".into()),
+            Err(e) => Err(format!(
+                "{e}; write for instance \"info\" or \"info,wabridge::sip=debug\""
+            )),
+        }
+    }
+}
+
+impl Level {
+    /// The filter this stands for.
+    fn filter(&self) -> EnvFilter {
+        EnvFilter::builder().parse_lossy(&self.0)
+    }
+}
+
+/// Changes what is logged while the process runs.
+#[derive(Clone, Debug)]
+pub struct Log {
+    level: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Log {
+    /// Starts logging to standard error, for the whole process and until it ends.
+    ///
+    /// # Errors
+    ///
+    /// If something else logs for this process already.
+    pub fn start(settings: &Settings) -> Result<Log, TryInitError> {
+        let colour = std::io::stderr().is_terminal();
+        let (subscriber, log) = subscriber(settings, colour, std::io::stderr);
+        subscriber.try_init()?;
+        number::reveal(settings.reveal_numbers);
+        Ok(log)
+    }
+
+    /// Takes over a new level, and whether numbers are revealed. The format stays as it was.
+    pub fn reload(&self, settings: &Settings) {
+        number::reveal(settings.reveal_numbers);
+        // It fails only once the subscriber is gone, and then there is nothing left to change.
+        let _ = self.level.reload(settings.level.filter());
+    }
+}
+
+fn subscriber<W>(
+    settings: &Settings,
+    colour: bool,
+    writer: W,
+) -> (impl Subscriber + Send + Sync, Log)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (filter, level) = reload::Layer::new(settings.level.filter());
+    let lines = fmt::layer().with_writer(writer);
+    let lines = match settings.format {
+        Format::Text => lines.with_ansi(colour).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    (
+        tracing_subscriber::registry().with(filter).with(lines),
+        Log { level },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Paper {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn settings(toml: &str) -> Settings {
+        toml::from_str(toml).unwrap()
+    }
+
+    fn writing(settings: &Settings) -> (impl Subscriber + Send + Sync, Log, Paper) {
+        let paper = Paper::default();
+        let copy = paper.clone();
+        let (subscriber, log) = subscriber(settings, false, move || copy.clone());
+        (subscriber, log, paper)
+    }
+
+    #[test]
+    fn the_level_follows_a_reload() {
+        let (subscriber, log, paper) = writing(&settings(""));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!("too early");
+            log.reload(&settings("level = 'debug'"));
+            tracing::debug!("in time");
+            log.reload(&settings("level = 'warn'"));
+            tracing::info!("too late");
+        });
+        let text = paper.text();
+        assert!(text.contains("in time"), "{text}");
+        assert!(!text.contains("too"), "{text}");
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_its_fields() {
+        let (subscriber, _, paper) = writing(&settings("format = 'json'"));
+        tracing::subscriber::with_default(subscriber, || tracing::warn!(status = 488, "refused"));
+        let line: serde_json::Value = serde_json::from_str(paper.text().trim()).unwrap();
+        assert_eq!(
+            (&line["level"], &line["status"]),
+            (&"WARN".into(), &488.into())
+        );
+        assert_eq!(line["message"], "refused");
+    }
+
+    #[test]
+    fn a_level_that_means_nothing_is_refused() {
+        let error = toml::from_str::<Settings>("level = 'info,wabridge=loud'").unwrap_err();
+        assert!(error.message().contains("write for instance"), "{error}");
+        assert!(toml::from_str::<Settings>("level = ''").is_err());
+    }
+}

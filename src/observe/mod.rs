@@ -1,0 +1,3 @@
+//! What a person sees of a running bridge.
+
+pub mod log;
