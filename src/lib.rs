@@ -1,5 +1,6 @@
 //! wabridge joins WhatsApp voice calls to the telephone system a business already has.
 
+pub mod call;
 pub mod leg;
 pub mod media;
 pub mod number;

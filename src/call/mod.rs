@@ -1,0 +1,5 @@
+//! Calls across the bridge.
+
+pub mod settings;
+
+pub use settings::Settings;
