@@ -1,6 +1,8 @@
 //! wabridge joins WhatsApp voice calls to the telephone system a business already has.
 
 pub mod call;
+pub mod cli;
+pub mod config;
 pub mod leg;
 pub mod media;
 pub mod number;

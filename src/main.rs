@@ -1,3 +1,7 @@
 //! The `wabridge` program: arguments in, exit code out.
 
-fn main() {}
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    wabridge::cli::Arguments::parse().run()
+}

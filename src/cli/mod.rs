@@ -1,0 +1,33 @@
+//! The arguments of the program, and what each subcommand does with them.
+
+mod check;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Bridges WhatsApp Business Calling to the PBX you already have.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what is wrong in a configuration, at which line and key.
+    ///
+    /// Reads the file and every file it names, and opens no socket. Exit code: 0 if the bridge would start with it
+    /// (warnings are shown), 1 if not, 2 for wrong arguments.
+    Check(check::Arguments),
+}
+
+impl Arguments {
+    /// Does what was asked for.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Check(arguments) => arguments.run(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A TOML file taken apart section by section, so that every section reports its own mistake and every finding
+//! knows the line of its key.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::problem::{Position, Problem, Severity};
+
+/// The text of a configuration file, where its keys stand, and what was found wrong so far.
+pub(super) struct Document<'t> {
+    file: &'t Path,
+    text: &'t str,
+    table: DeTable<'t>,
+    keys: Vec<Key>,
+    problems: RefCell<Vec<Problem>>,
+}
+
+/// A key of the file: `pbx[1].address`, counted from 0, and what belongs to it.
+struct Key {
+    path: String,
+    name: Range<usize>,
+    extent: Range<usize>,
+}
+
+impl<'t> Document<'t> {
+    /// Parses the text; syntax errors become problems, and what can be read around them is kept.
+    pub(super) fn parse(file: &'t Path, text: &'t str) -> Document<'t> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut keys = Vec::new();
+        index(table.get_ref(), "", &mut keys);
+        let document = Document {
+            file,
+            text,
+            table: table.into_inner(),
+            keys,
+            problems: RefCell::default(),
+        };
+        for error in &errors {
+            document.refuse(error);
+        }
+        document
+    }
+
+    /// The findings, in the order of the file.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| problem.position);
+        problems
+    }
+
+    /// Reads `[name]`. A section that is left out reads as an empty one, so that the keys it needs are named.
+    pub(super) fn section<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let value = match self.table.get(name) {
+            Some(value) => value.clone(),
+            None => Spanned::new(0..0, DeValue::Table(DeTable::new())),
+        };
+        if !value.get_ref().is_table() {
+            self.problem(name, "is not a section", &format!("write [{name}]"));
+            return None;
+        }
+        self.read(name, value)
+    }
+
+    /// Reads every `[[name]]`, each with its place in the list, and says whether none had to be left out.
+    pub(super) fn list<T: DeserializeOwned>(&self, name: &str) -> (Vec<(usize, T)>, bool) {
+        let Some(value) = self.table.get(name) else {
+            return (Vec::new(), true);
+        };
+        let Some(items) = value.get_ref().as_array() else {
+            self.problem(
+                name,
+                "is not a list of sections",
+                &format!("write [[{name}]]"),
+            );
+            return (Vec::new(), false);
+        };
+        let read = |(at, item): (usize, &Spanned<DeValue<'t>>)| {
+            let item = self.read(&format!("{name}[{at}]"), item.clone())?;
+            Some((at, item))
+        };
+        let sections: Vec<_> = items.iter().enumerate().filter_map(read).collect();
+        let whole = sections.len() == items.len();
+        (sections, whole)
+    }
+
+    /// Reports every section that is none of `known`.
+    pub(super) fn refuse_others(&self, known: &[&str]) {
+        for name in self.table.keys().map(|name| name.get_ref().as_ref()) {
+            if !known.contains(&name) {
+                let remedy = format!("the sections are {}", known.join(", "));
+                self.problem(name, "unknown section", &remedy);
+            }
+        }
+    }
+
+    /// Reports an error at `path`, for instance `pbx[1].address`.
+    pub(super) fn problem(&self, path: &str, what: &str, remedy: &str) {
+        self.report(Severity::Error, path, what, remedy);
+    }
+
+    /// Reports something that is allowed but should be seen.
+    pub(super) fn warning(&self, path: &str, what: &str, remedy: &str) {
+        self.report(Severity::Warning, path, what, remedy);
+    }
+
+    /// Whether anything reported so far forbids using the file.
+    pub(super) fn is_refused(&self) -> bool {
+        let problems = self.problems.borrow();
+        problems.iter().any(|p| p.severity == Severity::Error)
+    }
+
+    fn report(&self, severity: Severity, path: &str, what: &str, remedy: &str) {
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            file: self.file.to_owned(),
+            position: self.position(path),
+            key: without_places(path),
+            what: what.to_owned(),
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &str, value: Spanned<DeValue<'t>>) -> Option<T> {
+        // A missing key has no place of its own: the section's header stands for it.
+        let section = value.span();
+        T::deserialize(ValueDeserializer::from(value))
+            .map_err(|error| match error.span() {
+                Some(span) if span != section => self.refuse(&error),
+                _ => self.problem(path, error.message(), ""),
+            })
+            .ok()
+    }
+
+    fn refuse(&self, error: &toml::de::Error) {
+        let span = error.span().unwrap_or(0..0);
+        self.problems.borrow_mut().push(Problem {
+            severity: Severity::Error,
+            file: self.file.to_owned(),
+            position: Position::of(self.text, span.start),
+            key: without_places(self.key_at(span.start).unwrap_or_default()),
+            what: error.message().trim_end().replace('\n', ", "),
+            remedy: String::new(),
+        });
+    }
+
+    /// Where a key stands; if it is not written, where its section stands.
+    fn position(&self, path: &str) -> Position {
+        let mut path = path;
+        loop {
+            if let Some(key) = self.keys.iter().find(|key| key.path == path) {
+                return Position::of(self.text, key.name.start);
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => return Position::START,
+            }
+        }
+    }
+
+    /// The innermost key whose name or value holds this byte.
+    fn key_at(&self, offset: usize) -> Option<&str> {
+        let holds = |key: &&Key| key.name.contains(&offset) || key.extent.contains(&offset);
+        let innermost = self
+            .keys
+            .iter()
+            .filter(holds)
+            .max_by_key(|key| key.path.len());
+        innermost.map(|key| key.path.as_str())
+    }
+}
+
+/// Lists the keys of a table and of the tables in it.
+fn index(table: &DeTable<'_>, prefix: &str, keys: &mut Vec<Key>) {
+    for (name, value) in table {
+        let path = format!("{prefix}{}", name.get_ref());
+        keys.push(Key {
+            path: path.clone(),
+            name: name.span(),
+            extent: value.span(),
+        });
+        match value.get_ref() {
+            DeValue::Table(table) => index(table, &format!("{path}."), keys),
+            DeValue::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    let path = format!("{path}[{at}]");
+                    keys.push(Key {
+                        path: path.clone(),
+                        name: item.span(),
+                        extent: item.span(),
+                    });
+                    if let DeValue::Table(table) = item.get_ref() {
+                        index(table, &format!("{path}."), keys);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `pbx[1].address` → `pbx.address`: the line says which one, better than a count would.
+fn without_places(path: &str) -> String {
+    let mut plain = String::new();
+    let mut inside = false;
+    for c in path.chars() {
+        match c {
+            '[' => inside = true,
+            ']' => inside = false,
+            _ if !inside => plain.push(c),
+            _ => {}
+        }
+    }
+    plain
+}

@@ -1,0 +1,250 @@
+//! The sections of a file on their way to a [`Config`]: whatever could be read is checked, so that one run of
+//! `wabridge check` names everything that is wrong.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::document::Document;
+use super::{Config, Identity, Listener, Meta, Pbx, files, number};
+use crate::{call, media, observe::log, sip};
+
+/// The sections of the file, in the order in which it is best written.
+const SECTIONS: [&str; 8] = [
+    "meta",
+    "number",
+    "pbx",
+    "pbx_listener",
+    "sip",
+    "calls",
+    "media",
+    "log",
+];
+
+/// The sections that could be read.
+pub(super) struct Draft {
+    meta: Option<Meta>,
+    numbers: Vec<(usize, number::Settings)>,
+    /// Whether no section of a number was left out.
+    all_numbers: bool,
+    pbxs: Vec<(usize, Pbx)>,
+    /// Whether no section of a PBX was left out.
+    all_pbxs: bool,
+    pbx_listener: Option<Listener>,
+    sip: Option<sip::Settings>,
+    calls: Option<call::Settings>,
+    media: Option<media::Settings>,
+    log: Option<log::Settings>,
+}
+
+impl Draft {
+    pub(super) fn read(document: &Document<'_>) -> Draft {
+        document.refuse_others(&SECTIONS);
+        let (numbers, all_numbers) = document.list("number");
+        let (pbxs, all_pbxs) = document.list("pbx");
+        Draft {
+            meta: document.section("meta"),
+            numbers,
+            all_numbers,
+            pbxs,
+            all_pbxs,
+            pbx_listener: document.section("pbx_listener"),
+            sip: document.section("sip"),
+            calls: document.section("calls"),
+            media: document.section("media"),
+            log: document.section("log"),
+        }
+    }
+
+    /// The checks that need more than one key; `None` if a section is missing or of no use.
+    pub(super) fn check(
+        mut self,
+        folder: &Path,
+        now: SystemTime,
+        document: &Document<'_>,
+    ) -> Option<Config> {
+        self.settle_paths(folder);
+        self.check_parts(document);
+        self.check_numbers(document);
+        self.check_pbxs(document);
+        self.check_ports(document);
+        let identity = self.identity(now, document);
+        let hostname = self.meta.as_ref().map_or("", |meta| meta.hostname.as_str());
+        let pbxs: Vec<_> = self.pbxs.iter().map(|(_, pbx)| pbx.name.as_str()).collect();
+        let pbxs = self.all_pbxs.then_some(pbxs.as_slice());
+        let resolve = |(at, number): (usize, number::Settings)| {
+            number.resolve(&format!("number[{at}]"), pbxs, hostname, folder, document)
+        };
+        let numbers = self.numbers.into_iter().filter_map(resolve).collect();
+        Some(Config {
+            numbers,
+            identity: identity?,
+            meta: self.meta?,
+            pbxs: self.pbxs.into_iter().map(|(_, pbx)| pbx).collect(),
+            pbx_listener: self.pbx_listener?,
+            sip: self.sip?,
+            calls: self.calls?,
+            media: self.media?,
+            log: self.log?,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn settle_paths(&mut self, folder: &Path) {
+        let settle = |path: &mut PathBuf| *path = folder.join(&*path);
+        if let Some(meta) = &mut self.meta {
+            settle(&mut meta.certificate);
+            settle(&mut meta.key);
+            meta.ca_file.iter_mut().for_each(settle);
+        }
+        for (_, pbx) in &mut self.pbxs {
+            pbx.ca_file.iter_mut().for_each(settle);
+        }
+    }
+
+    fn check_parts(&self, document: &Document<'_>) {
+        if let Some(meta) = &self.meta {
+            meta.check(document);
+            if let Some(file) = &meta.ca_file {
+                files::check_authorities(file, "meta.ca_file", document);
+            }
+        }
+        for (at, pbx) in &self.pbxs {
+            pbx.check(&format!("pbx[{at}]"), document);
+            if let Some(file) = &pbx.ca_file {
+                files::check_authorities(file, &format!("pbx[{at}].ca_file"), document);
+            }
+        }
+        let sip = self.sip.iter().flat_map(sip::Settings::problems);
+        let calls = self.calls.iter().flat_map(call::Settings::problems);
+        let media = self.media.iter().flat_map(media::Settings::problems);
+        for problem in sip.chain(calls).chain(media) {
+            let (key, what) = problem.split_once(": ").unwrap_or(("", &problem));
+            document.problem(key, what, "");
+        }
+    }
+
+    fn check_numbers(&self, document: &Document<'_>) {
+        let mut seen = BTreeSet::new();
+        for (at, number) in &self.numbers {
+            if !seen.insert(&number.number) {
+                document.problem(
+                    &format!("number[{at}].number"),
+                    "this number is listed already",
+                    "keep one [[number]] section for each number",
+                );
+            }
+        }
+        if seen.is_empty() && self.all_numbers {
+            document.problem(
+                "number",
+                "no number is configured",
+                "add a [[number]] section",
+            );
+        }
+    }
+
+    fn check_pbxs(&self, document: &Document<'_>) {
+        let mut seen = BTreeSet::new();
+        for (at, pbx) in &self.pbxs {
+            if !seen.insert(&pbx.name) {
+                document.problem(
+                    &format!("pbx[{at}].name"),
+                    &format!("two PBXs are called {:?}", pbx.name),
+                    "numbers refer to the name: give each its own",
+                );
+            }
+            if self.all_numbers {
+                self.check_default_number(&format!("pbx[{at}].default_number"), pbx, document);
+            }
+        }
+    }
+
+    fn check_default_number(&self, key: &str, pbx: &Pbx, document: &Document<'_>) {
+        let Some(default) = &pbx.default_number else {
+            return;
+        };
+        let ours = self.numbers.iter().find(|(_, n)| n.number == *default);
+        let (what, remedy) = match ours {
+            None => (
+                "this number has no [[number]] section",
+                "name one of our numbers, or add its section",
+            ),
+            Some((_, n)) if n.pbx.as_ref().is_some_and(|name| *name != pbx.name) => (
+                "this number belongs to another PBX",
+                "a PBX calls as its own numbers only: name one of those",
+            ),
+            _ => return,
+        };
+        document.problem(key, what, remedy);
+    }
+
+    /// Listeners and media must not take each other's ports.
+    fn check_ports(&self, document: &Document<'_>) {
+        if let (Some(meta), Some(listener)) = (&self.meta, &self.pbx_listener) {
+            for (key, address) in [("tcp", listener.tcp), ("tls", listener.tls)] {
+                if address.is_some_and(|address| collide(address, meta.listen)) {
+                    let remedy =
+                        "Meta and the PBX are told apart by the port they reach: give each its own";
+                    document.problem(
+                        &format!("pbx_listener.{key}"),
+                        "meta.listen has this port",
+                        remedy,
+                    );
+                }
+            }
+            if let (Some(tcp), Some(tls)) = (listener.tcp, listener.tls)
+                && collide(tcp, tls)
+            {
+                let what = "pbx_listener.tcp has this port";
+                document.problem(
+                    "pbx_listener.tls",
+                    what,
+                    "give each its own: 5071 for TLS, for instance",
+                );
+            }
+        }
+        let Some(media) = &self.media else { return };
+        let ports = media.ports.first()..=media.ports.last();
+        if let Some(udp) = self.pbx_listener.as_ref().and_then(|listener| listener.udp)
+            && ports.contains(&udp.port())
+        {
+            let what = format!("the range holds port {} of pbx_listener.udp", udp.port());
+            document.problem("media.ports", &what, "move one of them away from the other");
+        }
+        // One pair towards Meta and one towards the PBX; on one address they share the range.
+        let calls = media.ports.pairs().count() / 2;
+        if let Some(settings) = self
+            .calls
+            .as_ref()
+            .filter(|settings| calls < settings.max.into())
+        {
+            let what = format!(
+                "the range carries {calls} calls at once, fewer than calls.max ({})",
+                settings.max
+            );
+            document.warning("media.ports", &what, "widen it, or lower calls.max");
+        }
+    }
+
+    fn identity(&self, now: SystemTime, document: &Document<'_>) -> Option<Identity> {
+        let meta = self.meta.as_ref()?;
+        let mut names = vec![("meta.hostname", meta.hostname.as_str())];
+        for (_, number) in &self.numbers {
+            names.extend(
+                number
+                    .hostname
+                    .as_deref()
+                    .map(|name| ("number.hostname", name)),
+            );
+        }
+        Identity::read(&meta.certificate, &meta.key, &names, now, document)
+    }
+}
+
+/// Whether two sockets of one kind cannot listen on both: same port, and same address or one that means all.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && (any || a.ip() == b.ip())
+}

@@ -1,0 +1,198 @@
+//! The certificate and key that we show to Meta, checked as Meta will check them.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::client::verify_server_name;
+use rustls::crypto::ring;
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer, ServerName};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::document::Document;
+use super::files;
+
+/// How long before its end a certificate is worth a warning. Let's Encrypt renews 30 days before; whatever is left
+/// at 21 has failed at least once.
+const RENEWAL_IS_LATE: Duration = Duration::from_secs(21 * 24 * 3600);
+
+/// Our certificate chain and its key, as they were when the configuration was read.
+#[derive(Clone)]
+pub struct Identity(Arc<CertifiedKey>);
+
+impl Identity {
+    /// Chain and key, for the TLS library.
+    pub fn certified_key(&self) -> Arc<CertifiedKey> {
+        self.0.clone()
+    }
+
+    /// Reads `meta.certificate` and `meta.key` and checks them for the names that Meta calls us by. Each name comes
+    /// with the key that it was read from.
+    pub(super) fn read(
+        certificate: &Path,
+        key: &Path,
+        names: &[(&str, &str)],
+        now: SystemTime,
+        document: &Document<'_>,
+    ) -> Option<Identity> {
+        let chain = read_chain(certificate, document);
+        let key = read_key(key, document);
+        let chain = chain?;
+        check_dates(chain.first()?, now, document);
+        check_names(chain.first()?, names, document);
+        check_chain(&chain, document);
+        match CertifiedKey::from_der(chain, key?, &ring::default_provider()) {
+            Ok(certified) => Some(Identity(Arc::new(certified))),
+            Err(error) => {
+                let what = match error {
+                    rustls::Error::InconsistentKeys(_) => {
+                        "the key does not belong to the certificate".to_owned()
+                    }
+                    error => format!("the key is of no use: {error}"),
+                };
+                document.problem(
+                    "meta.key",
+                    &what,
+                    "take both files from the same directory of the same renewal",
+                );
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Identity({} certificates, key secret)",
+            self.0.cert.len()
+        )
+    }
+}
+
+/// Two identities are equal if their chains are: a key always matches its certificate.
+impl PartialEq for Identity {
+    fn eq(&self, other: &Identity) -> bool {
+        self.0.cert == other.0.cert
+    }
+}
+
+fn read_chain(file: &Path, document: &Document<'_>) -> Option<Vec<CertificateDer<'static>>> {
+    let remedy = "name the PEM file with the certificate and its chain (fullchain.pem)";
+    let chain =
+        CertificateDer::pem_file_iter(file).and_then(|chain| chain.collect::<Result<Vec<_>, _>>());
+    match chain {
+        Ok(chain) if !chain.is_empty() => Some(chain),
+        Ok(_) => {
+            document.problem(
+                "meta.certificate",
+                &format!("no certificate in {}", file.display()),
+                remedy,
+            );
+            None
+        }
+        Err(error) => {
+            document.problem("meta.certificate", &unreadable(file, &error), remedy);
+            None
+        }
+    }
+}
+
+fn read_key(file: &Path, document: &Document<'_>) -> Option<PrivateKeyDer<'static>> {
+    match PrivateKeyDer::from_pem_file(file) {
+        Ok(key) => {
+            files::warn_if_open(file, "meta.key", document);
+            Some(key)
+        }
+        Err(error) => {
+            let remedy = "name the PEM file of the certificate's private key";
+            document.problem("meta.key", &unreadable(file, &error), remedy);
+            None
+        }
+    }
+}
+
+fn unreadable(file: &Path, error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => format!("cannot read {}: {error}", file.display()),
+        error => format!(
+            "{} is no PEM file of the right kind: {error}",
+            file.display()
+        ),
+    }
+}
+
+fn check_dates(certificate: &CertificateDer<'_>, now: SystemTime, document: &Document<'_>) {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        document.problem(
+            "meta.certificate",
+            "the certificate cannot be understood",
+            "have it issued anew",
+        );
+        return;
+    };
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let validity = parsed.validity();
+    let renew = "renew it: Meta refuses it once it has expired";
+    let late = i64::try_from(RENEWAL_IS_LATE.as_secs()).unwrap_or(i64::MAX);
+    if now > validity.not_after.timestamp() {
+        let what = format!("the certificate expired on {}", validity.not_after);
+        document.problem("meta.certificate", &what, "renew it: Meta refuses it");
+    } else if now < validity.not_before.timestamp() {
+        let what = format!(
+            "the certificate is not valid before {}",
+            validity.not_before
+        );
+        document.problem("meta.certificate", &what, "check the clock of this machine");
+    } else if now > validity.not_after.timestamp() - late {
+        let what = format!("the certificate expires on {}", validity.not_after);
+        document.warning("meta.certificate", &what, renew);
+    }
+}
+
+/// Meta verifies our name on the INVITE and on every later request.
+fn check_names(certificate: &CertificateDer<'_>, names: &[(&str, &str)], document: &Document<'_>) {
+    let Ok(parsed) = ParsedCertificate::try_from(certificate) else {
+        document.problem(
+            "meta.certificate",
+            "the certificate cannot be used for TLS",
+            "have it issued anew",
+        );
+        return;
+    };
+    for (key, name) in names {
+        // A name that is none has been reported with its own key.
+        let Ok(server) = DnsName::try_from(*name).map(ServerName::DnsName) else {
+            continue;
+        };
+        if verify_server_name(&parsed, &server).is_err() {
+            document.problem(
+                "meta.certificate",
+                &format!("the certificate does not cover {name} ({key})"),
+                "have it issued for that name: Meta compares them",
+            );
+        }
+    }
+}
+
+fn check_chain(chain: &[CertificateDer<'_>], document: &Document<'_>) {
+    if let [only] = chain
+        && let Ok((_, parsed)) = X509Certificate::from_der(only)
+    {
+        let what = match parsed.subject() == parsed.issuer() {
+            true => "the certificate is self-signed, which Meta refuses",
+            false => "the file holds one certificate and not the chain, which Meta needs",
+        };
+        document.warning(
+            "meta.certificate",
+            what,
+            "name fullchain.pem of a public authority",
+        );
+    }
+}

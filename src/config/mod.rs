@@ -1,0 +1,100 @@
+//! The configuration: one TOML file, read and checked as a whole, then never changed.
+//!
+//! ```text
+//!   file ─ document ─▶ sections ─▶ each part's Settings ─ checks across parts ─▶ Config
+//!          where keys stand              │                        │
+//!                                        └──────▶ problems ◀──────┘   file:line:column: key: what; remedy
+//! ```
+//!
+//! Everything that a call needs from outside is in [`Config`] already: certificate, key and passwords are read with
+//! the file, so that a reload replaces all of it or nothing.
+
+mod document;
+mod draft;
+mod files;
+mod identity;
+mod meta;
+mod number;
+mod pbx;
+mod problem;
+mod reload;
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use document::Document;
+use draft::Draft;
+
+pub use identity::Identity;
+pub use meta::{Challenge, Settings as Meta};
+pub use pbx::{Address, Listener, Settings as Pbx};
+pub use problem::{Position, Problem, Severity};
+pub use reload::restart_only_changes;
+
+use crate::observe::log;
+use crate::policy::Number;
+use crate::{call, media, sip};
+
+/// A whole configuration that was found good.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The side that faces Meta.
+    pub meta: Meta,
+    /// The certificate and key shown to whoever connects.
+    pub identity: Identity,
+    /// Our numbers.
+    pub numbers: Vec<Number>,
+    /// The telephone systems.
+    pub pbxs: Vec<Pbx>,
+    /// Where telephone systems reach us.
+    pub pbx_listener: Listener,
+    /// Limits and times of signalling.
+    pub sip: sip::Settings,
+    /// Limits and times of calls.
+    pub calls: call::Settings,
+    /// Media addresses, ports and times.
+    pub media: media::Settings,
+    /// What is logged.
+    pub log: log::Settings,
+    /// What is allowed but should be seen.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads and checks a file and the files it names. Relative names count from its folder.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, warnings among it, in the order of the file.
+    pub fn load(file: &Path) -> Result<Config, Vec<Problem>> {
+        let text = std::fs::read_to_string(file).map_err(|error| vec![unreadable(file, &error)])?;
+        let document = Document::parse(file, &text);
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let config = Draft::read(&document).check(folder, SystemTime::now(), &document);
+        let refused = document.is_refused();
+        let findings = document.into_problems();
+        match config {
+            Some(config) if !refused => Ok(Config {
+                warnings: findings,
+                ..config
+            }),
+            _ => Err(findings),
+        }
+    }
+
+    /// The PBX of that name. Every [`Number::pbx`] has one.
+    pub fn pbx(&self, name: &str) -> Option<&Pbx> {
+        self.pbxs.iter().find(|pbx| pbx.name == name)
+    }
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        file: file.to_owned(),
+        position: Position::START,
+        key: String::new(),
+        what: format!("cannot be read: {error}"),
+        remedy: "name the configuration with -c; conf/wabridge.toml shows every key".into(),
+    }
+}

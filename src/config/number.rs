@@ -1,0 +1,138 @@
+//! `[[number]]`: a business number, its password at Meta and the PBX that it belongs to.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::document::Document;
+use super::files;
+use super::meta::is_host_name;
+use crate::number::E164;
+use crate::policy::Number;
+use crate::secret::{Secret, SecretError, Source};
+
+/// `[[number]]` as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    /// The number, in international form.
+    pub(super) number: E164,
+    /// File that holds the password which Meta generated for it.
+    password_file: Option<PathBuf>,
+    /// Environment variable that holds the password.
+    password_env: Option<String>,
+    /// The password itself.
+    password: Option<Secret>,
+    /// User part of the Request-URI at the PBX.
+    target: Option<String>,
+    /// The PBX it belongs to.
+    pub(super) pbx: Option<String>,
+    /// The SIP server name that is set for this number at Meta, where it is not `meta.hostname`.
+    pub(super) hostname: Option<String>,
+}
+
+impl Settings {
+    /// Checks the section and reads its password; `None` if it is of no use. `pbxs` names the PBXs there are, if all of
+    /// their sections could be read.
+    pub(super) fn resolve(
+        self,
+        at: &str,
+        pbxs: Option<&[&str]>,
+        meta_hostname: &str,
+        folder: &Path,
+        document: &Document<'_>,
+    ) -> Option<Number> {
+        self.check_names(at, document);
+        let pbx = self.pbx(at, pbxs, document);
+        let password = self.password(at, folder, document);
+        Some(Number {
+            number: self.number,
+            password: password?,
+            target: self.target,
+            pbx: pbx?,
+            hostname: self.hostname.unwrap_or_else(|| meta_hostname.to_owned()),
+        })
+    }
+
+    fn check_names(&self, at: &str, document: &Document<'_>) {
+        let is_odd = |target: &&String| !target.chars().all(is_user_character) || target.is_empty();
+        if let Some(target) = self.target.as_ref().filter(is_odd) {
+            document.problem(
+                &format!("{at}.target"),
+                &format!("{target:?} cannot be dialled"),
+                "give what stands before the @ in the PBX's own addresses, such as \"100\"",
+            );
+        }
+        if let Some(name) = self.hostname.as_ref().filter(|name| !is_host_name(name)) {
+            document.problem(
+                &format!("{at}.hostname"),
+                &format!("{name:?} is no host name"),
+                "give the name that is set as SIP server of this number at Meta",
+            );
+        }
+    }
+
+    /// The PBX that is named, or the only one there is.
+    fn pbx(&self, at: &str, pbxs: Option<&[&str]>, document: &Document<'_>) -> Option<String> {
+        let pbxs = pbxs?;
+        let what = match (self.pbx.as_deref(), pbxs) {
+            (Some(name), pbxs) if pbxs.contains(&name) => return Some(name.to_owned()),
+            (None, [only]) => return Some((*only).to_owned()),
+            (Some(name), _) => format!("no PBX is called {name:?}"),
+            (None, _) => "it is not said which PBX this number belongs to".to_owned(),
+        };
+        let remedy = match pbxs {
+            [] => "add a [[pbx]] section".to_owned(),
+            names => format!("name one of: {}", names.join(", ")),
+        };
+        document.problem(&format!("{at}.pbx"), &what, &remedy);
+        None
+    }
+
+    fn password(&self, at: &str, folder: &Path, document: &Document<'_>) -> Option<Secret> {
+        let file = self.password_file.as_ref().map(|file| folder.join(file));
+        let key = match (&file, &self.password_env, &self.password) {
+            (Some(_), _, _) => format!("{at}.password_file"),
+            (_, Some(_), _) => format!("{at}.password_env"),
+            (_, _, Some(_)) => format!("{at}.password"),
+            // Nothing of it is written: the section's first key stands for it.
+            _ => format!("{at}.number"),
+        };
+        if self.password.is_some() {
+            document.warning(
+                &format!("{at}.password"),
+                "whoever can read this file has the password",
+                "keep it in a file of its own and name that in password_file",
+            );
+        }
+        if let Some(file) = &file {
+            files::warn_if_open(file, &key, document);
+        }
+        Source::one_of(
+            "password",
+            file,
+            self.password_env.clone(),
+            self.password.clone(),
+        )
+        .and_then(Source::load)
+        .map_err(|error| document.problem(&key, &error.to_string(), remedy(&error)))
+        .ok()
+    }
+}
+
+fn remedy(error: &SecretError) -> &'static str {
+    match error {
+        SecretError::Missing { .. } => {
+            "Meta shows it once SIP is enabled for the number (sip_user_password)"
+        }
+        SecretError::Several { .. } => "password_file is the safest of them",
+        SecretError::File { .. } => "create it, readable by the user that runs wabridge",
+        SecretError::Env(_) => "set it in the environment of the service, or use password_file",
+        SecretError::Empty(_) => "write the password that Meta generated into it",
+    }
+}
+
+/// What may stand unescaped in the user part of a SIP URI (RFC 3261 §25.1).
+fn is_user_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.!~*'()&=+$,;?/".contains(c)
+}

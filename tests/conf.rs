@@ -1,0 +1,11 @@
+//! `conf/wabridge.toml` tells operators the truth: it loads, it names every key, and each default it states is one.
+//! And whatever can be wrong in a file is found, at its line and key.
+
+#[path = "conf"]
+mod conf {
+    mod check;
+    mod problems;
+    mod reference;
+    mod reload;
+    mod workshop;
+}

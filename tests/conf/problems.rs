@@ -1,0 +1,585 @@
+use std::time::{Duration, SystemTime};
+
+use rcgen::{CertificateParams, KeyPair};
+use wabridge::config::{Problem, Severity};
+
+use super::workshop::Workshop;
+
+/// A small good file.
+const GOOD: &str = r#"
+[meta]
+hostname = "bridge.example.com"
+certificate = "fullchain.pem"
+key = "privkey.pem"
+
+[[number]]
+number = "+12145551869"
+password_file = "password"
+target = "100"
+
+[[pbx]]
+name = "main"
+address = "127.0.0.1:5060"
+
+[media]
+ports = "20000-29999"
+"#;
+
+/// One change to the good file, and what must be said about it: at which key, on the line that begins how, in words
+/// that hold what.
+struct Case {
+    change: [&'static str; 2],
+    key: &'static str,
+    line: &'static str,
+    what: &'static str,
+}
+
+fn case(
+    from: &'static str,
+    to: &'static str,
+    key: &'static str,
+    line: &'static str,
+    what: &'static str,
+) -> Case {
+    Case {
+        change: [from, to],
+        key,
+        line,
+        what,
+    }
+}
+
+fn line_of(text: &str, start: &str) -> usize {
+    let at = text.lines().position(|line| line.starts_with(start));
+    at.unwrap_or_else(|| panic!("no line begins with {start:?}")) + 1
+}
+
+/// Tries a case; the only finding must be the expected one.
+fn only_finding(workshop: &Workshop, case: &Case) -> Problem {
+    let [from, to] = case.change;
+    assert!(GOOD.contains(from), "{from:?}");
+    let text = GOOD.replacen(from, to, 1);
+    let found = workshop.findings(&text);
+    let [problem] = found.as_slice() else {
+        panic!("{to:?} should give one finding, not {found:#?}");
+    };
+    assert_eq!(problem.key, case.key, "{problem}");
+    assert_eq!(
+        problem.position.line,
+        line_of(&text, case.line),
+        "{problem}"
+    );
+    assert!(problem.what.contains(case.what), "{problem}");
+    problem.clone()
+}
+
+#[test]
+fn the_good_file_is_good() {
+    assert_eq!(Workshop::new().findings(GOOD), []);
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_line_and_key() {
+    let workshop = Workshop::new();
+    let cases = [
+        // The text itself.
+        case(
+            "name = \"main\"",
+            "name = main",
+            "pbx.name",
+            "name = main",
+            "string",
+        ),
+        case("[media]", "[medai]", "medai", "[medai]", "unknown section"),
+        case(
+            "target = ",
+            "tarrget = ",
+            "number.tarrget",
+            "tarrget",
+            "unknown field `tarrget`",
+        ),
+        case(
+            "hostname = \"bridge.example.com\"\n",
+            "",
+            "meta",
+            "[meta]",
+            "missing field `hostname`",
+        ),
+        case("[[pbx]]", "[pbx]", "pbx", "[pbx]", "is not a list"),
+        case(
+            "\"100\"",
+            "100",
+            "number.target",
+            "target",
+            "expected a string",
+        ),
+        // Meta's side.
+        case(
+            "\"bridge.example.com\"",
+            "\"203.0.113.7\"",
+            "meta.hostname",
+            "hostname",
+            "is no host name",
+        ),
+        case(
+            "[[number]]",
+            "allowed_sources = [\"31.13.24.0/33\"]\n[[number]]",
+            "meta.allowed_sources",
+            "allowed",
+            "invalid",
+        ),
+        case(
+            "[[number]]",
+            "allowed_sources = []\n[[number]]",
+            "meta.allowed_sources",
+            "allowed",
+            "empty",
+        ),
+        case(
+            "[[number]]",
+            "challenge = \"403\"\n[[number]]",
+            "meta.challenge",
+            "challenge",
+            "403",
+        ),
+        case(
+            "[[number]]",
+            "nonce_lifetime = 0\n[[number]]",
+            "meta.nonce_lifetime",
+            "nonce",
+            "5 to 3600",
+        ),
+        case(
+            "[[number]]",
+            "ca_file = \"none.pem\"\n[[number]]",
+            "meta.ca_file",
+            "ca_file",
+            "cannot read",
+        ),
+        case(
+            "[[number]]",
+            "ca_file = \"privkey.pem\"\n[[number]]",
+            "meta.ca_file",
+            "ca_file",
+            "no certificate",
+        ),
+        case(
+            "fullchain.pem",
+            "none.pem",
+            "meta.certificate",
+            "certificate",
+            "cannot read",
+        ),
+        case(
+            "fullchain.pem",
+            "privkey.pem",
+            "meta.certificate",
+            "certificate",
+            "no certificate",
+        ),
+        case("privkey.pem", "none.key", "meta.key", "key", "cannot read"),
+        case(
+            "privkey.pem",
+            "fullchain.pem",
+            "meta.key",
+            "key",
+            "no PEM file of the right kind",
+        ),
+        case(
+            "privkey.pem",
+            "meta.key",
+            "meta.key",
+            "key",
+            "does not belong to the certificate",
+        ),
+        case(
+            "bridge.example.com",
+            "other.example.com",
+            "meta.certificate",
+            "certificate",
+            "does not cover other",
+        ),
+        // Numbers.
+        case(
+            "+12145551869",
+            "+1214",
+            "number.number",
+            "number",
+            "too few",
+        ),
+        case(
+            "\"password\"",
+            "\"none\"",
+            "number.password_file",
+            "password_file",
+            "cannot read",
+        ),
+        case(
+            "_file = \"password\"",
+            "_env = \"WABRIDGE_NOT_SET\"",
+            "number.password_env",
+            "password_env",
+            "is not set",
+        ),
+        case(
+            "password_file = \"password\"\n",
+            "",
+            "number.number",
+            "number",
+            "password is missing",
+        ),
+        case(
+            "\"100\"",
+            "\"1 0 0\"",
+            "number.target",
+            "target",
+            "cannot be dialled",
+        ),
+        case(
+            "\"100\"",
+            "\"100\"\npbx = \"branch\"",
+            "number.pbx",
+            "pbx",
+            "no PBX is called \"branch\"",
+        ),
+        case(
+            "\"100\"",
+            "\"100\"\nhostname = \"x.example.com\"",
+            "meta.certificate",
+            "certificate",
+            "number.hostname",
+        ),
+        // PBXs.
+        case(
+            "127.0.0.1:5060",
+            "127.0.0.1:sip",
+            "pbx.address",
+            "address",
+            "is no address",
+        ),
+        case(
+            "127.0.0.1:5060",
+            "pbx.example.com",
+            "pbx.allowed_sources",
+            "[[pbx]]",
+            "nobody may call",
+        ),
+        case(
+            "[media]",
+            "allowed_sources = [\"x\"]\n[media]",
+            "pbx.allowed_sources",
+            "allowed",
+            "invalid",
+        ),
+        case(
+            "[media]",
+            "ca_file = \"ca.pem\"\n[media]",
+            "pbx.ca_file",
+            "ca_file",
+            "without TLS",
+        ),
+        case(
+            "[media]",
+            "default_number = \"+4930123456\"\n[media]",
+            "pbx.default_number",
+            "default",
+            "no [[number]]",
+        ),
+        case(
+            "[media]",
+            "[pbx.dialling]\ncountry_code = \"0\"\n[media]",
+            "pbx.dialling.country_code",
+            "country",
+            "one to three digits",
+        ),
+        // Ports, limits, times.
+        case(
+            "[media]",
+            "[pbx_listener]\ntcp = \"0.0.0.0:5061\"\n[media]",
+            "pbx_listener.tcp",
+            "tcp",
+            "meta.listen",
+        ),
+        case(
+            "[media]",
+            "[pbx_listener]\ntls = \"0.0.0.0:5070\"\n[media]",
+            "pbx_listener.tls",
+            "tls",
+            "has this port",
+        ),
+        case(
+            "20000-29999",
+            "29999-20000",
+            "media.ports",
+            "ports",
+            "no port range",
+        ),
+        case(
+            "20000-29999",
+            "20001-20002",
+            "media.ports",
+            "ports",
+            "at least one even port",
+        ),
+        case("20000-29999", "5000-15000", "media.ports", "ports", "5070"),
+        case(
+            "[media]",
+            "[media]\npbx_address = \"0.0.0.0\"",
+            "media.pbx_address",
+            "pbx_address",
+            "name the address",
+        ),
+        case(
+            "[media]",
+            "[calls]\nring_timeout = 0\n[media]",
+            "calls.ring_timeout",
+            "ring",
+            "1 to 300",
+        ),
+        case(
+            "[media]",
+            "[sip]\nmax_headers = 3\n[media]",
+            "sip.max_headers",
+            "max",
+            "50 to 1000",
+        ),
+        case(
+            "[media]",
+            "[log]\nlevel = \"loud=x\"\n[media]",
+            "log.level",
+            "level",
+            "write for instance",
+        ),
+    ];
+    for case in &cases {
+        assert_eq!(only_finding(&workshop, case).severity, Severity::Error);
+    }
+}
+
+#[test]
+fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
+    let workshop = Workshop::new();
+    let cases = [
+        case(
+            "[[number]]",
+            "challenge = \"off\"\n[[number]]",
+            "meta.challenge",
+            "challenge",
+            "not authenticated",
+        ),
+        case(
+            "[[number]]",
+            "allowed_sources = [\"0.0.0.0/0\"]\n[[number]]",
+            "meta.allowed_sources",
+            "allowed",
+            "whole internet",
+        ),
+        case(
+            "_file = \"password\"",
+            " = \"x\"",
+            "number.password",
+            "password",
+            "has the password",
+        ),
+        case(
+            "[media]",
+            "allowed_sources = [\"::/0\"]\n[media]",
+            "pbx.allowed_sources",
+            "allowed",
+            "at your cost",
+        ),
+        case(
+            "[media]",
+            "transport = \"tls\"\nverify = false\n[media]",
+            "pbx.verify",
+            "verify",
+            "not verified",
+        ),
+        case(
+            "20000-29999",
+            "20000-20999",
+            "media.ports",
+            "ports",
+            "250 calls",
+        ),
+    ];
+    for case in &cases {
+        assert_eq!(only_finding(&workshop, case).severity, Severity::Warning);
+        assert!(
+            workshop
+                .load(&GOOD.replacen(case.change[0], case.change[1], 1))
+                .is_ok()
+        );
+    }
+}
+
+#[test]
+fn secrets_that_everybody_may_read_are_a_warning() {
+    let workshop = Workshop::new();
+    for (file, key) in [
+        ("privkey.pem", "meta.key"),
+        ("password", "number.password_file"),
+    ] {
+        workshop.set_mode(file, 0o644);
+        let found = workshop.findings(GOOD);
+        workshop.set_mode(file, 0o600);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(
+            (found[0].severity, found[0].key.as_str()),
+            (Severity::Warning, key)
+        );
+        assert!(found[0].remedy.contains("chmod 600"), "{}", found[0]);
+    }
+}
+
+/// A self-signed certificate for bridge.example.com, valid between two times counted in days from now.
+fn certificate(workshop: &Workshop, valid_from: i64, valid_until: i64) {
+    let now = SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs()
+        .cast_signed();
+    let day = |days: i64| {
+        let seconds = (now + days * 24 * 3600).cast_unsigned();
+        rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
+    };
+    let mut params = CertificateParams::new(["bridge.example.com".to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (day(valid_from), day(valid_until));
+    let key = KeyPair::generate().unwrap();
+    workshop.write("fullchain.pem", &params.self_signed(&key).unwrap().pem());
+    workshop.write("privkey.pem", &key.serialize_pem());
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_refused_and_one_near_its_end_is_a_warning() {
+    let workshop = Workshop::new();
+    let cases = [
+        (-30, -1, Some((Severity::Error, "expired on"))),
+        (1, 90, Some((Severity::Error, "is not valid before"))),
+        (-70, 20, Some((Severity::Warning, "expires on"))),
+        (-70, 22, None),
+    ];
+    for (from, until, wanted) in cases {
+        certificate(&workshop, from, until);
+        let mut found = workshop.findings(GOOD);
+        found.retain(|p| !p.what.contains("self-signed"));
+        let told = found
+            .iter()
+            .map(|p| (p.severity, p.key.as_str(), p.what.as_str()));
+        let told: Vec<_> = told.collect();
+        match (wanted, told.as_slice()) {
+            (None, []) => {}
+            (Some((severity, what)), [(told, "meta.certificate", why)]) => {
+                assert_eq!(*told, severity, "{why}");
+                assert!(why.contains(what), "{why}");
+            }
+            _ => panic!("{from} to {until}: {told:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_certificate_that_meta_would_not_trust_is_a_warning() {
+    let workshop = Workshop::new();
+    let chain = std::fs::read_to_string(workshop.path("fullchain.pem")).unwrap();
+    let end = "-----END CERTIFICATE-----\n";
+    let (first, _) = chain.split_once(end).unwrap();
+    workshop.write("fullchain.pem", &format!("{first}{end}"));
+    let found = workshop.findings(GOOD);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].what.contains("and not the chain"), "{}", found[0]);
+    certificate(&workshop, -1, 90);
+    let found = workshop.findings(GOOD);
+    assert!(
+        found.iter().any(|p| p.what.contains("self-signed")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn an_empty_password_file_is_a_problem() {
+    let workshop = Workshop::new();
+    workshop.write("password", "\n");
+    let found = workshop.findings(GOOD);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].what.contains("is empty"), "{}", found[0]);
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_in_the_order_of_the_file() {
+    let text = GOOD
+        .replace("privkey.pem", "none.key")
+        .replace("\"100\"", "\"100\"\npbx = \"branch\"")
+        .replace("127.0.0.1:5060", "pbx.example.com")
+        .replace("20000-29999", "1-2");
+    let found = Workshop::new().findings(&text);
+    let keys: Vec<_> = found.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "meta.key",
+            "number.pbx",
+            "pbx.allowed_sources",
+            "media.ports"
+        ]
+    );
+}
+
+#[test]
+fn a_number_or_a_pbx_cannot_be_listed_twice() {
+    let number =
+        "[[number]]\nnumber = \"12145551869\"\npassword_file = \"password\"\npbx = \"main\"\n";
+    let pbx = "[[pbx]]\nname = \"main\"\naddress = \"127.0.0.2\"\n";
+    let good = GOOD.replace("\"100\"", "\"100\"\npbx = \"main\"");
+    let found = Workshop::new().findings(&format!("{good}{number}{pbx}"));
+    let told: Vec<_> = found
+        .iter()
+        .map(|p| (p.key.as_str(), p.position.line))
+        .collect();
+    let end = good.lines().count();
+    assert_eq!(told, [("number.number", end + 2), ("pbx.name", end + 6)]);
+}
+
+#[test]
+fn two_pbxs_and_a_number_that_names_neither_are_a_problem() {
+    let pbx = "[[pbx]]\nname = \"branch\"\naddress = \"127.0.0.2\"\n";
+    let found = Workshop::new().findings(&format!("{GOOD}\n{pbx}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].key, "number.pbx");
+    assert_eq!(found[0].remedy, "name one of: main, branch");
+    let said = format!("{GOOD}\n{pbx}").replace("\"100\"", "\"100\"\npbx = \"branch\"");
+    assert_eq!(
+        Workshop::new().load(&said).unwrap().numbers[0].pbx,
+        "branch"
+    );
+}
+
+#[test]
+fn a_file_without_numbers_is_of_no_use() {
+    let (start, rest) = GOOD.split_once("[[number]]").unwrap();
+    let (_, end) = rest.split_once("[[pbx]]").unwrap();
+    let found = Workshop::new().findings(&format!("{start}[[pbx]]{end}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].what, "no number is configured");
+}
+
+#[test]
+fn a_password_of_the_wrong_kind_is_not_repeated() {
+    let text = GOOD.replace("password_file = \"password\"", "password = 31415926");
+    let found = Workshop::new().findings(&text);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].key, "number.password");
+    assert!(!found[0].to_string().contains("31415926"), "{}", found[0]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said_so() {
+    let found = wabridge::config::Config::load("/nonexistent/wabridge.toml".as_ref()).unwrap_err();
+    assert!(
+        found[0]
+            .to_string()
+            .starts_with("/nonexistent/wabridge.toml:1:1: cannot be read"),
+        "{}",
+        found[0]
+    );
+}

@@ -1,0 +1,131 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use wabridge::config::{Config, Problem};
+
+use super::workshop::{Workshop, reference};
+
+/// `# key = value` becomes `key = value`; with `examples`, `## key = value` does too.
+fn uncomment(text: &str, examples: bool) -> String {
+    let mut inside_a_list = false;
+    let uncommented = text.lines().map(|line| {
+        let setting = line.strip_prefix(if examples { "## " } else { "# " });
+        let setting = setting
+            .or(line.strip_prefix("# "))
+            .filter(|rest| inside_a_list || is_setting(rest));
+        if let Some(setting) = setting {
+            inside_a_list = match setting.trim_end() {
+                "]" => false,
+                start if start.ends_with('[') => true,
+                _ => inside_a_list,
+            };
+        }
+        setting.unwrap_or(line)
+    });
+    uncommented.collect::<Vec<_>>().join("\n")
+}
+
+fn is_setting(text: &str) -> bool {
+    text.split_once(" = ")
+        .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+}
+
+/// The keys of every section; of a list, those of its first.
+fn keys(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    fn section(name: &str, table: &toml::Table, keys: &mut BTreeMap<String, BTreeSet<String>>) {
+        keys.insert(name.to_owned(), table.keys().cloned().collect());
+        for (key, value) in table {
+            if let Some(table) = value.as_table() {
+                section(&format!("{name}.{key}"), table, keys);
+            }
+        }
+    }
+    let mut keys = BTreeMap::new();
+    for (name, value) in &toml::from_str::<toml::Table>(text).unwrap() {
+        let first = value.as_array().map_or(value, |sections| &sections[0]);
+        section(name, first.as_table().unwrap(), &mut keys);
+    }
+    keys
+}
+
+/// The keys that the program knows, in its own words: its answer to one that it does not know.
+fn known_keys(found: &[Problem], section: &str) -> BTreeSet<String> {
+    let unknown = |p: &&Problem| p.key == format!("{section}.no_such_key");
+    let problem = found
+        .iter()
+        .find(unknown)
+        .unwrap_or_else(|| panic!("{section} took an unknown key: {found:?}"));
+    let (_, expected) = problem
+        .what
+        .split_once("expected")
+        .expect("serde lists what it expected");
+    expected
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_reference_file_loads_without_a_warning() {
+    let config = Workshop::new().load(&reference()).unwrap();
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.numbers[0].pbx, "main");
+    assert_eq!(config.numbers[0].password.expose(), "meta-generated-secret");
+    assert_eq!(config.meta.allowed_sources.len(), 23);
+}
+
+#[test]
+fn every_default_it_states_is_the_default() {
+    let workshop = Workshop::new();
+    let stated = uncomment(&reference(), false);
+    assert!(
+        stated.contains("\nlevel = \"info\""),
+        "nothing was uncommented"
+    );
+    assert_eq!(
+        workshop.load(&stated).unwrap(),
+        workshop.load(&reference()).unwrap()
+    );
+}
+
+#[test]
+fn it_names_every_key_there_is_and_no_other() {
+    let workshop = Workshop::new();
+    let whole = uncomment(&reference(), true);
+    for (section, keys) in keys(&whole) {
+        let header = match section.as_str() {
+            "number" | "pbx" => format!("[[{section}]]\n"),
+            _ => format!("[{section}]\n"),
+        };
+        let strange = whole.replacen(&header, &format!("{header}no_such_key = 1\n"), 1);
+        let known = known_keys(&workshop.findings(&strange), &section);
+        assert_eq!(keys, known, "[{section}]");
+    }
+}
+
+#[test]
+fn every_example_it_gives_is_of_the_right_kind() {
+    let workshop = Workshop::new();
+    std::fs::copy(workshop.path("ca.pem"), workshop.path("pbx-ca.pem")).unwrap();
+    let found = workshop.findings(&uncomment(&reference(), true));
+    // What cannot be so in one file: a password in three places, a second host name, TLS settings without TLS.
+    let expected = [
+        "meta.certificate",
+        "number.password",
+        "number.password_file",
+        "pbx.ca_file",
+    ];
+    let mut keys: Vec<_> = found.iter().map(|p| p.key.as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, expected, "{found:#?}");
+}
+
+#[test]
+fn a_configuration_can_be_printed_without_giving_anything_away() {
+    let config: Config = Workshop::new().load(&reference()).unwrap();
+    let printed = format!("{config:?}");
+    assert!(!printed.contains("meta-generated-secret"), "{printed}");
+    assert!(!printed.contains("2145551869"), "{printed}");
+    assert!(printed.contains("key secret"), "{printed}");
+}
