@@ -16,17 +16,29 @@
 
 pub mod codec;
 pub mod demux;
+mod engine;
+mod outbox;
+mod peer;
+mod ports;
 pub mod reception;
 pub mod replay;
+mod reports;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdes;
+mod session;
 pub mod settings;
+mod side;
+mod slot;
+mod sockets;
 pub mod srtp;
+mod stream;
+mod worker;
 
 use std::net::{IpAddr, SocketAddr};
 
 pub use codec::Codec;
+pub use engine::{Engine, Handle};
 pub use settings::{PortRange, Settings};
 
 use crate::leg::Leg;

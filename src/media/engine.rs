@@ -1,0 +1,226 @@
+//! The worker threads and the door to them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::{Poll, Waker};
+use tracing::error;
+
+use super::rtcp::WallClock;
+use super::session::Session;
+use super::settings::{Settings, Timing};
+use super::side::Lot;
+use super::slot::Opening;
+use super::sockets::{Bound, Pool};
+use super::worker::{Order, WAKE, Worker};
+use super::{Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, SessionId};
+
+/// The running media plane. Dropping it closes every session and waits for its threads, so never drop it from within
+/// the function that it tells its events to.
+pub struct Engine {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A door to a running [`Engine`], one for whoever needs it.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+struct Shared {
+    workers: Vec<Remote>,
+    meta: Arc<Pool>,
+    pbx: Arc<Pool>,
+    announced_to_meta: IpAddr,
+    announced_to_pbx: IpAddr,
+    timing: Timing,
+    opened: AtomicU64,
+}
+
+/// A worker as seen from other threads.
+struct Remote {
+    orders: mpsc::Sender<Order>,
+    waker: Waker,
+    load: Arc<AtomicUsize>,
+}
+
+impl Engine {
+    /// Starts the worker threads. `listener` is called on them, so it must hand on what it hears and return.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no epoll descriptor.
+    pub fn start(
+        settings: &Settings,
+        listener: impl Fn(MediaEvent) + Send + Sync + 'static,
+    ) -> io::Result<Engine> {
+        let listener = Arc::new(listener);
+        let rest = Duration::from_secs(settings.port_rest.into());
+        let meta = Pool::new(settings.meta_address, settings.ports, rest);
+        let pbx = if settings.pbx_address == settings.meta_address {
+            meta.clone()
+        } else {
+            Pool::new(settings.pbx_address, settings.ports, rest)
+        };
+        let (mut workers, mut pending) = (Vec::new(), Vec::new());
+        for _ in 0..settings.worker_count() {
+            let poll = Poll::new()?;
+            let (orders, inbox) = mpsc::channel();
+            let load = Arc::new(AtomicUsize::new(0));
+            workers.push(Remote {
+                orders,
+                waker: Waker::new(poll.registry(), WAKE)?,
+                load: load.clone(),
+            });
+            pending.push(Worker::new(poll, inbox, listener.clone(), load));
+        }
+        let shared = Shared {
+            workers,
+            meta,
+            pbx,
+            announced_to_meta: settings.announced_to_meta(),
+            announced_to_pbx: settings.pbx_address,
+            timing: settings.timing(),
+            opened: AtomicU64::new(0),
+        };
+        // Built before the threads are, so that a thread that cannot be had stops those that could.
+        let mut engine = Engine {
+            handle: Handle(Arc::new(shared)),
+            threads: Vec::new(),
+        };
+        for (number, worker) in pending.into_iter().enumerate() {
+            let thread = std::thread::Builder::new().name(format!("media-{number}"));
+            engine.threads.push(thread.spawn(move || worker.run())?);
+        }
+        Ok(engine)
+    }
+
+    /// A door of one's own.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for worker in &self.handle.0.workers {
+            worker.order(Order::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!("a media worker had panicked");
+            }
+        }
+    }
+}
+
+impl Plane for Engine {
+    fn open(&mut self) -> Result<Opened, OpenError> {
+        self.handle.open()
+    }
+
+    fn command(&mut self, id: SessionId, command: Command) {
+        self.handle.command(id, command);
+    }
+
+    fn close(&mut self, id: SessionId) {
+        self.handle.close(id);
+    }
+}
+
+impl Plane for Handle {
+    fn open(&mut self) -> Result<Opened, OpenError> {
+        let shared = &*self.0;
+        let meta = shared.meta.bind(false)?;
+        let pbx = shared.pbx.bind(true)?;
+        let at_meta = local_ports(shared.announced_to_meta, &meta);
+        let at_pbx = local_ports(shared.announced_to_pbx, &pbx);
+        let failed = |reason: String| OpenError::Socket {
+            address: shared.announced_to_meta,
+            reason,
+        };
+        let lots = Lot::draw().and_then(|meta| Ok((meta, Lot::draw()?)));
+        let (meta_lot, pbx_lot) =
+            lots.map_err(|error| failed(format!("no random numbers: {error}")))?;
+        let now = Instant::now();
+        let wall = WallClock::new(
+            now,
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+        );
+        let session = Session::new(shared.timing, meta_lot, pbx_lot, wall, now);
+
+        let least = shared
+            .workers
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, w)| w.load.load(Ordering::Relaxed));
+        let (number, worker) = least.ok_or_else(|| failed("no worker thread".into()))?;
+        let id = shared.next_id(number);
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        if !worker.order(Order::Open(Box::new(Opening {
+            id,
+            session,
+            meta,
+            pbx,
+        }))) {
+            return Err(failed("the media engine has stopped".into()));
+        }
+        Ok(Opened {
+            id,
+            meta: at_meta,
+            pbx: at_pbx,
+        })
+    }
+
+    fn command(&mut self, id: SessionId, command: Command) {
+        self.0
+            .worker(id)
+            .map(|worker| worker.order(Order::Command(id, command)));
+    }
+
+    fn close(&mut self, id: SessionId) {
+        self.0
+            .worker(id)
+            .map(|worker| worker.order(Order::Close(id)));
+    }
+}
+
+impl Shared {
+    /// An id that tells on which worker its session lives, so that nobody has to look it up.
+    fn next_id(&self, worker: usize) -> SessionId {
+        let count = self.opened.fetch_add(1, Ordering::Relaxed);
+        SessionId(count * self.workers.len() as u64 + worker as u64)
+    }
+
+    fn worker(&self, id: SessionId) -> Option<&Remote> {
+        let number = id.0.checked_rem(self.workers.len() as u64)?;
+        self.workers.get(number as usize)
+    }
+}
+
+impl Remote {
+    /// Queues an order; `false` if the worker has ended.
+    fn order(&self, order: Order) -> bool {
+        if self.orders.send(order).is_err() {
+            return false;
+        }
+        if let Err(error) = self.waker.wake() {
+            error!(%error, "a media worker cannot be woken: it obeys when its next packet comes");
+        }
+        true
+    }
+}
+
+fn local_ports(announced: IpAddr, bound: &Bound) -> LocalPorts {
+    LocalPorts {
+        rtp: SocketAddr::new(announced, bound.port),
+        rtcp: bound
+            .rtcp
+            .as_ref()
+            .map(|_| SocketAddr::new(announced, bound.port + 1)),
+    }
+}

@@ -1,0 +1,72 @@
+//! What a session wants sent, in buffers that are used again for the next packet.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use crate::leg::Leg;
+
+/// One of the sockets of a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Socket {
+    /// RTP, and RTCP where it is multiplexed.
+    Rtp,
+    /// RTCP alone.
+    Rtcp,
+}
+
+/// Packets to send and silent legs to report, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    /// All packets, end to end.
+    bytes: Vec<u8>,
+    packets: Vec<(Leg, Socket, SocketAddr, Range<usize>)>,
+    silent: Vec<Leg>,
+}
+
+/// A packet to send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) leg: Leg,
+    pub(crate) socket: Socket,
+    pub(crate) to: SocketAddr,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Outbox {
+    /// Adds a packet.
+    pub(crate) fn send(&mut self, leg: Leg, socket: Socket, to: SocketAddr, packet: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(packet);
+        self.packets
+            .push((leg, socket, to, start..self.bytes.len()));
+    }
+
+    /// Adds the news that a leg is silent.
+    pub(crate) fn silent(&mut self, leg: Leg) {
+        self.silent.push(leg);
+    }
+
+    /// What to send.
+    pub(crate) fn packets(&self) -> impl Iterator<Item = Outgoing<'_>> {
+        self.packets
+            .iter()
+            .map(|(leg, socket, to, range)| Outgoing {
+                leg: *leg,
+                socket: *socket,
+                to: *to,
+                bytes: &self.bytes[range.clone()],
+            })
+    }
+
+    /// Which legs have become silent.
+    pub(crate) fn silent_legs(&self) -> impl Iterator<Item = Leg> {
+        self.silent.iter().copied()
+    }
+
+    /// Forgets everything but the memory it took.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.packets.clear();
+        self.silent.clear();
+    }
+}

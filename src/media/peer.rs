@@ -1,0 +1,149 @@
+//! Whose packets a side accepts, and where its own go (symmetric RTP, RFC 4961).
+
+use std::net::SocketAddr;
+
+use super::outbox::Socket;
+use super::{SideSpec, Source};
+
+/// The addresses of the far end of one side.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    source: Source,
+    rtp: SocketAddr,
+    /// `None`: multiplexed with RTP.
+    rtcp: Option<SocketAddr>,
+    learnt_rtp: Option<SocketAddr>,
+    learnt_rtcp: Option<SocketAddr>,
+}
+
+impl Peer {
+    /// The peer of a side as agreed, with nothing learnt yet.
+    pub(crate) fn new(spec: &SideSpec) -> Peer {
+        Peer {
+            source: spec.source,
+            rtp: spec.remote_rtp,
+            rtcp: spec.remote_rtcp,
+            learnt_rtp: None,
+            learnt_rtcp: None,
+        }
+    }
+
+    /// Whether `spec` names the same far end, so that what was learnt of it still holds.
+    pub(crate) fn is_still(&self, spec: &SideSpec) -> bool {
+        (self.source, self.rtp, self.rtcp) == (spec.source, spec.remote_rtp, spec.remote_rtcp)
+    }
+
+    /// Whether a packet from this address may be the peer's, as far as its address tells.
+    pub(crate) fn admits(&self, socket: Socket, from: SocketAddr) -> bool {
+        match (self.source, self.learnt(socket)) {
+            // A peer that multiplexes RTCP though nobody agreed to it is still the same peer.
+            (Source::Negotiated, _) => from == self.rtp || Some(from) == self.rtcp,
+            (Source::First, Some(learnt)) => from == learnt,
+            // RTP and RTCP come from one host, whichever of them was first.
+            (Source::First, None) => self
+                .learnt_rtp
+                .or(self.learnt_rtcp)
+                .is_none_or(|other| other.ip() == from.ip()),
+        }
+    }
+
+    /// Whether this address is known to be the peer's without looking into the packet.
+    pub(crate) fn knows(&self, socket: Socket, from: SocketAddr) -> bool {
+        self.admits(socket, from)
+            && (self.source == Source::Negotiated || self.learnt(socket).is_some())
+    }
+
+    /// A valid packet came from this admitted address: from now on it is the peer's.
+    pub(crate) fn learn(&mut self, socket: Socket, from: SocketAddr) {
+        if self.source == Source::First {
+            match socket {
+                Socket::Rtp => self.learnt_rtp.get_or_insert(from),
+                Socket::Rtcp => self.learnt_rtcp.get_or_insert(from),
+            };
+        }
+    }
+
+    /// Where RTP goes; `None` while the peer has no address that could be sent to.
+    pub(crate) fn rtp(&self) -> Option<SocketAddr> {
+        sendable(self.learnt_rtp.unwrap_or(self.rtp))
+    }
+
+    /// Where RTCP goes, and from which of our sockets.
+    pub(crate) fn rtcp(&self) -> Option<(Socket, SocketAddr)> {
+        match self.rtcp {
+            None => Some((Socket::Rtp, self.rtp()?)),
+            Some(agreed) => Some((Socket::Rtcp, sendable(self.learnt_rtcp.unwrap_or(agreed))?)),
+        }
+    }
+
+    fn learnt(&self, socket: Socket) -> Option<SocketAddr> {
+        match socket {
+            Socket::Rtp => self.learnt_rtp,
+            Socket::Rtcp => self.learnt_rtcp,
+        }
+    }
+}
+
+/// RFC 3264 §8.4 knows 0.0.0.0 as "do not send", and port 0 is no port.
+fn sendable(address: SocketAddr) -> Option<SocketAddr> {
+    (!address.ip().is_unspecified() && address.port() != 0).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Direction;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn peer(source: Source, remote_rtp: &str) -> Peer {
+        Peer::new(&SideSpec {
+            remote_rtp: at(remote_rtp),
+            remote_rtcp: Some(at("192.0.2.1:4001")),
+            send: Vec::new(),
+            receive: Vec::new(),
+            keys: None,
+            source,
+            direction: Direction::SendRecv,
+        })
+    }
+
+    #[test]
+    fn a_negotiated_peer_is_known_by_address_and_port_and_nothing_is_learnt() {
+        let mut peer = peer(Source::Negotiated, "192.0.2.1:4000");
+        assert!(peer.knows(Socket::Rtp, at("192.0.2.1:4000")));
+        assert!(peer.knows(Socket::Rtcp, at("192.0.2.1:4001")));
+        assert!(!peer.admits(Socket::Rtp, at("192.0.2.1:4002")));
+        assert!(!peer.admits(Socket::Rtp, at("192.0.2.2:4000")));
+        peer.learn(Socket::Rtp, at("192.0.2.2:4000"));
+        assert_eq!(peer.rtp(), Some(at("192.0.2.1:4000")));
+    }
+
+    #[test]
+    fn the_first_source_is_learnt_for_both_directions_and_then_alone_admitted() {
+        let mut peer = peer(Source::First, "10.0.0.9:4000");
+        assert!(peer.admits(Socket::Rtp, at("192.0.2.1:61000")));
+        assert!(
+            !peer.knows(Socket::Rtp, at("192.0.2.1:61000")),
+            "until a packet proves valid"
+        );
+        peer.learn(Socket::Rtp, at("192.0.2.1:61000"));
+        assert_eq!(peer.rtp(), Some(at("192.0.2.1:61000")));
+        assert!(!peer.admits(Socket::Rtp, at("192.0.2.1:61001")));
+        assert!(
+            !peer.admits(Socket::Rtcp, at("192.0.2.7:61001")),
+            "RTCP of another host"
+        );
+        assert!(peer.admits(Socket::Rtcp, at("192.0.2.1:61001")));
+        peer.learn(Socket::Rtcp, at("192.0.2.1:61001"));
+        assert_eq!(peer.rtcp(), Some((Socket::Rtcp, at("192.0.2.1:61001"))));
+    }
+
+    #[test]
+    fn nothing_is_sent_to_an_address_that_is_none() {
+        assert_eq!(peer(Source::First, "0.0.0.0:4000").rtp(), None);
+        assert_eq!(peer(Source::First, "192.0.2.1:0").rtp(), None);
+    }
+}

@@ -1,0 +1,278 @@
+//! One thread of the engine: an epoll loop over the sockets of its sessions, and their deadlines.
+//!
+//! ```text
+//!   poll ▶ datagrams (so many a socket and turn) ▶ orders of signalling ▶ deadlines ▶ poll …
+//! ```
+//!
+//! It sleeps until one of the three has something for it.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+use tracing::{error, warn};
+
+use super::outbox::Outbox;
+use super::slot::{self, Opening, Slot};
+use super::{Command, MediaEvent, SessionId, SessionStats};
+
+/// Wakes a worker that has orders waiting.
+pub(crate) const WAKE: Token = Token(usize::MAX);
+/// Datagrams taken from one socket before the others have their turn.
+const TURN: usize = 32;
+/// Readiness reports taken from the system at once.
+const EVENTS: usize = 1024;
+/// Largest UDP datagram.
+const DATAGRAM: usize = 65_535;
+
+/// Where sessions report to.
+pub(crate) type Listener = Arc<dyn Fn(MediaEvent) + Send + Sync>;
+
+/// What signalling asks of a worker.
+pub(crate) enum Order {
+    Open(Box<Opening>),
+    Command(SessionId, Command),
+    Close(SessionId),
+    Stop,
+}
+
+/// The state of one thread.
+pub(crate) struct Worker {
+    poll: Poll,
+    orders: mpsc::Receiver<Order>,
+    listener: Listener,
+    /// Sessions on this worker, counted by whoever opens them.
+    load: Arc<AtomicUsize>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    index: HashMap<SessionId, usize>,
+    deadlines: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Sockets that had more to give when their turn ended.
+    unfinished: Vec<Token>,
+    /// Those of the last turn, while this one goes through them.
+    continued: Vec<Token>,
+    buffer: Box<[u8]>,
+    out: Outbox,
+    stopping: bool,
+}
+
+impl Worker {
+    /// A worker without sessions.
+    pub(crate) fn new(
+        poll: Poll,
+        orders: mpsc::Receiver<Order>,
+        listener: Listener,
+        load: Arc<AtomicUsize>,
+    ) -> Worker {
+        Worker {
+            poll,
+            orders,
+            listener,
+            load,
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::new(),
+            deadlines: BinaryHeap::new(),
+            unfinished: Vec::new(),
+            continued: Vec::new(),
+            buffer: vec![0; DATAGRAM].into(),
+            out: Outbox::default(),
+            stopping: false,
+        }
+    }
+
+    /// Runs until told to stop; then every session is closed.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.stopping {
+            if let Err(error) = self.turn(&mut events) {
+                error!(%error, "a media worker cannot wait for its sockets: its sessions end");
+                break;
+            }
+        }
+        for index in 0..self.slots.len() {
+            self.end(index);
+        }
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, self.patience()) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        // What is left over once more is for the next turn.
+        std::mem::swap(&mut self.unfinished, &mut self.continued);
+        while let Some(token) = self.continued.pop() {
+            self.drain(token);
+        }
+        for event in events.iter().filter(|event| event.token() != WAKE) {
+            self.drain(event.token());
+        }
+        while let Ok(order) = self.orders.try_recv() {
+            self.obey(order);
+        }
+        self.meet_deadlines(Instant::now());
+        Ok(())
+    }
+
+    /// How long there is nothing to do unless something comes.
+    fn patience(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.deadlines
+            .peek()
+            .map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()))
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Open(opening) => self.open(*opening),
+            Order::Command(id, command) => {
+                let Some(&index) = self.index.get(&id) else {
+                    return;
+                };
+                self.guarded(index, |slot, out, _, now| {
+                    if let Err(error) = slot.session.command(command, now, out) {
+                        warn!(session = id.0, %error, "the agreed SRTP key cannot be used");
+                    }
+                });
+            }
+            Order::Close(id) => {
+                if let Some(&index) = self.index.get(&id) {
+                    self.end(index);
+                }
+            }
+            Order::Stop => self.stopping = true,
+        }
+    }
+
+    fn open(&mut self, opening: Opening) {
+        let id = opening.id;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        match Slot::new(opening, index, self.poll.registry()) {
+            Ok(slot) => {
+                self.index.insert(id, index);
+                self.slots[index] = Some(slot);
+            }
+            Err(error) => {
+                error!(session = id.0, %error, "a media session could not be watched: it ends");
+                self.free.push(index);
+                self.gone(id, SessionStats::default());
+            }
+        }
+    }
+
+    /// Takes what a socket holds, but no more than its turn.
+    fn drain(&mut self, token: Token) {
+        let (index, leg, socket) = slot::named_by(token);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut emptied = false;
+        self.guarded(index, |slot, out, listener, now| {
+            for _ in 0..TURN {
+                match slot
+                    .socket(leg, socket)
+                    .map(|socket| socket.recv_from(&mut buffer))
+                {
+                    Some(Ok((length, from))) => {
+                        slot.session
+                            .datagram(leg, socket, from, &buffer[..length], now, out);
+                        slot.post(out, listener);
+                    }
+                    // An error that an earlier packet of ours caused; the next call tells of the next datagram.
+                    Some(Err(error)) if error.kind() != ErrorKind::WouldBlock => {}
+                    Some(Err(_)) | None => {
+                        emptied = true;
+                        break;
+                    }
+                }
+            }
+        });
+        self.buffer = buffer;
+        let more = !emptied && self.slots.get(index).is_some_and(Option::is_some);
+        if more && !self.unfinished.contains(&token) {
+            self.unfinished.push(token);
+        }
+    }
+
+    fn meet_deadlines(&mut self, now: Instant) {
+        while let Some(&Reverse((due, index))) = self.deadlines.peek()
+            && due <= now
+        {
+            self.deadlines.pop();
+            let slot = self.slots.get_mut(index).and_then(Option::as_mut);
+            if let Some(slot) = slot.filter(|slot| slot.wake == Some(due)) {
+                slot.wake = None;
+                self.guarded(index, |slot, out, _, now| slot.session.tick(now, out));
+            }
+        }
+    }
+
+    /// Lets a session work, sends what it wants sent, and notes when it wants to work again. A panic ends that
+    /// session alone.
+    fn guarded(
+        &mut self,
+        index: usize,
+        work: impl FnOnce(&mut Slot, &mut Outbox, &Listener, Instant),
+    ) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
+        let (out, listener) = (&mut self.out, &self.listener);
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            work(slot, out, listener, Instant::now());
+            slot.post(out, listener);
+        }));
+        if done.is_err() {
+            error!(session = slot.id.0, "a media session panicked: it ends");
+            self.out.clear();
+            return self.end(index);
+        }
+        let due = slot.session.deadline();
+        if let Some(due) = due.filter(|&due| slot.wake.is_none_or(|wake| due < wake)) {
+            slot.wake = Some(due);
+            self.deadlines.push(Reverse((due, index)));
+        }
+    }
+
+    /// Ends a session: its last words, its sockets, its ports, the news.
+    fn end(&mut self, index: usize) {
+        let Some(mut slot) = self.slots.get_mut(index).and_then(Option::take) else {
+            return;
+        };
+        self.index.remove(&slot.id);
+        self.free.push(index);
+        let (id, out, listener) = (slot.id, &mut self.out, &self.listener);
+        let said = catch_unwind(AssertUnwindSafe(|| {
+            slot.session.close(Instant::now(), out);
+            slot.post(out, listener);
+        }));
+        if said.is_err() {
+            error!(session = id.0, "a media session panicked at its end");
+            self.out.clear();
+        }
+        let stats = slot.session.stats();
+        drop(slot);
+        self.gone(id, stats);
+    }
+
+    fn gone(&self, id: SessionId, stats: SessionStats) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
+        let stats = Box::new(stats);
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            (self.listener)(MediaEvent::Closed { id, stats })
+        }));
+        if told.is_err() {
+            error!(session = id.0, "whoever listens to media events panicked");
+        }
+    }
+}
