@@ -288,11 +288,11 @@ mod tests {
             self.collect()
         }
 
-        fn from_meta(&mut self, packet: &[u8]) -> &mut Self {
+        fn meta_sends(&mut self, packet: &[u8]) -> &mut Self {
             self.comes(Leg::Meta, Socket::Rtp, META, packet)
         }
 
-        fn from_pbx(&mut self, packet: &[u8]) -> &mut Self {
+        fn pbx_sends(&mut self, packet: &[u8]) -> &mut Self {
             self.comes(Leg::Pbx, Socket::Rtp, PBX, packet)
         }
 
@@ -300,8 +300,8 @@ mod tests {
         fn talk(&mut self, leg: Leg, ssrc: u32, seqs: std::ops::Range<u16>) -> &mut Self {
             for seq in seqs {
                 match leg {
-                    Leg::Meta => self.from_meta(&frame(111, ssrc, seq, b"voice")),
-                    Leg::Pbx => self.from_pbx(&frame(107, ssrc, seq, b"voice")),
+                    Leg::Meta => self.meta_sends(&frame(111, ssrc, seq, b"voice")),
+                    Leg::Pbx => self.pbx_sends(&frame(107, ssrc, seq, b"voice")),
                 };
                 self.wait(20);
             }
@@ -383,10 +383,10 @@ mod tests {
     #[test]
     fn payload_numbers_are_mapped_by_codec_both_ways() {
         let mut call = talking();
-        call.from_pbx(&frame(107, 1, 1, b"to meta"))
-            .from_pbx(&frame(101, 1, 2, &[5, 10, 0, 160]));
-        call.from_meta(&frame(111, 2, 1, b"to pbx"))
-            .from_meta(&frame(126, 2, 2, &[5, 10, 0, 160]));
+        call.pbx_sends(&frame(107, 1, 1, b"to meta"))
+            .pbx_sends(&frame(101, 1, 2, &[5, 10, 0, 160]));
+        call.meta_sends(&frame(111, 2, 1, b"to pbx"))
+            .meta_sends(&frame(126, 2, 2, &[5, 10, 0, 160]));
         let numbers = |leg| {
             call.rtp(leg)
                 .iter()
@@ -401,11 +401,11 @@ mod tests {
     #[test]
     fn what_nobody_agreed_to_is_dropped_and_counted() {
         let mut call = talking();
-        call.from_pbx(&frame(8, 1, 1, b"alaw"))
-            .from_pbx(b"\x05 not RTP")
-            .from_pbx(&[0x80; 5]);
+        call.pbx_sends(&frame(8, 1, 1, b"alaw"))
+            .pbx_sends(b"\x05 not RTP")
+            .pbx_sends(&[0x80; 5]);
         call.agree(Leg::Meta, side(META, None, &[(111, Codec::Opus)]));
-        call.from_pbx(&frame(101, 1, 2, &[5, 10, 0, 160]));
+        call.pbx_sends(&frame(101, 1, 2, &[5, 10, 0, 160]));
         assert_eq!(call.session.stats().pbx.unusable, 4);
         assert_eq!(call.rtp(Leg::Meta).len(), 1, "our silence alone");
     }
@@ -418,10 +418,10 @@ mod tests {
             side(PBX, None, &[(107, Codec::Opus), (102, EVENT_48K)]),
         );
         call.start(Leg::Pbx).start(Leg::Meta);
-        call.from_pbx(&frame(102, 1, 2, &[5, 0x8a, 0x12, 0xc0]));
-        call.from_meta(&frame(126, 2, 2, &[7, 10, 0, 160]));
-        call.from_meta(&frame(126, 2, 3, &[7, 10, 0xff, 0xff]));
-        call.from_meta(&frame(126, 2, 4, &[7]));
+        call.pbx_sends(&frame(102, 1, 2, &[5, 0x8a, 0x12, 0xc0]));
+        call.meta_sends(&frame(126, 2, 2, &[7, 10, 0, 160]));
+        call.meta_sends(&frame(126, 2, 3, &[7, 10, 0xff, 0xff]));
+        call.meta_sends(&frame(126, 2, 4, &[7]));
         assert_eq!(
             call.rtp(Leg::Meta)[1].1,
             [5, 0x8a, 0x03, 0x20],
@@ -557,8 +557,8 @@ mod tests {
             "203.0.113.66:9",
             &frame(107, 9, 1, b"intruder"),
         );
-        call.from_pbx(&frame(107, 1, 2, b"from where SDP said"));
-        call.from_meta(&frame(111, 2, 1, b"answer"));
+        call.pbx_sends(&frame(107, 1, 2, b"from where SDP said"));
+        call.meta_sends(&frame(111, 2, 1, b"answer"));
         let stats = call.session.stats().pbx;
         assert_eq!((stats.received, stats.strangers, stats.unusable), (1, 2, 1));
         assert_eq!(call.sent.last().unwrap().to, at("203.0.113.9:61000"));
@@ -570,7 +570,7 @@ mod tests {
                 ..pbx()
             },
         );
-        call.from_meta(&frame(111, 2, 2, b"answer"));
+        call.meta_sends(&frame(111, 2, 2, b"answer"));
         assert_eq!(call.sent.last().unwrap().to, at("203.0.113.9:61000"));
     }
 
@@ -679,7 +679,7 @@ mod tests {
             bye: false,
         }
         .write(&mut report);
-        call.from_meta(&report);
+        call.meta_sends(&report);
         let trip = call.session.stats().meta.round_trip_ms.unwrap();
         assert!((79.9..80.1).contains(&trip), "{trip}");
     }
@@ -757,10 +757,10 @@ mod tests {
         for seq in 0..300 {
             meta.protect_rtp(&frame(111, 1, seq, b"from meta"), &mut sealed)
                 .unwrap();
-            call.from_meta(&sealed);
+            call.meta_sends(&sealed);
             pbx.protect_rtp(&frame(107, 2, seq, b"from pbx"), &mut sealed)
                 .unwrap();
-            call.from_pbx(&sealed).wait(20);
+            call.pbx_sends(&sealed).wait(20);
         }
         for (leg, key_octet, text) in [
             (Leg::Meta, 1, &b"from pbx"[..]),
@@ -798,9 +798,9 @@ mod tests {
         let mut forged = sealed.clone();
         forged[14] ^= 1;
         call.comes(Leg::Meta, Socket::Rtp, "203.0.113.66:9", &forged);
-        call.from_meta(&sealed).from_meta(&sealed);
+        call.meta_sends(&sealed).meta_sends(&sealed);
         // A repeated agreement must not make old packets new.
-        call.agree(Leg::Meta, first).from_meta(&sealed);
+        call.agree(Leg::Meta, first).meta_sends(&sealed);
         let stats = call.session.stats().meta;
         assert_eq!((stats.refused, stats.received, stats.strangers), (3, 1, 0));
         assert_eq!(call.rtp(Leg::Pbx).len(), 1);
