@@ -10,4 +10,5 @@ pub mod observe;
 pub mod policy;
 pub mod sdp;
 pub mod secret;
+pub mod sim;
 pub mod sip;
