@@ -217,3 +217,105 @@ fn without_places(path: &str) -> String {
     }
     plain
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Part {
+        size: u8,
+        inner: Option<Inner>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        deep: bool,
+    }
+
+    fn found(text: &str, read: impl FnOnce(&Document<'_>)) -> Vec<String> {
+        let document = Document::parse(Path::new("f"), text);
+        read(&document);
+        let problems = document.into_problems();
+        problems.iter().map(Problem::to_string).collect()
+    }
+
+    #[test]
+    fn a_section_that_is_left_out_names_the_first_key_it_needs() {
+        let found = found("", |d| assert_eq!(d.section::<Part>("part"), None));
+        assert_eq!(found, ["f:1:1: part: missing field `size`"]);
+    }
+
+    #[test]
+    fn the_innermost_key_is_named() {
+        let text = "[part]\nsize = 1\ninner = { deep = 3 }";
+        let found = found(text, |d| assert_eq!(d.section::<Part>("part"), None));
+        assert_eq!(
+            found,
+            ["f:3:18: part.inner.deep: invalid type: integer `3`, expected a boolean"]
+        );
+    }
+
+    #[test]
+    fn one_bad_section_of_a_list_leaves_the_others_in_their_places() {
+        let text = "[[part]]\nsize = 1\n[[part]]\nsize = 256\n[[part]]\nsize = 3";
+        let found = found(text, |d| {
+            let (parts, whole) = d.list::<Part>("part");
+            let sizes: Vec<_> = parts.iter().map(|(at, part)| (*at, part.size)).collect();
+            assert_eq!((sizes, whole), (vec![(0, 1), (2, 3)], false));
+            d.problem("part[2].size", "odd", "make it even");
+            d.problem("part[2].colour", "grey", "paint it");
+        });
+        assert_eq!(found.len(), 3);
+        assert!(
+            found[0].starts_with("f:4:8: part.size: invalid value"),
+            "{found:?}"
+        );
+        assert_eq!(found[1], "f:5:1: part.colour: grey; paint it");
+        assert_eq!(found[2], "f:6:1: part.size: odd; make it even");
+    }
+
+    #[test]
+    fn what_stands_around_a_syntax_error_is_still_read() {
+        let text = "[part]\nsize = 1\n[other]\nx = ?\n";
+        let found = found(text, |d| {
+            assert_eq!(
+                d.section("part"),
+                Some(Part {
+                    size: 1,
+                    inner: None
+                })
+            );
+            assert!(d.is_refused());
+        });
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("f:4:"), "{found:?}");
+    }
+
+    #[test]
+    fn a_warning_alone_refuses_nothing() {
+        let document = Document::parse(Path::new("f"), "");
+        document.warning("part", "so so", "");
+        assert!(!document.is_refused());
+        document.problem("part", "bad", "");
+        assert!(document.is_refused());
+    }
+
+    #[test]
+    fn sections_that_nobody_knows_and_lists_that_are_none_are_reported() {
+        let found = found("part = 1\nlist = 2\n[stray]", |d| {
+            d.refuse_others(&["part", "list"]);
+            assert_eq!(d.section::<Part>("part"), None);
+            assert_eq!(d.list::<Part>("list").0.len(), 0);
+        });
+        let wanted = [
+            "f:1:1: part: is not a section; write [part]",
+            "f:2:1: list: is not a list of sections; write [[list]]",
+            "f:3:2: stray: unknown section; the sections are part, list",
+        ];
+        assert_eq!(found, wanted);
+    }
+}

@@ -2,12 +2,11 @@
 //! `wabridge check` names everything that is wrong.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::document::Document;
-use super::{Config, Identity, Listener, Meta, Pbx, files, number};
+use super::{Certificate, Config, Listener, Meta, Pbx, files, number};
 use crate::{call, media, observe::log, sip};
 
 /// The sections of the file, in the order in which it is best written.
@@ -24,17 +23,17 @@ const SECTIONS: [&str; 8] = [
 
 /// The sections that could be read.
 pub(super) struct Draft {
-    meta: Option<Meta>,
+    pub(super) meta: Option<Meta>,
     numbers: Vec<(usize, number::Settings)>,
     /// Whether no section of a number was left out.
     all_numbers: bool,
-    pbxs: Vec<(usize, Pbx)>,
+    pub(super) pbxs: Vec<(usize, Pbx)>,
     /// Whether no section of a PBX was left out.
     all_pbxs: bool,
-    pbx_listener: Option<Listener>,
+    pub(super) pbx_listener: Option<Listener>,
     sip: Option<sip::Settings>,
-    calls: Option<call::Settings>,
-    media: Option<media::Settings>,
+    pub(super) calls: Option<call::Settings>,
+    pub(super) media: Option<media::Settings>,
     log: Option<log::Settings>,
 }
 
@@ -69,7 +68,8 @@ impl Draft {
         self.check_numbers(document);
         self.check_pbxs(document);
         self.check_ports(document);
-        let identity = self.identity(now, document);
+        self.check_media_addresses(document);
+        let certificate = self.certificate(now, document);
         let hostname = self.meta.as_ref().map_or("", |meta| meta.hostname.as_str());
         let pbxs: Vec<_> = self.pbxs.iter().map(|(_, pbx)| pbx.name.as_str()).collect();
         let pbxs = self.all_pbxs.then_some(pbxs.as_slice());
@@ -79,7 +79,7 @@ impl Draft {
         let numbers = self.numbers.into_iter().filter_map(resolve).collect();
         Some(Config {
             numbers,
-            identity: identity?,
+            certificate: certificate?,
             meta: self.meta?,
             pbxs: self.pbxs.into_iter().map(|(_, pbx)| pbx).collect(),
             pbx_listener: self.pbx_listener?,
@@ -180,55 +180,7 @@ impl Draft {
         document.problem(key, what, remedy);
     }
 
-    /// Listeners and media must not take each other's ports.
-    fn check_ports(&self, document: &Document<'_>) {
-        if let (Some(meta), Some(listener)) = (&self.meta, &self.pbx_listener) {
-            for (key, address) in [("tcp", listener.tcp), ("tls", listener.tls)] {
-                if address.is_some_and(|address| collide(address, meta.listen)) {
-                    let remedy =
-                        "Meta and the PBX are told apart by the port they reach: give each its own";
-                    document.problem(
-                        &format!("pbx_listener.{key}"),
-                        "meta.listen has this port",
-                        remedy,
-                    );
-                }
-            }
-            if let (Some(tcp), Some(tls)) = (listener.tcp, listener.tls)
-                && collide(tcp, tls)
-            {
-                let what = "pbx_listener.tcp has this port";
-                document.problem(
-                    "pbx_listener.tls",
-                    what,
-                    "give each its own: 5071 for TLS, for instance",
-                );
-            }
-        }
-        let Some(media) = &self.media else { return };
-        let ports = media.ports.first()..=media.ports.last();
-        if let Some(udp) = self.pbx_listener.as_ref().and_then(|listener| listener.udp)
-            && ports.contains(&udp.port())
-        {
-            let what = format!("the range holds port {} of pbx_listener.udp", udp.port());
-            document.problem("media.ports", &what, "move one of them away from the other");
-        }
-        // One pair towards Meta and one towards the PBX; on one address they share the range.
-        let calls = media.ports.pairs().count() / 2;
-        if let Some(settings) = self
-            .calls
-            .as_ref()
-            .filter(|settings| calls < settings.max.into())
-        {
-            let what = format!(
-                "the range carries {calls} calls at once, fewer than calls.max ({})",
-                settings.max
-            );
-            document.warning("media.ports", &what, "widen it, or lower calls.max");
-        }
-    }
-
-    fn identity(&self, now: SystemTime, document: &Document<'_>) -> Option<Identity> {
+    fn certificate(&self, now: SystemTime, document: &Document<'_>) -> Option<Certificate> {
         let meta = self.meta.as_ref()?;
         let mut names = vec![("meta.hostname", meta.hostname.as_str())];
         for (_, number) in &self.numbers {
@@ -239,12 +191,6 @@ impl Draft {
                     .map(|name| ("number.hostname", name)),
             );
         }
-        Identity::read(&meta.certificate, &meta.key, &names, now, document)
+        Certificate::read(&meta.certificate, &meta.key, &names, now, document)
     }
-}
-
-/// Whether two sockets of one kind cannot listen on both: same port, and same address or one that means all.
-fn collide(a: SocketAddr, b: SocketAddr) -> bool {
-    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port() && a.port() != 0 && (any || a.ip() == b.ip())
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::document::Document;
 use crate::policy::sources::metas_networks;
+use crate::sip::digest::server as digest;
 
 /// `[meta]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -33,40 +34,15 @@ pub struct Settings {
     pub address: Option<IpAddr>,
     /// PEM file with the authorities that may vouch for Meta, in place of the system's.
     pub ca_file: Option<PathBuf>,
-    /// How an INVITE from Meta must prove that it is Meta's.
-    #[serde(default)]
-    pub challenge: Challenge,
-    /// Seconds for which a nonce of ours may be answered.
-    #[serde(default = "nonce_lifetime")]
-    pub nonce_lifetime: u16,
-    /// The realm of our challenges; if unset, `hostname`.
-    pub realm: Option<String>,
     /// Networks that Meta's connections may come from.
     #[serde(default = "metas_networks")]
     pub allowed_sources: Vec<IpNet>,
-}
-
-/// How Meta is asked for its password (RFC 3261 §22).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum Challenge {
-    /// As a proxy does, which is what Meta's documents show.
-    #[default]
-    #[serde(rename = "407")]
-    Proxy,
-    /// As a server does.
-    #[serde(rename = "401")]
-    Server,
-    /// Not at all: the source address alone decides.
-    #[serde(rename = "off")]
-    Off,
+    /// How an INVITE from Meta must prove that it is Meta's.
+    #[serde(default)]
+    pub digest: digest::Settings,
 }
 
 impl Settings {
-    /// The realm of our challenges.
-    pub fn realm(&self) -> &str {
-        self.realm.as_deref().unwrap_or(&self.hostname)
-    }
-
     pub(super) fn check(&self, document: &Document<'_>) {
         if !is_host_name(&self.hostname) {
             document.problem(
@@ -89,20 +65,35 @@ impl Settings {
                 "leave it out: Meta's is 5061",
             );
         }
-        if self.challenge == Challenge::Off {
+        self.check_digest(document);
+        self.check_sources(document);
+    }
+
+    fn check_digest(&self, document: &Document<'_>) {
+        if self.digest.challenge == digest::Demand::Off {
             document.warning(
-                "meta.challenge",
+                "meta.digest.challenge",
                 "Meta's calls are not authenticated",
                 "set it to \"407\" unless this is a test",
             );
         }
-        if !(5..=3600).contains(&self.nonce_lifetime) {
+        if !(5..=3600).contains(&self.digest.nonce_lifetime) {
             document.problem(
-                "meta.nonce_lifetime",
-                "a nonce must live for 5 to 3600 seconds",
+                "meta.digest.nonce_lifetime",
+                "a challenge must live for 5 to 3600 seconds",
                 "leave it out: 60 suits a caller who waits",
             );
         }
+        if self.digest.remembered_nonces == 0 {
+            document.problem(
+                "meta.digest.remembered_nonces",
+                "without memory an answer could be used twice",
+                "leave it out: 20000 take a few megabytes",
+            );
+        }
+    }
+
+    fn check_sources(&self, document: &Document<'_>) {
         if self.allowed_sources.is_empty() {
             document.problem(
                 "meta.allowed_sources",
@@ -119,6 +110,15 @@ impl Settings {
                 "meta.allowed_sources",
                 &format!("{everyone} lets the whole internet try"),
                 "leave it out to allow the networks that Meta publishes",
+            );
+        }
+        let admitted =
+            |address: &IpAddr| self.allowed_sources.iter().any(|net| net.contains(address));
+        if let Some(address) = self.address.filter(|address| !admitted(address)) {
+            document.warning(
+                "meta.allowed_sources",
+                &format!("calls from meta.address ({address}) are refused"),
+                "list its network too",
             );
         }
     }
@@ -139,8 +139,4 @@ fn domain() -> String {
 
 fn port() -> u16 {
     5061
-}
-
-fn nonce_lifetime() -> u16 {
-    60
 }

@@ -9,10 +9,11 @@
 //! Everything that a call needs from outside is in [`Config`] already: certificate, key and passwords are read with
 //! the file, so that a reload replaces all of it or nothing.
 
+mod addresses;
+mod certificate;
 mod document;
 mod draft;
 mod files;
-mod identity;
 mod meta;
 mod number;
 mod pbx;
@@ -25,8 +26,8 @@ use std::time::SystemTime;
 use document::Document;
 use draft::Draft;
 
-pub use identity::Identity;
-pub use meta::{Challenge, Settings as Meta};
+pub use certificate::Certificate;
+pub use meta::Settings as Meta;
 pub use pbx::{Address, Listener, Settings as Pbx};
 pub use problem::{Position, Problem, Severity};
 pub use reload::restart_only_changes;
@@ -41,7 +42,7 @@ pub struct Config {
     /// The side that faces Meta.
     pub meta: Meta,
     /// The certificate and key shown to whoever connects.
-    pub identity: Identity,
+    pub certificate: Certificate,
     /// Our numbers.
     pub numbers: Vec<Number>,
     /// The telephone systems.

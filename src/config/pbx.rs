@@ -132,6 +132,13 @@ impl Settings {
             ),
             _ => {}
         }
+        if self.srtp && self.transport != Protocol::Tls {
+            document.warning(
+                &format!("{at}.srtp"),
+                "the media keys travel in clear text",
+                "set transport to \"tls\" with it",
+            );
+        }
     }
 }
 

@@ -26,7 +26,10 @@ fn a_warning_is_shown_and_passed() {
         (Some(0), 1),
         "{said}"
     );
-    assert!(said.contains(": warning: meta.challenge: "), "{said}");
+    assert!(
+        said.contains(": warning: meta.digest.challenge: "),
+        "{said}"
+    );
 }
 
 #[test]

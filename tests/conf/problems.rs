@@ -22,6 +22,7 @@ name = "main"
 address = "127.0.0.1:5060"
 
 [media]
+meta_address = "192.0.2.10"
 ports = "20000-29999"
 "#;
 
@@ -90,7 +91,13 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "name = main",
             "string",
         ),
-        case("[media]", "[medai]", "medai", "[medai]", "unknown section"),
+        case(
+            "[media]",
+            "[medai]\n[media]",
+            "medai",
+            "[medai]",
+            "unknown section",
+        ),
         case(
             "target = ",
             "tarrget = ",
@@ -137,15 +144,15 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case(
             "[[number]]",
-            "challenge = \"403\"\n[[number]]",
-            "meta.challenge",
+            "[meta.digest]\nchallenge = \"403\"\n[[number]]",
+            "meta.digest.challenge",
             "challenge",
             "403",
         ),
         case(
             "[[number]]",
-            "nonce_lifetime = 0\n[[number]]",
-            "meta.nonce_lifetime",
+            "[meta.digest]\nnonce_lifetime = 0\n[[number]]",
+            "meta.digest.nonce_lifetime",
             "nonce",
             "5 to 3600",
         ),
@@ -183,7 +190,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "fullchain.pem",
             "meta.key",
             "key",
-            "no PEM file of the right kind",
+            "nothing of the kind",
         ),
         case(
             "privkey.pem",
@@ -323,6 +330,20 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case("20000-29999", "5000-15000", "media.ports", "ports", "5070"),
         case(
+            "192.0.2.10",
+            "127.0.0.1",
+            "media.meta_address",
+            "meta_address",
+            "Meta cannot send to 127.0.0.1",
+        ),
+        case(
+            "127.0.0.1:5060",
+            "192.0.2.20",
+            "media.pbx_address",
+            "[media]",
+            "the PBX \"main\" cannot send",
+        ),
+        case(
             "[media]",
             "[media]\npbx_address = \"0.0.0.0\"",
             "media.pbx_address",
@@ -362,8 +383,8 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
     let cases = [
         case(
             "[[number]]",
-            "challenge = \"off\"\n[[number]]",
-            "meta.challenge",
+            "[meta.digest]\nchallenge = \"off\"\n[[number]]",
+            "meta.digest.challenge",
             "challenge",
             "not authenticated",
         ),
@@ -394,6 +415,27 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
             "pbx.verify",
             "verify",
             "not verified",
+        ),
+        case(
+            "192.0.2.10",
+            "10.0.0.7",
+            "media.meta_address",
+            "meta_address",
+            "a private address",
+        ),
+        case(
+            "[[number]]",
+            "address = \"127.0.0.9\"\n[[number]]",
+            "meta.allowed_sources",
+            "[meta]",
+            "calls from meta.address",
+        ),
+        case(
+            "[media]",
+            "srtp = true\n[media]",
+            "pbx.srtp",
+            "srtp",
+            "keys travel in clear text",
         ),
         case(
             "20000-29999",

@@ -58,7 +58,7 @@ fn a_renewed_certificate_is_a_change_that_needs_no_restart() {
     let (before, after) = (Workshop::new(), Workshop::new());
     let old = changed(&before, &[]);
     let mut new = changed(&after, &[]);
-    assert_ne!(old.identity, new.identity);
+    assert_ne!(old.certificate, new.certificate);
     new.meta = old.meta.clone();
     assert_eq!(restart_only_changes(&old, &new), Vec::<&str>::new());
 }

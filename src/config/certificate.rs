@@ -22,12 +22,22 @@ const RENEWAL_IS_LATE: Duration = Duration::from_secs(21 * 24 * 3600);
 
 /// Our certificate chain and its key, as they were when the configuration was read.
 #[derive(Clone)]
-pub struct Identity(Arc<CertifiedKey>);
+pub struct Certificate(Arc<Pair>);
 
-impl Identity {
-    /// Chain and key, for the TLS library.
-    pub fn certified_key(&self) -> Arc<CertifiedKey> {
-        self.0.clone()
+struct Pair {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Certificate {
+    /// The certificate, followed by those that vouch for it.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.chain
+    }
+
+    /// Its key, for the TLS library alone.
+    pub fn key(&self) -> &PrivateKeyDer<'static> {
+        &self.0.key
     }
 
     /// Reads `meta.certificate` and `meta.key` and checks them for the names that Meta calls us by. Each name comes
@@ -38,47 +48,33 @@ impl Identity {
         names: &[(&str, &str)],
         now: SystemTime,
         document: &Document<'_>,
-    ) -> Option<Identity> {
+    ) -> Option<Certificate> {
         let chain = read_chain(certificate, document);
         let key = read_key(key, document);
         let chain = chain?;
         check_dates(chain.first()?, now, document);
         check_names(chain.first()?, names, document);
         check_chain(&chain, document);
-        match CertifiedKey::from_der(chain, key?, &ring::default_provider()) {
-            Ok(certified) => Some(Identity(Arc::new(certified))),
-            Err(error) => {
-                let what = match error {
-                    rustls::Error::InconsistentKeys(_) => {
-                        "the key does not belong to the certificate".to_owned()
-                    }
-                    error => format!("the key is of no use: {error}"),
-                };
-                document.problem(
-                    "meta.key",
-                    &what,
-                    "take both files from the same directory of the same renewal",
-                );
-                None
-            }
-        }
+        let pair = Pair { chain, key: key? };
+        check_pair(&pair, document);
+        Some(Certificate(Arc::new(pair)))
     }
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "Identity({} certificates, key secret)",
-            self.0.cert.len()
+            "Certificate(chain of {}, key secret)",
+            self.chain().len()
         )
     }
 }
 
-/// Two identities are equal if their chains are: a key always matches its certificate.
-impl PartialEq for Identity {
-    fn eq(&self, other: &Identity) -> bool {
-        self.0.cert == other.0.cert
+/// Two are equal if their chains are: a key always matches its certificate.
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Certificate) -> bool {
+        self.chain() == other.chain()
     }
 }
 
@@ -117,14 +113,27 @@ fn read_key(file: &Path, document: &Document<'_>) -> Option<PrivateKeyDer<'stati
     }
 }
 
+/// The library's own words are left out where they could quote the file.
 fn unreadable(file: &Path, error: &pem::Error) -> String {
+    let file = file.display();
     match error {
-        pem::Error::Io(error) => format!("cannot read {}: {error}", file.display()),
-        error => format!(
-            "{} is no PEM file of the right kind: {error}",
-            file.display()
-        ),
+        pem::Error::Io(error) => format!("cannot read {file}: {error}"),
+        pem::Error::NoItemsFound => format!("{file} holds nothing of the kind in PEM form"),
+        _ => format!("{file} is no PEM file, or a damaged one"),
     }
+}
+
+fn check_pair(pair: &Pair, document: &Document<'_>) {
+    let (chain, key) = (pair.chain.clone(), pair.key.clone_key());
+    let Err(error) = CertifiedKey::from_der(chain, key, &ring::default_provider()) else {
+        return;
+    };
+    let what = match error {
+        rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate",
+        _ => "the key is of a kind that TLS cannot use",
+    };
+    let remedy = "take both files from the same directory of the same renewal";
+    document.problem("meta.key", what, remedy);
 }
 
 fn check_dates(certificate: &CertificateDer<'_>, now: SystemTime, document: &Document<'_>) {
