@@ -31,7 +31,7 @@ start() {
 
 # alive PID: it runs (a zombie has no command line).
 alive() {
-    [ -n "$(tr -d '\0' <"/proc/$1/cmdline" 2>/dev/null)" ]
+    [ -n "$({ tr -d '\0' <"/proc/$1/cmdline"; } 2>/dev/null)" ]
 }
 
 # stop PID: SIGTERM, ten seconds of grace, SIGKILL; returns the program's own exit code.
