@@ -15,6 +15,7 @@ pub mod grammar;
 pub mod header;
 pub mod message;
 pub mod settings;
+pub mod transaction;
 pub mod transport;
 pub mod uri;
 
