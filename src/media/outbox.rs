@@ -15,7 +15,7 @@ pub(crate) enum Socket {
 }
 
 /// Packets to send and silent legs to report, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     /// All packets, end to end.
     bytes: Vec<u8>,
@@ -33,6 +33,15 @@ pub(crate) struct Outgoing<'a> {
 }
 
 impl Outbox {
+    /// Room for what a session usually wants at once; more makes it grow once.
+    pub(crate) fn new() -> Outbox {
+        Outbox {
+            bytes: Vec::with_capacity(4096),
+            packets: Vec::with_capacity(8),
+            silent: Vec::with_capacity(2),
+        }
+    }
+
     /// Adds a packet.
     pub(crate) fn send(&mut self, leg: Leg, socket: Socket, to: SocketAddr, packet: &[u8]) {
         let start = self.bytes.len();

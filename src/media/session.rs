@@ -211,7 +211,7 @@ mod tests {
             timestamp: 4_000_000_000,
         };
         let session = Session::new(timing, lot(0xa, 65_530), lot(0xb, 7), wall, now);
-        let (out, sent, silent) = (Outbox::default(), Vec::new(), Vec::new());
+        let (out, sent, silent) = (Outbox::new(), Vec::new(), Vec::new());
         Call {
             session,
             begun: now,

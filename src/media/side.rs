@@ -18,6 +18,8 @@ use crate::leg::Leg;
 
 /// 20 ms of silence as Opus: CELT, fullband, mono, one frame that says no more than "silent" (RFC 6716 §4.3).
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+/// Octets that buffers begin with: a frame at twice the bit rate Meta wants, or a report. Others make them grow once.
+const ROOM: usize = 256;
 /// Octets of an event: code, flags and volume, duration (RFC 4733 §2.3).
 const EVENT_LEN: usize = 4;
 
@@ -103,9 +105,9 @@ impl Side {
             heard: None,
             silence_told: false,
             stats: SideStats::default(),
-            clear: Vec::new(),
-            written: Vec::new(),
-            sealed: Vec::new(),
+            clear: Vec::with_capacity(ROOM),
+            written: Vec::with_capacity(ROOM),
+            sealed: Vec::with_capacity(ROOM),
         }
     }
 

@@ -123,11 +123,15 @@ fn listen(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
 mod tests {
     use super::*;
 
-    const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 13, 1));
+    /// A loopback address that a second run of these tests, at the same time, does not use.
+    fn local() -> IpAddr {
+        let [.., middle, low] = std::process::id().to_be_bytes();
+        IpAddr::from([127, 64 | middle & 63, low, 9])
+    }
 
     fn pool(first: u16, last: u16) -> Arc<Pool> {
         Pool::new(
-            LOCAL,
+            local(),
             PortRange::new(first, last).unwrap(),
             Duration::from_secs(3600),
         )
@@ -135,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_pair_that_another_program_holds_is_skipped() {
-        let _other = UdpSocket::bind((LOCAL, 20_001)).unwrap();
+        let _other = UdpSocket::bind((local(), 20_001)).unwrap();
         let pool = pool(20_000, 20_003);
         let bound = pool.bind(true).unwrap();
         assert_eq!(bound.port, 20_002);
@@ -156,7 +160,7 @@ mod tests {
     #[test]
     fn ports_of_dropped_sockets_rest_and_then_serve_again() {
         let range = PortRange::new(20_010, 20_011).unwrap();
-        let pool = Pool::new(LOCAL, range, Duration::ZERO);
+        let pool = Pool::new(local(), range, Duration::ZERO);
         let first = pool.bind(false).unwrap();
         assert!(pool.bind(false).is_err());
         drop(first);

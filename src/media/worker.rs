@@ -1,7 +1,7 @@
 //! One thread of the engine: an epoll loop over the sockets of its sessions, and their deadlines.
 //!
 //! ```text
-//!   poll ▶ datagrams (so many a socket and turn) ▶ orders of signalling ▶ deadlines ▶ poll …
+//!   poll ▶ orders of signalling ▶ datagrams (so many a socket and turn) ▶ deadlines ▶ poll …
 //! ```
 //!
 //! It sleeps until one of the three has something for it.
@@ -79,10 +79,10 @@ impl Worker {
             free: Vec::new(),
             index: HashMap::new(),
             deadlines: BinaryHeap::new(),
-            unfinished: Vec::new(),
-            continued: Vec::new(),
+            unfinished: Vec::with_capacity(EVENTS),
+            continued: Vec::with_capacity(EVENTS),
             buffer: vec![0; DATAGRAM].into(),
-            out: Outbox::default(),
+            out: Outbox::new(),
             stopping: false,
         }
     }
@@ -106,6 +106,11 @@ impl Worker {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
+        // Before the packets, which may be the first of what has just been agreed. A packet of a session that ends here
+        // finds its slot empty, or no packet in the socket of the slot's next session.
+        while let Ok(order) = self.orders.try_recv() {
+            self.obey(order);
+        }
         // What is left over once more is for the next turn.
         std::mem::swap(&mut self.unfinished, &mut self.continued);
         while let Some(token) = self.continued.pop() {
@@ -113,9 +118,6 @@ impl Worker {
         }
         for event in events.iter().filter(|event| event.token() != WAKE) {
             self.drain(event.token());
-        }
-        while let Ok(order) = self.orders.try_recv() {
-            self.obey(order);
         }
         self.meet_deadlines(Instant::now());
         Ok(())

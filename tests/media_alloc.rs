@@ -1,0 +1,138 @@
+//! The packet path allocates nothing once its buffers have grown: counted, over real sockets.
+
+// A global allocator cannot be written without; this one only counts and passes on.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use wabridge::leg::Leg;
+use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
+use wabridge::media::{
+    Codec, Command, Direction, Engine, Payload, Plane, Settings, SideSpec, Source,
+};
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Set on the engine's thread alone: the test harness allocates when it likes.
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Counting;
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTED.get() {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn own_address(host: u8) -> IpAddr {
+    let [.., middle, low] = std::process::id().to_be_bytes();
+    IpAddr::from([127, 64 | middle & 63, low, host])
+}
+
+fn phone(host: u8) -> (UdpSocket, SideSpec) {
+    let socket = UdpSocket::bind((own_address(host), 0)).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let payload = Payload {
+        number: 111,
+        codec: Codec::Opus,
+    };
+    let side = SideSpec {
+        remote_rtp: socket.local_addr().unwrap(),
+        remote_rtcp: None,
+        send: vec![payload],
+        receive: vec![payload],
+        keys: None,
+        source: Source::Negotiated,
+        direction: Direction::SendRecv,
+    };
+    (socket, side)
+}
+
+/// Sends numbered frames one way and waits for each at the far end.
+fn relay(
+    from: &UdpSocket,
+    bridge: SocketAddr,
+    to: &UdpSocket,
+    seqs: std::ops::Range<u16>,
+    packet: &mut Vec<u8>,
+) {
+    let mut buffer = [0; 2000];
+    for seq in seqs {
+        let timestamp = Timestamp(u32::from(seq) * 960);
+        let header = Header {
+            marker: false,
+            payload_type: 111,
+            seq: Seq(seq),
+            timestamp,
+            ssrc: Ssrc(7),
+        };
+        header.write(&[0x5a; 60], packet);
+        from.send_to(packet, bridge).unwrap();
+        // Reports and silence of the bridge's own are read over.
+        while to.recv_from(&mut buffer).unwrap().0 != packet.len() {}
+    }
+}
+
+#[test]
+fn relaying_plain_rtp_allocates_nothing() {
+    let settings = Settings {
+        meta_address: own_address(1),
+        pbx_address: own_address(2),
+        workers: 1,
+        ..Settings::default()
+    };
+    let (tell, told) = mpsc::channel();
+    let mut engine = Engine::start(&settings, move |_| {
+        COUNTED.set(true);
+        let _ = tell.send(());
+    })
+    .unwrap();
+    // The end of a first session is told on the thread that is to be counted.
+    let first = engine.open().unwrap();
+    engine.close(first.id);
+    told.recv().unwrap();
+    let opened = engine.open().unwrap();
+    let ((meta, meta_side), (pbx, pbx_side)) = (phone(3), phone(4));
+    for (leg, side) in [(Leg::Pbx, pbx_side), (Leg::Meta, meta_side)] {
+        engine.command(opened.id, Command::Agree { leg, side });
+        engine.command(opened.id, Command::Start { leg });
+    }
+    // Our first frame shows that both agreements have arrived.
+    meta.recv_from(&mut [0; 2000]).unwrap();
+    let mut packet = Vec::with_capacity(200);
+    relay(&pbx, opened.pbx.rtp, &meta, 0..100, &mut packet);
+    relay(&meta, opened.meta.rtp, &pbx, 0..100, &mut packet);
+
+    assert_ne!(
+        ALLOCATIONS.load(Ordering::Relaxed),
+        0,
+        "the buffers have grown, so counting works"
+    );
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    relay(&pbx, opened.pbx.rtp, &meta, 100..2_100, &mut packet);
+    relay(&meta, opened.meta.rtp, &pbx, 100..2_100, &mut packet);
+    assert_eq!(
+        ALLOCATIONS.load(Ordering::Relaxed) - before,
+        0,
+        "in 4000 packets"
+    );
+}

@@ -1,0 +1,309 @@
+//! The media engine over real loopback sockets, through its public door.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use wabridge::leg::Leg;
+use wabridge::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
+use wabridge::media::{
+    Codec, Command, Direction, Engine, MediaEvent, OpenError, Opened, Payload, Plane, PortRange,
+    SessionId, Settings, SideSpec, Source,
+};
+
+/// Long enough for any machine; nothing waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One test at a time: they count what the process has open.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// An engine and what it told.
+struct Relay {
+    engine: Engine,
+    events: Receiver<MediaEvent>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// A loopback address that a second run of these tests, at the same time, does not use.
+fn own_address(host: u8) -> IpAddr {
+    let [.., middle, low] = std::process::id().to_be_bytes();
+    IpAddr::from([127, 64 | middle & 63, low, host])
+}
+
+fn relay(first: u16, last: u16, port_rest: u16) -> Relay {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let settings = Settings {
+        meta_address: own_address(1),
+        pbx_address: own_address(2),
+        ports: PortRange::new(first, last).unwrap(),
+        port_rest,
+        workers: 2,
+        ..Settings::default()
+    };
+    let (tell, events) = mpsc::channel();
+    let engine = Engine::start(&settings, move |event| drop(tell.send(event))).unwrap();
+    Relay {
+        engine,
+        events,
+        _alone: alone,
+    }
+}
+
+impl Relay {
+    fn closed(&self) -> SessionId {
+        match self.events.recv_timeout(PATIENCE).unwrap() {
+            MediaEvent::Closed { id, .. } => id,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A far end: a plain socket that reads and writes RTP.
+struct Phone {
+    socket: UdpSocket,
+    number: u8,
+    bridge: SocketAddr,
+}
+
+impl Phone {
+    fn new(host: u8, number: u8, bridge: SocketAddr) -> Phone {
+        let socket = UdpSocket::bind((own_address(host), 0)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Phone {
+            socket,
+            number,
+            bridge,
+        }
+    }
+
+    fn spec(&self) -> SideSpec {
+        let payload = Payload {
+            number: self.number,
+            codec: Codec::Opus,
+        };
+        SideSpec {
+            remote_rtp: self.socket.local_addr().unwrap(),
+            remote_rtcp: None,
+            send: vec![payload],
+            receive: vec![payload],
+            keys: None,
+            source: Source::Negotiated,
+            direction: Direction::SendRecv,
+        }
+    }
+
+    fn says(&self, seq: u16) {
+        let mut packet = Vec::new();
+        Header {
+            marker: false,
+            payload_type: self.number,
+            seq: Seq(seq),
+            timestamp: Timestamp(u32::from(seq) * 960),
+            ssrc: Ssrc(7),
+        }
+        .write(&seq.to_be_bytes(), &mut packet);
+        self.socket.send_to(&packet, self.bridge).unwrap();
+    }
+
+    /// The next RTP packet from the bridge: header and payload.
+    fn hears(&self) -> (Header, Vec<u8>) {
+        let mut buffer = [0; 2000];
+        loop {
+            let (length, from) = self.socket.recv_from(&mut buffer).unwrap();
+            assert_eq!(from, self.bridge);
+            // Payload types 72 to 76 are RTCP, which is multiplexed here.
+            let packet = Packet::parse(&buffer[..length]).unwrap();
+            if !(72..=76).contains(&packet.payload_type()) {
+                return (packet.header(), packet.payload().to_vec());
+            }
+        }
+    }
+}
+
+/// Two phones joined by a session that has started on both sides.
+fn call(relay: &mut Relay) -> (Opened, Phone, Phone) {
+    let opened = relay.engine.open().unwrap();
+    let (meta, pbx) = (
+        Phone::new(3, 111, opened.meta.rtp),
+        Phone::new(4, 107, opened.pbx.rtp),
+    );
+    // Meta last: once its phone hears the first frame, everything is agreed.
+    for (leg, phone) in [(Leg::Pbx, &pbx), (Leg::Meta, &meta)] {
+        let side = phone.spec();
+        relay
+            .engine
+            .command(opened.id, Command::Agree { leg, side });
+        relay.engine.command(opened.id, Command::Start { leg });
+    }
+    (opened, meta, pbx)
+}
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn two_phones_hear_each_other_and_meta_hears_us_first() {
+    let mut relay = relay(20_000, 20_099, 5);
+    let (opened, meta, pbx) = call(&mut relay);
+    assert_eq!(opened.meta.rtp.ip(), own_address(1));
+    assert_eq!((opened.meta.rtp.port() % 2, opened.meta.rtcp), (0, None));
+    let rtcp = opened.pbx.rtcp.unwrap();
+    assert_eq!(rtcp.port(), opened.pbx.rtp.port() + 1);
+
+    let (first, payload) = meta.hears();
+    assert_eq!(
+        (first.payload_type, payload.as_slice()),
+        (111, &[0xf8, 0xff, 0xfe][..])
+    );
+    let mut expected = first.seq;
+    for seq in 500..600u16 {
+        pbx.says(seq);
+        let (header, payload) = meta.hears();
+        expected = expected.next();
+        assert_eq!(
+            (header.seq, header.ssrc, header.payload_type),
+            (expected, first.ssrc, 111)
+        );
+        assert_eq!(payload, seq.to_be_bytes());
+        meta.says(seq);
+        let (header, payload) = pbx.hears();
+        assert_eq!(
+            (header.payload_type, payload),
+            (107, seq.to_be_bytes().to_vec())
+        );
+    }
+    relay.engine.close(opened.id);
+    let MediaEvent::Closed { id, stats } = relay.events.recv_timeout(PATIENCE).unwrap() else {
+        panic!("not closed")
+    };
+    assert_eq!(
+        (id, stats.meta.received, stats.pbx.received),
+        (opened.id, 100, 100)
+    );
+    assert_eq!(
+        (stats.meta.sent - stats.meta.silence_sent, stats.pbx.sent),
+        (100, 100)
+    );
+    assert_eq!((stats.meta.unsent, stats.pbx.lost), (0, 0));
+}
+
+#[test]
+fn a_burst_longer_than_a_turn_is_relayed_to_its_end() {
+    let mut relay = relay(20_100, 20_199, 5);
+    let (_, meta, pbx) = call(&mut relay);
+    meta.hears();
+    for round in 0..10u16 {
+        let burst = round * 100..(round + 1) * 100;
+        burst.clone().for_each(|seq| pbx.says(seq));
+        for seq in burst {
+            let mut heard = meta.hears().1;
+            while heard == [0xf8, 0xff, 0xfe] {
+                heard = meta.hears().1;
+            }
+            assert_eq!(heard, seq.to_be_bytes());
+        }
+    }
+}
+
+#[test]
+fn an_exhausted_range_is_said_and_ports_of_an_ended_call_rest() {
+    let mut relay = relay(20_200, 20_203, 3600);
+    let first = relay.engine.open().unwrap();
+    let second = relay.engine.open().unwrap();
+    assert_ne!(first.meta.rtp, second.meta.rtp);
+    let refused = relay.engine.open().unwrap_err();
+    assert!(matches!(
+        refused,
+        OpenError::Exhausted {
+            first: 20_200,
+            last: 20_203,
+            ..
+        }
+    ));
+    relay.engine.close(first.id);
+    assert_eq!(relay.closed(), first.id);
+    assert!(
+        relay.engine.open().is_err(),
+        "its ports have an hour to rest"
+    );
+}
+
+#[test]
+fn ports_that_have_rested_serve_the_next_call() {
+    let mut relay = relay(20_300, 20_301, 0);
+    for _ in 0..5 {
+        let opened = relay.engine.open().unwrap();
+        relay.engine.close(opened.id);
+        assert_eq!(relay.closed(), opened.id);
+    }
+}
+
+#[test]
+fn two_hundred_calls_leave_no_descriptor_behind() {
+    let mut relay = relay(21_000, 21_999, 0);
+    let before = open_descriptors();
+    let mut ids: Vec<_> = (0..200).map(|_| relay.engine.open().unwrap().id).collect();
+    assert_eq!(open_descriptors(), before + 600, "three sockets a call");
+    ids.iter().for_each(|id| relay.engine.close(*id));
+    let mut closed: Vec<_> = ids.iter().map(|_| relay.closed()).collect();
+    ids.sort();
+    closed.sort();
+    assert_eq!(closed, ids, "each once");
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn a_dropped_engine_closes_its_calls_and_joins_its_threads() {
+    let relay = relay(22_000, 22_099, 5);
+    let Relay {
+        engine,
+        events,
+        _alone,
+    } = relay;
+    let mut handle = engine.handle();
+    let ids = [handle.open().unwrap().id, handle.open().unwrap().id];
+    drop(engine);
+    // The threads are gone, and with them whoever could still tell something.
+    let mut closed = Vec::new();
+    while let Ok(MediaEvent::Closed { id, .. }) = events.try_recv() {
+        closed.push(id);
+    }
+    closed.sort();
+    assert_eq!(closed, ids);
+    assert!(handle.open().is_err(), "nobody is left to serve it");
+}
+
+#[test]
+fn what_is_asked_of_an_unknown_session_is_ignored() {
+    let mut relay = relay(22_100, 22_199, 5);
+    let (opened, meta, _) = call(&mut relay);
+    let stranger = SessionId(opened.id.0 + 1_000_000);
+    relay
+        .engine
+        .command(stranger, Command::Start { leg: Leg::Meta });
+    relay.engine.close(stranger);
+    meta.hears();
+    relay.engine.close(opened.id);
+    relay.engine.close(opened.id);
+    assert_eq!(relay.closed(), opened.id);
+    assert!(relay.events.try_recv().is_err());
+}
+
+#[test]
+fn meta_is_told_the_public_address() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let public = IpAddr::from([203, 0, 113, 7]);
+    let settings = Settings {
+        meta_address: own_address(1),
+        pbx_address: own_address(1),
+        meta_public_address: Some(public),
+        ..Settings::default()
+    };
+    let mut engine = Engine::start(&settings, |_| {}).unwrap();
+    let opened = engine.open().unwrap();
+    assert_eq!(opened.meta.rtp.ip(), public);
+    assert_eq!(opened.pbx.rtp.ip(), own_address(1));
+    assert_ne!(opened.meta.rtp.port(), opened.pbx.rtp.port());
+}
