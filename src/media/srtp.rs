@@ -464,6 +464,129 @@ mod tests {
         assert_eq!(out, plain);
     }
 
+    /// RFC 3711 written down once more from block cipher and HMAC alone, to hold the library's packets against.
+    struct Reference {
+        session_key: Vec<u8>,
+        session_salt: Vec<u8>,
+        auth_key: Vec<u8>,
+    }
+
+    impl Reference {
+        fn new(key: &MasterKey) -> Reference {
+            let (key, salt) = key.0.split_at(16);
+            // §4.3.1: the label goes to the octet above the 48 bits of the index, which a rate of 0 leaves at zero.
+            let derive = |label: u8, len: usize| {
+                let mut iv = [salt, &[0, 0]].concat();
+                iv[7] ^= label;
+                let mut out = vec![0; len];
+                xor_keystream(key, &iv, &mut out);
+                out
+            };
+            Reference {
+                session_key: derive(0, 16),
+                session_salt: derive(2, 14),
+                auth_key: derive(1, 20),
+            }
+        }
+
+        fn protect(&self, packet: &[u8], header_len: usize, index: u64) -> Vec<u8> {
+            let ssrc = u128::from(u32::from_be_bytes(packet[8..12].try_into().unwrap()));
+            let salt = u128::from_be_bytes(
+                [&self.session_salt[..], &[0, 0]]
+                    .concat()
+                    .try_into()
+                    .unwrap(),
+            );
+            let iv = salt ^ ssrc << 64 ^ u128::from(index) << 16;
+            let mut out = packet.to_vec();
+            xor_keystream(&self.session_key, &iv.to_be_bytes(), &mut out[header_len..]);
+            let roc = ((index >> 16) as u32).to_be_bytes();
+            let provider = rtc_crypto::default_provider().unwrap();
+            let mut mac = provider
+                .crypto()
+                .new_hmac(rtc_crypto::HmacAlgorithm::Sha1, &self.auth_key)
+                .unwrap();
+            let mut tag = [0; 20];
+            mac.sign(&[&out, &roc], &mut tag).unwrap();
+            out.extend_from_slice(&tag[..10]);
+            out
+        }
+    }
+
+    /// AES in counter mode (§4.1.1): `iv` ends in 16 zero bits that count the blocks.
+    fn xor_keystream(key: &[u8], iv: &[u8], data: &mut [u8]) {
+        let provider = rtc_crypto::default_provider().unwrap();
+        for (nth, chunk) in data.chunks_mut(16).enumerate() {
+            let mut block = iv.to_vec();
+            block[14..].copy_from_slice(&(nth as u16).to_be_bytes());
+            let aes = rtc_crypto::BlockCipherAlgorithm::Aes128;
+            provider
+                .crypto()
+                .block_encrypt(aes, key, &mut block)
+                .unwrap();
+            chunk
+                .iter_mut()
+                .zip(block)
+                .for_each(|(octet, key)| *octet ^= key);
+        }
+    }
+
+    #[test]
+    fn the_reference_gives_the_vectors_of_rfc_3711_appendix_b() {
+        let reference = Reference::new(&key());
+        assert_eq!(
+            reference.session_key,
+            hex("C61E7A93744F39EE10734AFE3FF7A087")
+        );
+        assert_eq!(reference.session_salt, hex("30CBBC08863D8C85D49DB34A9AE1"));
+        assert_eq!(
+            reference.auth_key,
+            hex("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4")
+        );
+        let mut keystream = [0; 48];
+        let iv = hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD0000");
+        xor_keystream(
+            &hex("2B7E151628AED2A6ABF7158809CF4F3C"),
+            &iv,
+            &mut keystream,
+        );
+        let expected = "E03EAD0935C95E80E166B16DD92B4EB4 D23513162B02D0F72A43A2FE4A5F97AB
+                        41E95B3BB0A2E8DD477901E4FCA894C0";
+        assert_eq!(keystream[..], hex(expected));
+    }
+
+    #[test]
+    fn packets_are_those_of_the_reference_in_the_fourth_rollover_too() {
+        let (mut sender, mut receiver) = pair();
+        let reference = Reference::new(&key());
+        for index in (1_000..5 * 65_536).step_by(21_111) {
+            let expected = reference.protect(&rtp(OURS, index), 12, index);
+            assert_eq!(protect(&mut sender, OURS, index), expected, "index {index}");
+            assert_eq!(open(&mut receiver, &expected), Ok(index));
+        }
+    }
+
+    #[test]
+    fn contributing_sources_and_extensions_of_a_peer_do_not_move_its_payload() {
+        let reference = Reference::new(&key());
+        let mut receiver = pair().1;
+        let csrc = [0, 0, 0, 1, 0, 0, 0, 2];
+        // RFC 8285 with one octet and with two, padded; and one of the older kind.
+        let extensions = [
+            [0xbe, 0xde, 0, 1, 0x10, 0xff, 0, 0].as_slice(),
+            &[0x10, 0x00, 0, 2, 3, 2, 1, 1, 4, 0, 0, 0],
+            &[0x12, 0x34, 0, 1, 9, 9, 9, 9],
+            &[0xbe, 0xde, 0, 0],
+        ];
+        for (index, extension) in (1u64..).zip(extensions) {
+            let plain = rtp(OURS, index);
+            let mut packet = [&plain[..12], &csrc, extension, &plain[12..]].concat();
+            packet[0] |= EXTENSION_BIT | 2;
+            let secret = reference.protect(&packet, 12 + csrc.len() + extension.len(), index);
+            assert_eq!(open(&mut receiver, &secret), Ok(index));
+        }
+    }
+
     #[test]
     fn a_stream_survives_several_wraps_with_loss_and_reordering() {
         let (mut sender, mut receiver) = pair();
@@ -671,6 +794,22 @@ mod tests {
             }
             prop_assert!(open(&mut receiver, &bytes).is_err());
             prop_assert!(open_report(&mut receiver, &bytes).is_err());
+        }
+
+        #[test]
+        fn no_header_of_an_authentic_peer_makes_opening_panic(
+            mut bytes in prop::collection::vec(any::<u8>(), 12..80), first in 0x80u8..0xc0, known_extension: bool,
+        ) {
+            bytes[0] = first;
+            let extension = 12 + 4 * usize::from(first & 0xf);
+            if let (true, Some(profile)) = (known_extension, bytes.get_mut(extension..extension + 4)) {
+                profile.copy_from_slice(&[0xbe, 0xde, 0, profile[3] % 8]);
+            }
+            let index = u16::from_be_bytes([bytes[2], bytes[3]]).into();
+            let secret = Reference::new(&key()).protect(&bytes, 12, index);
+            let (mut receiver, mut out) = (pair().1, Vec::new());
+            let opened = receiver.unprotect_rtp(&secret, &mut out).is_ok();
+            prop_assert_eq!(out.len(), if opened { bytes.len() } else { 0 });
         }
 
         #[test]
