@@ -4,58 +4,88 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::document::Document;
 use super::draft::Draft;
+use super::{Listener, Pbx};
+use crate::sip::transport::Protocol;
 
 impl Draft {
-    /// Listeners and media must not take each other's ports.
-    pub(super) fn check_ports(&self, document: &Document<'_>) {
-        if let (Some(meta), Some(listener)) = (&self.meta, &self.pbx_listener) {
-            for (key, address) in [("tcp", listener.tcp), ("tls", listener.tls)] {
-                if address.is_some_and(|address| collide(address, meta.listen)) {
-                    let remedy =
-                        "Meta and the PBX are told apart by the port they reach: give each its own";
-                    document.problem(
-                        &format!("pbx_listener.{key}"),
-                        "meta.listen has this port",
-                        remedy,
-                    );
-                }
-            }
-            if let (Some(tcp), Some(tls)) = (listener.tcp, listener.tls)
-                && collide(tcp, tls)
+    pub(super) fn check_addresses(&self, document: &Document<'_>) {
+        self.check_listeners(document);
+        self.check_ways_to_pbxs(document);
+        self.check_media_ports(document);
+        self.check_media_addresses(document);
+    }
+
+    /// Every TCP port has one listener only.
+    fn check_listeners(&self, document: &Document<'_>) {
+        let (Some(meta), Some(listener)) = (&self.meta, &self.pbx_listener) else {
+            return;
+        };
+        let (meta, tcp, tls) = (Some(meta.listen), listener.tcp, listener.tls);
+        let apart = "Meta and the PBX are told apart by the port they reach: give each its own";
+        for (key, address, other_key, other, remedy) in [
+            ("pbx_listener.tcp", tcp, "meta.listen", meta, apart),
+            ("pbx_listener.tls", tls, "meta.listen", meta, apart),
+            (
+                "pbx_listener.tls",
+                tls,
+                "pbx_listener.tcp",
+                tcp,
+                "give it 5071, for instance",
+            ),
+        ] {
+            if let (Some(address), Some(other)) = (address, other)
+                && collide(address, other)
             {
-                let what = "pbx_listener.tcp has this port";
-                document.problem(
-                    "pbx_listener.tls",
-                    what,
-                    "give each its own: 5071 for TLS, for instance",
-                );
+                document.problem(key, &format!("{other_key} has this port"), remedy);
             }
         }
-        let Some(media) = &self.media else { return };
-        let ports = media.ports.first()..=media.ports.last();
-        if let Some(udp) = self.pbx_listener.as_ref().and_then(|listener| listener.udp)
-            && ports.contains(&udp.port())
-        {
-            let what = format!("the range holds port {} of pbx_listener.udp", udp.port());
+    }
+
+    fn check_ways_to_pbxs(&self, document: &Document<'_>) {
+        let Some(listener) = &self.pbx_listener else {
+            return;
+        };
+        if *listener == Listener::OFF {
+            let what = "no PBX can reach this bridge";
+            document.warning("pbx_listener", what, "give one of its keys an address");
+        }
+        // Datagrams leave from the port that answers come back to; a connection needs no listener of its own.
+        let is_cut_off = |pbx: &Pbx| pbx.transport == Protocol::Udp && listener.udp.is_none();
+        for (at, pbx) in self.pbxs.iter().filter(|(_, pbx)| is_cut_off(pbx)) {
+            document.problem(
+                &format!("pbx[{at}].transport"),
+                &format!(
+                    "pbx_listener.udp is off, so nothing can be sent to {:?}",
+                    pbx.name
+                ),
+                "give it an address, or reach the PBX over \"tcp\" or \"tls\"",
+            );
+        }
+    }
+
+    fn check_media_ports(&self, document: &Document<'_>) {
+        let (Some(media), Some(calls)) = (&self.media, &self.calls) else {
+            return;
+        };
+        let range = media.ports.first()..=media.ports.last();
+        let sip = self.pbx_listener.as_ref().and_then(|listener| listener.udp);
+        if let Some(sip) = sip.filter(|sip| range.contains(&sip.port())) {
+            let what = format!("the range holds port {} of pbx_listener.udp", sip.port());
             document.problem("media.ports", &what, "move one of them away from the other");
         }
         // One pair towards Meta and one towards the PBX; on one address they share the range.
-        let calls = media.ports.pairs().count() / 2;
-        if let Some(settings) = self
-            .calls
-            .as_ref()
-            .filter(|settings| calls < settings.max.into())
-        {
+        let room = media.ports.pairs().count() / 2;
+        if room < calls.max.into() {
             let what = format!(
-                "the range carries {calls} calls at once, fewer than calls.max ({})",
-                settings.max
+                "the range carries {room} calls, fewer than calls.max ({})",
+                calls.max
             );
             document.warning("media.ports", &what, "widen it, or lower calls.max");
         }
     }
 
     /// Nobody far away can send to an address that means this host, or to a private one.
-    pub(super) fn check_media_addresses(&self, document: &Document<'_>) {
+    fn check_media_addresses(&self, document: &Document<'_>) {
         let (Some(meta), Some(media)) = (&self.meta, &self.media) else {
             return;
         };

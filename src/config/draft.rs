@@ -67,8 +67,7 @@ impl Draft {
         self.check_parts(document);
         self.check_numbers(document);
         self.check_pbxs(document);
-        self.check_ports(document);
-        self.check_media_addresses(document);
+        self.check_addresses(document);
         let certificate = self.certificate(now, document);
         let hostname = self.meta.as_ref().map_or("", |meta| meta.hostname.as_str());
         let pbxs: Vec<_> = self.pbxs.iter().map(|(_, pbx)| pbx.name.as_str()).collect();

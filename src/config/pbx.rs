@@ -23,6 +23,9 @@ pub struct Settings {
     /// How it is reached.
     #[serde(default = "transport")]
     pub transport: Protocol,
+    /// Name or IP address by which it reaches us, for our Contact and Via. If unset, the address of its listener, or
+    /// where that means every address, the one of this host on the way to it.
+    pub our_host: Option<String>,
     /// Networks that its requests may come from; if unset, its address alone.
     pub allowed_sources: Option<Vec<IpNet>>,
     /// Our number that calls WhatsApp where the PBX does not say which.
@@ -68,6 +71,15 @@ pub struct Listener {
     pub tls: Option<SocketAddr>,
 }
 
+impl Listener {
+    /// Listens nowhere.
+    pub const OFF: Listener = Listener {
+        udp: None,
+        tcp: None,
+        tls: None,
+    };
+}
+
 impl Default for Listener {
     fn default() -> Listener {
         let any = SocketAddr::from(([0, 0, 0, 0], 5070));
@@ -101,6 +113,19 @@ impl Settings {
                 "numbers refer to it: give it one",
             );
         }
+        let is_host = |host: &String| is_host_name(host) || host.parse::<IpAddr>().is_ok();
+        if let Some(host) = self.our_host.as_ref().filter(|host| !is_host(host)) {
+            document.problem(
+                &format!("{at}.our_host"),
+                &format!("{host:?} is neither a host name nor an IP address"),
+                "leave it out unless this PBX reaches the bridge through a NAT",
+            );
+        }
+        self.check_sources(at, document);
+        self.check_tls(at, document);
+    }
+
+    fn check_sources(&self, at: &str, document: &Document<'_>) {
         if self.allowed_sources().is_empty() {
             document.problem(
                 &format!("{at}.allowed_sources"),
@@ -119,6 +144,9 @@ impl Settings {
                 "list the addresses of the PBX",
             );
         }
+    }
+
+    fn check_tls(&self, at: &str, document: &Document<'_>) {
         match self.transport {
             Protocol::Tls if !self.verify => document.warning(
                 &format!("{at}.verify"),

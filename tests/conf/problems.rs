@@ -299,6 +299,20 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "country",
             "one to three digits",
         ),
+        case(
+            "[media]",
+            "our_host = \"sip:a\"\n[media]",
+            "pbx.our_host",
+            "our_host",
+            "neither a host name",
+        ),
+        case(
+            "[media]",
+            "[pbx_listener]\nudp = \"off\"\n[media]",
+            "pbx.transport",
+            "[[pbx]]",
+            "nothing can be sent to \"main\"",
+        ),
         // Ports, limits, times.
         case(
             "[media]",
@@ -429,6 +443,13 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
             "meta.allowed_sources",
             "[meta]",
             "calls from meta.address",
+        ),
+        case(
+            "[media]",
+            "transport = \"tcp\"\n[pbx_listener]\nudp = \"off\"\ntcp = \"off\"\n[media]",
+            "pbx_listener",
+            "[pbx_listener]",
+            "no PBX can reach",
         ),
         case(
             "[media]",
