@@ -292,6 +292,31 @@ fn what_is_asked_of_an_unknown_session_is_ignored() {
 }
 
 #[test]
+fn a_listener_that_panics_stops_neither_the_other_calls_nor_the_worker() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let settings = Settings {
+        meta_address: own_address(1),
+        pbx_address: own_address(1),
+        workers: 1,
+        ..Settings::default()
+    };
+    let (tell, events) = mpsc::channel();
+    let listener = move |event: MediaEvent| {
+        let MediaEvent::Closed { id, .. } = event else {
+            return;
+        };
+        tell.send(id).unwrap();
+        assert_ne!(id, SessionId(0), "the panic that this test is about");
+    };
+    let mut engine = Engine::start(&settings, listener).unwrap();
+    let ids = [(); 3].map(|()| engine.open().unwrap().id);
+    for id in ids {
+        engine.close(id);
+        assert_eq!(events.recv_timeout(PATIENCE), Ok(id));
+    }
+}
+
+#[test]
 fn meta_is_told_the_public_address() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let public = IpAddr::from([203, 0, 113, 7]);

@@ -13,7 +13,12 @@
 //! Signalling opens a session, tells it what was agreed for each side ([`SideSpec`]) and when it may speak
 //! ([`Command::Start`]); the session answers with [`MediaEvent`]s. A session lives on one worker thread from its
 //! first packet to its last.
+//!
+//! Machines, without socket or clock: `session` joins two `side`s; a side has what was `agreed` (payload numbers, keys),
+//! its `peer` (whose packets count), the one `stream` the peer hears, its `reports`, and an `outbox` for what it wants
+//! sent. Drivers: `engine` is the door, `worker` a thread, `slot` a session with its `sockets`, `ports` the range.
 
+mod agreed;
 pub mod codec;
 pub mod demux;
 mod engine;

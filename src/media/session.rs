@@ -575,6 +575,49 @@ mod tests {
     }
 
     #[test]
+    fn reports_lock_on_too_and_then_rtp_must_come_from_the_same_host() {
+        let mut call = agreed();
+        call.agree(
+            Leg::Pbx,
+            SideSpec {
+                source: Source::First,
+                ..pbx()
+            },
+        );
+        call.start(Leg::Pbx).start(Leg::Meta);
+        let mut report = Vec::new();
+        rtcp::Report {
+            ssrc: Ssrc(5),
+            sent: None,
+            blocks: &[],
+            cname: "pbx",
+            bye: false,
+        }
+        .write(&mut report);
+        call.comes(Leg::Pbx, Socket::Rtcp, "203.0.113.9:61001", &report);
+        call.comes(
+            Leg::Pbx,
+            Socket::Rtp,
+            "203.0.113.66:9",
+            &frame(107, 9, 1, b"intruder"),
+        );
+        call.comes(
+            Leg::Pbx,
+            Socket::Rtp,
+            "203.0.113.9:61000",
+            &frame(107, 1, 1, b"voice"),
+        );
+        call.wait(5_000);
+        assert!(
+            call.rtcp(Leg::Pbx)
+                .iter()
+                .all(|sent| sent.to == at("203.0.113.9:61001"))
+        );
+        let stats = call.session.stats().pbx;
+        assert_eq!((stats.received, stats.strangers), (1, 1));
+    }
+
+    #[test]
     fn a_leg_from_which_nothing_comes_is_told_once_counted_from_its_own_start() {
         let mut call = agreed();
         call.start(Leg::Pbx)

@@ -3,25 +3,23 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::agreed::{Agreed, rescale};
 use super::codec::Codec;
 use super::demux::Kind;
 use super::outbox::{Outbox, Socket};
-use super::peer::Peer;
 use super::reports::Reports;
 use super::rtcp::WallClock;
 use super::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
 use super::settings::Timing;
-use super::srtp::{self, KeyError, SrtpError};
+use super::srtp::KeyError;
 use super::stream::{Arriving, Place, Stream};
-use super::{Payload, SideSpec, SideStats};
+use super::{SideSpec, SideStats};
 use crate::leg::Leg;
 
 /// 20 ms of silence as Opus: CELT, fullband, mono, one frame that says no more than "silent" (RFC 6716 §4.3).
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 /// Octets that buffers begin with: a frame at twice the bit rate Meta wants, or a report. Others make them grow once.
 const ROOM: usize = 256;
-/// Octets of an event: code, flags and volume, duration (RFC 4733 §2.3).
-const EVENT_LEN: usize = 4;
 
 /// What a side draws by lot, so that nobody can guess it (RFC 3550 §5.1).
 #[derive(Clone, Copy, Debug)]
@@ -60,14 +58,6 @@ pub(crate) struct Side {
     clear: Vec<u8>,
     written: Vec<u8>,
     sealed: Vec<u8>,
-}
-
-/// What holds from one agreement to the next.
-struct Agreed {
-    spec: SideSpec,
-    peer: Peer,
-    sender: Option<srtp::Sender>,
-    receiver: Option<srtp::Receiver>,
 }
 
 /// RTP of the peer, opened and understood.
@@ -111,36 +101,12 @@ impl Side {
         }
     }
 
-    /// Takes over what signalling agreed. Contexts of unchanged keys and a learnt address live on: a key stream must
-    /// not begin anew under the same key.
+    /// Takes over what signalling agreed.
+    ///
+    /// # Errors
+    /// When a key cannot be used; nothing is then agreed.
     pub(crate) fn agree(&mut self, spec: SideSpec) -> Result<(), KeyError> {
-        let old = self.agreed.take();
-        let (peer, sender, receiver) = match old {
-            Some(old) if old.spec.keys == spec.keys => {
-                let peer = if old.peer.is_still(&spec) {
-                    old.peer
-                } else {
-                    Peer::new(&spec)
-                };
-                (peer, old.sender, old.receiver)
-            }
-            _ => {
-                let keys = spec.keys.as_ref();
-                let sender = keys
-                    .map(|k| srtp::Sender::new(k.profile, &k.send))
-                    .transpose()?;
-                let receiver = keys
-                    .map(|k| srtp::Receiver::new(k.profile, &k.receive))
-                    .transpose()?;
-                (Peer::new(&spec), sender, receiver)
-            }
-        };
-        self.agreed = Some(Agreed {
-            spec,
-            peer,
-            sender,
-            receiver,
-        });
+        self.agreed = Some(Agreed::new(spec, self.agreed.take())?);
         Ok(())
     }
 
@@ -193,7 +159,7 @@ impl Side {
         let packet = Packet::parse(clear).ok();
         let heard = packet.and_then(|packet| {
             Some(Heard {
-                codec: agreed.spec.codec(packet.payload_type())?,
+                codec: agreed.codec(packet.payload_type())?,
                 packet,
             })
         });
@@ -211,7 +177,7 @@ impl Side {
         self.stats.received += 1;
         self.reports
             .heard(&heard.packet, heard.codec.is_audio(), now);
-        agreed.spec.direction.receives().then_some(heard)
+        agreed.may_receive().then_some(heard)
     }
 
     /// Sends on what was heard on the other side.
@@ -229,7 +195,7 @@ impl Side {
             self.stats.held_back += 1;
             return Err(Lost::HeldBack);
         };
-        let payload = agreed.spec.payload(heard.codec).ok_or(Lost::NoPayload)?;
+        let payload = agreed.payload(heard.codec).ok_or(Lost::NoPayload)?;
         let packet = &heard.packet;
         let arriving = Arriving {
             ssrc: packet.ssrc(),
@@ -308,7 +274,7 @@ impl Side {
     fn comfort_due(&self) -> Option<Instant> {
         let agreed = self.agreed.as_ref()?;
         let speaks = self.leg == Leg::Meta && self.started && agreed.may_send();
-        (speaks && agreed.spec.payload(Codec::Opus).is_some()).then_some(())?;
+        (speaks && agreed.payload(Codec::Opus).is_some()).then_some(())?;
         Some(
             self.sent
                 .map_or(self.heard?, |sent| sent + self.timing.comfort),
@@ -328,7 +294,7 @@ impl Side {
         let payload = self
             .agreed
             .as_ref()
-            .and_then(|agreed| agreed.spec.payload(Codec::Opus));
+            .and_then(|agreed| agreed.payload(Codec::Opus));
         if let Some(payload) = payload {
             let place = self.stream.insert(now);
             self.send(payload.number, place, &SILENCE, now, out);
@@ -360,12 +326,13 @@ impl Side {
         let Some(agreed) = &mut self.agreed else {
             return;
         };
+        // Even if it fails: what is due again at once would never end.
+        self.sent = Some(now);
         let Some(to) = agreed.peer.rtp() else { return };
         match agreed.seal(Kind::Rtp, &self.written, &mut self.sealed) {
             Ok(packet) => out.send(self.leg, Socket::Rtp, to, packet),
             Err(_) => return self.stats.unsent += 1,
         }
-        self.sent = Some(now);
         self.stats.sent += 1;
         self.reports.sent(payload.len());
     }
@@ -383,72 +350,4 @@ impl Side {
             Err(_) => self.stats.unsent += 1,
         }
     }
-}
-
-impl Agreed {
-    fn may_send(&self) -> bool {
-        self.spec.direction.sends() && self.peer.rtp().is_some()
-    }
-
-    /// The packet in clear: as it came, or opened into `clear`.
-    fn open<'a>(
-        &mut self,
-        kind: Kind,
-        datagram: &'a [u8],
-        clear: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], SrtpError> {
-        match (&mut self.receiver, kind) {
-            (None, _) => return Ok(datagram),
-            (Some(receiver), Kind::Rtcp) => receiver.unprotect_rtcp(datagram, clear)?,
-            (Some(receiver), _) => receiver.unprotect_rtp(datagram, clear)?,
-        }
-        Ok(clear)
-    }
-
-    /// The packet for the wire: as it is, or sealed into `sealed`.
-    fn seal<'a>(
-        &mut self,
-        kind: Kind,
-        packet: &'a [u8],
-        sealed: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], SrtpError> {
-        match (&mut self.sender, kind) {
-            (None, _) => return Ok(packet),
-            (Some(sender), Kind::Rtcp) => sender.protect_rtcp(packet, sealed)?,
-            (Some(sender), _) => sender.protect_rtp(packet, sealed)?,
-        }
-        Ok(sealed)
-    }
-}
-
-impl SideSpec {
-    /// What the peer means by a payload number.
-    fn codec(&self, number: u8) -> Option<Codec> {
-        self.receive
-            .iter()
-            .find(|p| p.number == number)
-            .map(|p| p.codec)
-    }
-
-    /// What this side calls a codec; an event finds events of another clock rate where its own was not agreed.
-    fn payload(&self, codec: Codec) -> Option<Payload> {
-        let exact = self.send.iter().find(|p| p.codec == codec);
-        exact
-            .or_else(|| {
-                self.send
-                    .iter()
-                    .find(|p| !codec.is_audio() && !p.codec.is_audio())
-            })
-            .copied()
-    }
-}
-
-/// An event with its duration counted in the other clock. One too long for the field stays at its end, as a sender
-/// does that repeats the last packet (RFC 4733 §2.5.1.3 would begin a new segment).
-fn rescale(event: &[u8], from: Codec, to: Codec) -> Option<[u8; EVENT_LEN]> {
-    let [code, flags, high, low] = *event.first_chunk::<EVENT_LEN>()?;
-    let duration = u64::from(u16::from_be_bytes([high, low]));
-    let scaled = duration * u64::from(to.clock_rate()) / u64::from(from.clock_rate().max(1));
-    let [high, low] = u16::try_from(scaled).unwrap_or(u16::MAX).to_be_bytes();
-    Some([code, flags, high, low])
 }
