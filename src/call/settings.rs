@@ -13,6 +13,9 @@ pub struct Settings {
     /// Seconds a phone at the PBX may ring before the WhatsApp user is told that nobody answers (480). Meta gives up
     /// by itself after 30 to 60 s.
     pub ring_timeout: u16,
+    /// Seconds a WhatsApp user may ring before the PBX is told that nobody answers (480). Meta usually ends it
+    /// earlier.
+    pub answer_timeout: u16,
 }
 
 impl Default for Settings {
@@ -20,6 +23,7 @@ impl Default for Settings {
         Settings {
             max: 1000,
             ring_timeout: 55,
+            answer_timeout: 90,
         }
     }
 }
@@ -30,14 +34,24 @@ impl Settings {
         Duration::from_secs(self.ring_timeout.into())
     }
 
+    /// `answer_timeout` as a time.
+    pub fn answer_timeout(&self) -> Duration {
+        Duration::from_secs(self.answer_timeout.into())
+    }
+
     /// What makes no sense, in words for the operator; each entry names its key.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.max == 0 {
             problems.push("calls.max: 0 lets nobody call".into());
         }
-        if !(1..=300).contains(&self.ring_timeout) {
-            problems.push("calls.ring_timeout: must be 1 to 300 seconds".into());
+        for (key, value) in [
+            ("ring_timeout", self.ring_timeout),
+            ("answer_timeout", self.answer_timeout),
+        ] {
+            if !(1..=300).contains(&value) {
+                problems.push(format!("calls.{key}: must be 1 to 300 seconds"));
+            }
         }
         problems
     }
@@ -49,13 +63,18 @@ mod tests {
 
     #[test]
     fn nonsense_is_named_by_its_key() {
-        let settings: Settings = toml::from_str("max = 0\nring_timeout = 301").unwrap();
+        let settings: Settings =
+            toml::from_str("max = 0\nring_timeout = 301\nanswer_timeout = 0").unwrap();
         let problems = settings.problems();
-        assert!(problems[0].starts_with("calls.max: "), "{problems:?}");
-        assert!(
-            problems[1].starts_with("calls.ring_timeout: "),
-            "{problems:?}"
-        );
+        let keys = [
+            "calls.max: ",
+            "calls.ring_timeout: ",
+            "calls.answer_timeout: ",
+        ];
+        assert_eq!(problems.len(), keys.len(), "{problems:?}");
+        for (problem, key) in problems.iter().zip(keys) {
+            assert!(problem.starts_with(key), "{problems:?}");
+        }
         assert!(Settings::default().problems().is_empty());
     }
 }

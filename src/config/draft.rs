@@ -7,15 +7,18 @@ use std::time::SystemTime;
 
 use super::document::Document;
 use super::{Certificate, Config, Listener, Meta, Pbx, files, number};
-use crate::{call, media, observe::log, sip};
+use crate::observe::log;
+use crate::sip::{self, transaction};
+use crate::{call, media};
 
 /// The sections of the file, in the order in which it is best written.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "meta",
     "number",
     "pbx",
     "pbx_listener",
     "sip",
+    "transactions",
     "calls",
     "media",
     "log",
@@ -32,6 +35,7 @@ pub(super) struct Draft {
     all_pbxs: bool,
     pub(super) pbx_listener: Option<Listener>,
     sip: Option<sip::Settings>,
+    transactions: Option<transaction::Settings>,
     pub(super) calls: Option<call::Settings>,
     pub(super) media: Option<media::Settings>,
     log: Option<log::Settings>,
@@ -50,6 +54,7 @@ impl Draft {
             all_pbxs,
             pbx_listener: document.section("pbx_listener"),
             sip: document.section("sip"),
+            transactions: document.section("transactions"),
             calls: document.section("calls"),
             media: document.section("media"),
             log: document.section("log"),
@@ -83,6 +88,7 @@ impl Draft {
             pbxs: self.pbxs.into_iter().map(|(_, pbx)| pbx).collect(),
             pbx_listener: self.pbx_listener?,
             sip: self.sip?,
+            transactions: self.transactions?,
             calls: self.calls?,
             media: self.media?,
             log: self.log?,
@@ -118,7 +124,12 @@ impl Draft {
         let sip = self.sip.iter().flat_map(sip::Settings::problems);
         let calls = self.calls.iter().flat_map(call::Settings::problems);
         let media = self.media.iter().flat_map(media::Settings::problems);
-        for problem in sip.chain(calls).chain(media) {
+        let transactions = self
+            .transactions
+            .iter()
+            .flat_map(|settings| settings.problems());
+        let transactions = transactions.map(|problem| format!("transactions.{problem}"));
+        for problem in sip.chain(transactions).chain(calls).chain(media) {
             let (key, what) = problem.split_once(": ").unwrap_or(("", &problem));
             document.problem(key, what, "");
         }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub address: Option<IpAddr>,
     /// PEM file with the authorities that may vouch for Meta, in place of the system's.
     pub ca_file: Option<PathBuf>,
+    /// What our challenges call us; if unset, the hostname of the number that is called.
+    pub realm: Option<String>,
     /// Networks that Meta's connections may come from.
     #[serde(default = "metas_networks")]
     pub allowed_sources: Vec<IpNet>,
@@ -70,6 +72,20 @@ impl Settings {
     }
 
     fn check_digest(&self, document: &Document<'_>) {
+        // It stands in quotes in a header.
+        let is_plain =
+            |realm: &String| !realm.contains(['"', '\\']) && !realm.contains(char::is_control);
+        if self
+            .realm
+            .as_ref()
+            .is_some_and(|realm| !is_plain(realm) || realm.is_empty())
+        {
+            document.problem(
+                "meta.realm",
+                "a realm is text without quotes and backslashes",
+                "leave it out: the hostname is used",
+            );
+        }
         if self.digest.challenge == digest::Demand::Off {
             document.warning(
                 "meta.digest.challenge",

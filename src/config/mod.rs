@@ -34,7 +34,8 @@ pub use reload::restart_only_changes;
 
 use crate::observe::log;
 use crate::policy::Number;
-use crate::{call, media, sip};
+use crate::sip::{self, transaction};
+use crate::{call, media};
 
 /// A whole configuration that was found good.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +52,8 @@ pub struct Config {
     pub pbx_listener: Listener,
     /// Limits and times of signalling.
     pub sip: sip::Settings,
+    /// Timers of transactions, and how many there may be.
+    pub transactions: transaction::Settings,
     /// Limits and times of calls.
     pub calls: call::Settings,
     /// Media addresses, ports and times.

@@ -10,6 +10,7 @@ pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
         ("meta.listen", old.meta.listen == new.meta.listen),
         ("pbx_listener", old.pbx_listener == new.pbx_listener),
         ("sip", old.sip == new.sip),
+        ("transactions", old.transactions == new.transactions),
         (
             "media.meta_address",
             old_media.meta_address == new_media.meta_address,

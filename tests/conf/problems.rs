@@ -206,6 +206,13 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "certificate",
             "does not cover other",
         ),
+        case(
+            "[[number]]",
+            "realm = 'a\"b'\n[[number]]",
+            "meta.realm",
+            "realm",
+            "without quotes",
+        ),
         // Numbers.
         case(
             "+12145551869",
@@ -377,6 +384,13 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "sip.max_headers",
             "max",
             "50 to 1000",
+        ),
+        case(
+            "[media]",
+            "[transactions]\nt2 = 100\n[media]",
+            "transactions.t2",
+            "t2",
+            "not be shorter than t1",
         ),
         case(
             "[media]",

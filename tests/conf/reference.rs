@@ -25,8 +25,10 @@ fn uncomment(text: &str, examples: bool) -> String {
 }
 
 fn is_setting(text: &str) -> bool {
-    text.split_once(" = ")
-        .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    text.split_once(" = ").is_some_and(|(key, _)| {
+        key.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    })
 }
 
 /// The keys of every section; of a list, those of its first.
