@@ -240,6 +240,7 @@ mod tests {
         assert!(bench.gets(ack(), flow(Udp)).is_empty());
         assert!(bench.gets(invite(), flow(Udp)).is_empty());
         assert_eq!(bench.table.len(), 1);
+        assert_eq!(bench.table.stats().strays, 0);
         assert!(bench.until(5_700).is_empty());
         bench.is_empty();
     }
