@@ -50,9 +50,10 @@ impl Framer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Whether part of a message is waiting for its rest.
+    /// Whether part of a message is waiting for its rest. Line ends are none: the answer to a keep-alive stays in
+    /// the buffer until the next message.
     pub fn is_partial(&self) -> bool {
-        !self.buffer.is_empty()
+        !self.buffer.iter().all(|b| b"\r\n".contains(b))
     }
 
     /// The next whole frame; `None` when more bytes are needed.
@@ -214,6 +215,17 @@ mod tests {
         assert_eq!(status(b"GET / HTTP/1.1\r\n\r\n"), 400);
         assert_eq!(status(&b"v: x\r\n".repeat(9)), 400);
         assert_eq!(status(&[b'x'; 501]), 513);
+    }
+
+    #[test]
+    fn the_answer_to_a_keep_alive_is_no_part_of_a_message() {
+        let mut framer = Framer::new(Limits::default());
+        framer.push(b"\r\n");
+        assert_eq!(framer.next_frame().unwrap(), None);
+        assert!(!framer.is_partial());
+        framer.push(b"A");
+        assert_eq!(framer.next_frame().unwrap(), None);
+        assert!(framer.is_partial());
     }
 
     #[test]
