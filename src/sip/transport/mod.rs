@@ -2,12 +2,36 @@
 //!
 //! A [`Flow`] is one connection, or one pair of addresses on a UDP socket. What comes in is an [`Arrival`]; what goes
 //! out names a [`Target`]: the flow that a request came in on, or the next hop of a request of ours.
+//!
+//! ```text
+//!   Transports::send ──▶ pool ──▶ connection (one task a stream) ──▶ Arrival | Malformed | Closed
+//!                          │          ▲    ▲
+//!                          └▶ resolve ▶ tcp ▶ tls                    Failed: what could not be sent, and why
+//!                             datagrams by udp
+//! ```
+
+mod arrive;
+mod connection;
+mod gate;
+mod liveness;
+mod pool;
+mod resolve;
+mod settings;
+mod tcp;
+pub mod tls;
+mod transports;
+mod udp;
 
 use std::net::SocketAddr;
 
 use crate::leg::Leg;
 
-use super::message::Message;
+use super::message::{Malformed, Message};
+
+pub use resolve::{Names, Overrides, Resolve};
+pub use settings::Settings;
+pub use transports::{Clients, Listen, StartError, Transports};
+pub use udp::local_address_towards;
 
 /// A transport protocol of SIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
@@ -71,6 +95,37 @@ pub struct Arrival {
     pub message: Message,
     /// Where it came in.
     pub flow: Flow,
+}
+
+/// What the transports tell the core.
+#[derive(Clone, Debug)]
+pub enum TransportEvent {
+    /// A message that can be used.
+    Arrived(Arrival),
+    /// One that cannot. Whether it is answered is the core's to decide. If the stream cannot be read further, its
+    /// connection closes by itself soon after, so that an answer sent at once still goes out.
+    Malformed {
+        /// What is wrong, and what an answer needs; its top Via is stamped.
+        malformed: Malformed,
+        /// Where it came in.
+        flow: Flow,
+    },
+    /// A message could not be sent.
+    Failed {
+        /// What [`Transports::send`] was given to tell its messages apart.
+        client: Option<u64>,
+        /// Where it should have gone.
+        target: Target,
+        /// Who and what failed, and where it helps what to do.
+        reason: String,
+    },
+    /// A connection is gone.
+    Closed {
+        /// Which.
+        flow: Flow,
+        /// By whom and why.
+        reason: String,
+    },
 }
 
 /// Where a message goes.

@@ -1,0 +1,172 @@
+//! Datagrams: one socket for each listener, a task that reads it and one that writes it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, watch};
+
+use crate::leg::Leg;
+use crate::sip::framing::Lost;
+
+use super::pool::Outgoing;
+use super::transports::{Shared, stopped};
+use super::{Flow, Protocol, arrive};
+
+/// Most datagrams that wait for one socket.
+const QUEUE: usize = 1024;
+/// Room that the kernel is asked for; 200 calls at once must not lose each other's messages.
+const KERNEL_BUFFER: usize = 1 << 20;
+
+/// The sending side of a listener.
+pub(super) struct Port {
+    pub(super) leg: Leg,
+    pub(super) local: SocketAddr,
+    queue: mpsc::Sender<(Outgoing, SocketAddr)>,
+}
+
+/// What the tasks of a listener need.
+pub(super) struct Tasks {
+    socket: Arc<UdpSocket>,
+    queue: mpsc::Receiver<(Outgoing, SocketAddr)>,
+    leg: Leg,
+    local: SocketAddr,
+}
+
+/// Opens a listener.
+pub(super) fn bind(leg: Leg, address: SocketAddr) -> io::Result<(Port, Tasks)> {
+    let kind = socket2::Type::DGRAM;
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        // IPv4 has listeners of its own, so that no address ever is a mapped one.
+        socket.set_only_v6(true)?;
+    }
+    let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    let socket = Arc::new(UdpSocket::from_std(socket.into())?);
+    let local = socket.local_addr()?;
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let port = Port {
+        leg,
+        local,
+        queue: sender,
+    };
+    let tasks = Tasks {
+        socket,
+        queue,
+        leg,
+        local,
+    };
+    Ok((port, tasks))
+}
+
+impl Port {
+    /// Queues a datagram; it comes back when too many wait.
+    pub(super) fn send(&self, message: Outgoing, remote: SocketAddr) -> Option<Outgoing> {
+        let refused = self.queue.try_send((message, remote)).err()?;
+        Some(refused.into_inner().0)
+    }
+}
+
+impl Tasks {
+    /// Starts reading and writing.
+    pub(super) fn start(self, shared: &Arc<Shared>) {
+        let stop = shared.stop.subscribe();
+        let socket = self.socket.clone();
+        tokio::spawn(transmit(shared.clone(), socket, self.queue, stop));
+        let flow = Flow {
+            leg: self.leg,
+            protocol: Protocol::Udp,
+            local: self.local,
+            remote: self.local,
+            connection: None,
+        };
+        let stop = shared.stop.subscribe();
+        tokio::spawn(receive(shared.clone(), self.socket, flow, stop));
+    }
+}
+
+async fn receive(
+    shared: Arc<Shared>,
+    socket: Arc<UdpSocket>,
+    listener: Flow,
+    mut stop: watch::Receiver<bool>,
+) {
+    let limits = shared.settings.limits();
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let received = tokio::select! {
+            received = socket.recv_from(&mut buffer) => received,
+            () = stopped(&mut stop) => return,
+        };
+        let (count, remote) = match received {
+            Ok(received) => received,
+            Err(error) => {
+                tracing::debug!(%error, local = %listener.local, "could not receive");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let bytes = &buffer[..count];
+        // Keep-alives (RFC 5626 §4.4.2 leaves answering to STUN) and the empty datagrams of NAT openers.
+        if bytes.iter().all(|b| b"\r\n\0 ".contains(b)) {
+            continue;
+        }
+        let flow = Flow { remote, ..listener };
+        let event = match count > limits.max_message {
+            true => arrive::lost(too_large(bytes, limits.max_message), flow, &limits),
+            false => arrive::event(bytes, flow, &limits),
+        };
+        // While the core is behind, the kernel's buffer fills and then drops: peers repeat.
+        tokio::select! {
+            sent = shared.events.send(event) => if sent.is_err() { return },
+            () = stopped(&mut stop) => return,
+        }
+    }
+}
+
+fn too_large(bytes: &[u8], limit: usize) -> Lost {
+    Lost {
+        what: format!(
+            "the message of {} octets is over sip.max_message ({limit})",
+            bytes.len()
+        ),
+        status: 513,
+        head: bytes[..bytes.len().min(limit)].to_vec(),
+    }
+}
+
+async fn transmit(
+    shared: Arc<Shared>,
+    socket: Arc<UdpSocket>,
+    mut queue: mpsc::Receiver<(Outgoing, SocketAddr)>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let next = tokio::select! {
+            biased;
+            next = queue.recv() => next,
+            () = stopped(&mut stop) => return,
+        };
+        let Some((message, remote)) = next else {
+            return;
+        };
+        if let Err(error) = socket.send_to(&message.bytes, remote).await {
+            shared.fail(message, format!("sending to {remote} failed: {error}"));
+        }
+    }
+}
+
+/// The address of this machine that packets to `peer` come from; sends nothing.
+pub fn local_address_towards(peer: SocketAddr) -> io::Result<IpAddr> {
+    let any: SocketAddr = match peer {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+    };
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.connect(peer)?;
+    Ok(socket.local_addr()?.ip())
+}
