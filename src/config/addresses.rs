@@ -73,8 +73,10 @@ impl Draft {
             let what = format!("the range holds port {} of pbx_listener.udp", sip.port());
             document.problem("media.ports", &what, "move one of them away from the other");
         }
-        // One pair towards Meta and one towards the PBX; on one address they share the range.
-        let room = media.ports.pairs().count() / 2;
+        // A call takes one pair towards Meta and one towards the PBX; on one address both come from the same range.
+        let pairs = media.ports.pairs().count();
+        let shared = media.meta_address == media.pbx_address;
+        let room = if shared { pairs / 2 } else { pairs };
         if room < calls.max.into() {
             let what = format!(
                 "the range carries {room} calls, fewer than calls.max ({})",

@@ -5,26 +5,12 @@ use super::Config;
 /// The keys whose new value takes effect at the next start only, by name. Everything else is for the next call.
 #[must_use]
 pub fn restart_only_changes(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (old_media, new_media) = (&old.media, &new.media);
     let keys = [
         ("meta.listen", old.meta.listen == new.meta.listen),
         ("pbx_listener", old.pbx_listener == new.pbx_listener),
         ("sip", old.sip == new.sip),
         ("transactions", old.transactions == new.transactions),
-        (
-            "media.meta_address",
-            old_media.meta_address == new_media.meta_address,
-        ),
-        (
-            "media.pbx_address",
-            old_media.pbx_address == new_media.pbx_address,
-        ),
-        ("media.ports", old_media.ports == new_media.ports),
-        (
-            "media.port_rest",
-            old_media.port_rest == new_media.port_rest,
-        ),
-        ("media.workers", old_media.workers == new_media.workers),
+        ("media", old.media == new.media),
         ("log.format", old.log.format == new.log.format),
     ];
     let changed = |(key, same): (&'static str, bool)| (!same).then_some(key);

@@ -474,10 +474,10 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
         ),
         case(
             "20000-29999",
-            "20000-20999",
+            "20000-20998",
             "media.ports",
             "ports",
-            "250 calls",
+            "499 calls",
         ),
     ];
     for case in &cases {
