@@ -471,4 +471,41 @@ mod tests {
         );
         assert_eq!(l.wait(20).audio(A, 20, 8_840), Some((1003, 3_840, false)));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_place_is_given_twice_and_new_audio_never_goes_back_in_time(
+            steps in proptest::collection::vec((0u8..12, 0u16..40, 0u32..4_000, 0u64..700), 1..300),
+        ) {
+            let mut l = line();
+            let mut given = std::collections::HashSet::new();
+            let (mut newest, mut latest) = (999i64, None::<u32>);
+            let (mut ssrc, mut seq, mut timestamp) = (A, 0u16, 0u32);
+            for (what, step, ticks, wait) in steps {
+                l.wait(wait);
+                let audio = what != 9;
+                let place = match what {
+                    0..=5 => { seq = seq.wrapping_add(1); timestamp = timestamp.wrapping_add(960); None }
+                    6 => { seq = seq.wrapping_add(step); timestamp = timestamp.wrapping_add(ticks); None }
+                    7 => { ssrc ^= 1; seq = seq.wrapping_mul(7); None }
+                    8 => { seq = seq.wrapping_sub(step); None }
+                    9 => { seq = seq.wrapping_add(1); None }
+                    10 => { seq = seq.wrapping_add(step * 1_500); timestamp = timestamp.wrapping_mul(3); None }
+                    _ => Some(l.silence()),
+                };
+                let placed = place.or_else(|| l.packet(ssrc, seq, timestamp, audio).map(|(s, t, _)| (s, t)));
+                let Some((seq, timestamp)) = placed else { continue };
+                let index = newest + i64::from(seq.wrapping_sub(newest as u16) as i16);
+                proptest::prop_assert!(given.insert(index), "{index} twice");
+                if index > newest {
+                    newest = index;
+                    if audio {
+                        let ahead = latest.map_or(1, |latest| timestamp.wrapping_sub(latest) as i32);
+                        proptest::prop_assert!(ahead > 0, "{ahead}");
+                        latest = Some(timestamp);
+                    }
+                }
+            }
+        }
+    }
 }
