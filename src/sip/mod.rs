@@ -14,12 +14,10 @@ pub mod framing;
 pub mod grammar;
 pub mod header;
 pub mod message;
-pub mod settings;
 pub mod transaction;
 pub mod transport;
 pub mod uri;
 
 pub use header::{NameAddr, Via};
 pub use message::{Headers, Limits, Malformed, Message, Method, Request, Response};
-pub use settings::Settings;
 pub use uri::{SipUri, Uri};
