@@ -408,6 +408,24 @@ mod tests {
     }
 
     #[test]
+    fn the_marker_of_the_source_is_kept() {
+        let mut l = line();
+        l.audio(A, 17, 0);
+        let (ssrc, timestamp) = (Ssrc(A), Timestamp(960));
+        let packet = Arriving {
+            ssrc,
+            seq: Seq(18),
+            timestamp,
+            marker: true,
+            audio: false,
+        };
+        assert!(
+            l.stream.place(&packet, l.now).unwrap().marker,
+            "an event begins"
+        );
+    }
+
+    #[test]
     fn silence_goes_between_and_the_source_resumes_after_it() {
         let mut l = line();
         assert_eq!(l.silence(), (1000, 0), "before anything is received");
@@ -427,6 +445,19 @@ mod tests {
         assert_eq!(l.wait(10).audio(A, 18, 5_960), Some((1002, 20_160, true)));
         assert_eq!(l.audio(A, 17, 5_000), None, "its place has gone");
         assert_eq!(l.wait(20).audio(A, 19, 6_920), Some((1003, 21_120, false)));
+    }
+
+    #[test]
+    fn a_packet_from_before_a_silence_does_not_slip_into_the_place_of_another() {
+        let mut l = line();
+        l.audio(A, 17, 0);
+        l.wait(60).audio(A, 20, 2_880);
+        l.wait(400).silence();
+        assert_eq!(
+            l.audio(A, 18, 960),
+            None,
+            "its place was counted from before the silence"
+        );
     }
 
     #[test]
