@@ -13,7 +13,7 @@ use crate::sip::framing::{Frame, Framer, Lost};
 use super::gate::Place;
 use super::liveness::{Due, Liveness};
 use super::pool::{Order, Orders, Outgoing};
-use super::transports::{Shared, stopped};
+use super::shared::{Shared, stopped};
 use super::{Flow, Hop, TransportEvent, arrive};
 
 /// How long a peer may take to read one message of ours.
@@ -168,6 +168,11 @@ impl Connection {
 
     async fn obey(&mut self, order: Option<Order>) -> Result<(), String> {
         match order {
+            Some(Order::Send(message)) if message.is_stale(Instant::now()) => {
+                self.shared
+                    .fail(message, "it waited too long for its connection".into());
+                Ok(())
+            }
             Some(Order::Send(message)) => {
                 if let Err(reason) = self.write(&message.bytes).await {
                     self.unsent = Some(message);

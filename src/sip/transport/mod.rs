@@ -17,6 +17,7 @@ mod liveness;
 mod pool;
 mod resolve;
 mod settings;
+mod shared;
 mod tcp;
 pub mod tls;
 mod transports;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
@@ -10,6 +11,8 @@ use super::{ConnectionId, Hop, Target};
 
 /// Most messages that wait for one connection.
 const QUEUE: usize = 256;
+/// How long a message may wait; a little less than a transaction does (64 × T1, RFC 3261 §17.1.1.2).
+const LIFETIME: Duration = Duration::from_secs(30);
 
 /// A message on its way out.
 #[derive(Debug)]
@@ -17,8 +20,18 @@ pub(super) struct Outgoing {
     pub(super) bytes: Vec<u8>,
     pub(super) target: Target,
     pub(super) client: Option<u64>,
+    /// When it was handed over.
+    pub(super) since: Instant,
     /// Whether a connection was lost under it before: then it is not tried a third time.
     pub(super) again: bool,
+}
+
+impl Outgoing {
+    /// Whether nobody waits for it any more: an INVITE that goes out after its caller has given up would ring a
+    /// phone for nobody.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= LIFETIME
+    }
 }
 
 /// What a connection is told to do, in order.
@@ -210,6 +223,7 @@ mod tests {
             bytes: Vec::new(),
             target: Target::Hop(hop()),
             client: Some(number),
+            since: Instant::now(),
             again: false,
         }
     }
@@ -253,6 +267,13 @@ mod tests {
         assert_eq!(sent(&mut orders), [2, 3]);
         let gone = pool.queue_on(Some(ConnectionId(1)), message(4));
         assert!(matches!(gone, Queued::Gone(_)));
+    }
+
+    #[test]
+    fn a_message_that_its_transaction_has_given_up_is_stale() {
+        let message = message(1);
+        assert!(!message.is_stale(message.since + LIFETIME / 2));
+        assert!(message.is_stale(message.since + LIFETIME));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -16,12 +16,14 @@ use crate::leg::Leg;
 use super::connection::{Connection, Origin, Stream};
 use super::gate::Place;
 use super::pool::Handle;
+use super::shared::{Shared, stopped};
 use super::tls::{ClientTls, explain};
-use super::transports::{Shared, stopped};
 use super::{Flow, Hop, Protocol};
 
 /// How long a peer may take for its side of a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After this long no further address of a hop is tried: what waits for it would come too late.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(12);
 /// Rest after a failed accept: out of file descriptors, only time helps.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -164,8 +166,13 @@ type Connected = (Box<dyn Stream>, SocketAddr, SocketAddr);
 async fn connect(shared: &Shared, hop: &Hop) -> Result<Connected, String> {
     let limit = shared.settings.connect_timeout();
     let addresses = shared.names.lookup(&hop.host, hop.port, limit).await?;
+    let started = Instant::now();
     let mut reasons = Vec::new();
     for address in addresses {
+        if started.elapsed() > OPENING_TIMEOUT {
+            reasons.push("the other addresses were not tried, time is up".to_owned());
+            break;
+        }
         match connect_to(shared, hop, address, limit).await {
             Ok(connected) => return Ok(connected),
             Err(reason) => reasons.push(format!("{address}: {reason}")),

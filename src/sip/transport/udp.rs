@@ -12,7 +12,7 @@ use crate::leg::Leg;
 use crate::sip::framing::Lost;
 
 use super::pool::Outgoing;
-use super::transports::{Shared, stopped};
+use super::shared::{Shared, stopped};
 use super::{Flow, Protocol, arrive};
 
 /// Most datagrams that wait for one socket.

@@ -1,0 +1,235 @@
+//! What the tasks of all sockets have in common, and which way a message takes.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use tokio::sync::{mpsc, watch};
+
+use crate::leg::Leg;
+
+use super::gate::Gate;
+use super::pool::{Outgoing, Pool, Queued};
+use super::tls::ClientTls;
+use super::{
+    Clients, ConnectionId, Hop, Listen, Names, Protocol, Settings, Target, TransportEvent, tcp, udp,
+};
+
+/// What the tasks of all sockets have in common.
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) names: Names,
+    pub(super) pool: Pool,
+    pub(super) gate: Arc<Gate>,
+    pub(super) events: mpsc::Sender<TransportEvent>,
+    /// Becomes true at the end. Every task holds a receiver, so the last one gone closes it.
+    pub(super) stop: watch::Sender<bool>,
+    ports: Vec<udp::Port>,
+    /// Addresses that streams of a leg are opened from, where its listeners name one.
+    sources: Vec<(Leg, IpAddr)>,
+    servers: RwLock<HashMap<Leg, Arc<ServerConfig>>>,
+    clients: RwLock<Clients>,
+    ids: AtomicU64,
+}
+
+/// Returns when the transports shall end, or nobody is left to tell.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+impl Shared {
+    pub(super) fn new(
+        settings: Settings,
+        listens: &[Listen],
+        clients: Clients,
+        names: Names,
+        events: mpsc::Sender<TransportEvent>,
+        ports: Vec<udp::Port>,
+    ) -> Shared {
+        let sources = listens.iter().map(|l| (l.leg, l.address.ip()));
+        let servers = listens.iter().filter_map(|l| Some((l.leg, l.tls.clone()?)));
+        Shared {
+            names,
+            pool: Pool::new(settings.max_connections),
+            gate: Gate::new(&settings),
+            events,
+            stop: watch::Sender::new(false),
+            ports,
+            // A loopback listener sits behind a proxy; what we open goes out by the routing table.
+            sources: sources
+                .filter(|(_, ip)| !ip.is_unspecified() && !ip.is_loopback())
+                .collect(),
+            servers: RwLock::new(servers.collect()),
+            clients: RwLock::new(clients),
+            ids: AtomicU64::new(1),
+            settings,
+        }
+    }
+
+    pub(super) fn send(self: &Arc<Self>, message: Outgoing) {
+        match &message.target {
+            Target::Hop(hop) => {
+                let hop = hop.clone();
+                self.send_to_hop(&hop, message);
+            }
+            Target::Flow(flow) if flow.protocol == Protocol::Udp => {
+                let flow = *flow;
+                let port = self.ports.iter();
+                let port = port
+                    .filter(|p| p.leg == flow.leg)
+                    .find(|p| p.local == flow.local);
+                self.send_datagram(port, message, flow.remote);
+            }
+            Target::Flow(flow) => match self.pool.queue_on(flow.connection, message) {
+                Queued::Waits | Queued::MustOpen => {}
+                Queued::Full(message) => {
+                    self.fail(message, "the peer does not read what is sent to it".into());
+                }
+                Queued::Gone(message) => self.send_elsewhere(message, "the connection is gone"),
+            },
+        }
+    }
+
+    /// What lost its connection gets one more chance, on a fresh one.
+    pub(super) fn send_elsewhere(self: &Arc<Self>, mut message: Outgoing, reason: &str) {
+        let hop = match &message.target {
+            _ if message.again || *self.stop.borrow() => None,
+            Target::Hop(hop) => Some(hop.clone()),
+            // Meta's connections come from ephemeral ports, and its sent-by is never connected to.
+            Target::Flow(flow) if flow.leg == Leg::Meta => None,
+            // §18.2.2: the address that the request came from.
+            Target::Flow(flow) => Some(Hop {
+                leg: flow.leg,
+                protocol: flow.protocol,
+                host: flow.remote.ip().to_string(),
+                port: flow.remote.port(),
+            }),
+        };
+        message.again = true;
+        match hop {
+            Some(hop) => self.send_to_hop(&hop, message),
+            None => self.fail(message, reason.to_owned()),
+        }
+    }
+
+    fn send_to_hop(self: &Arc<Self>, hop: &Hop, message: Outgoing) {
+        if hop.protocol == Protocol::Udp
+            && let Some(address) = self.names.at_once(&hop.host, hop.port)
+        {
+            return self.send_datagram(self.port_towards(hop.leg, address), message, address);
+        }
+        match self.pool.queue(hop, message) {
+            Queued::Waits => {}
+            Queued::Full(message) | Queued::Gone(message) => {
+                self.fail(message, "too many messages wait for connections".into());
+            }
+            Queued::MustOpen => {
+                let stop = self.stop.subscribe();
+                match hop.protocol {
+                    Protocol::Udp => tokio::spawn(self.clone().look_up(hop.clone(), stop)),
+                    _ => tokio::spawn(tcp::open(self.clone(), hop.clone(), stop)),
+                };
+            }
+        }
+    }
+
+    /// Finds the address of a hop by UDP and sends it what has waited.
+    async fn look_up(self: Arc<Self>, hop: Hop, mut stop: watch::Receiver<bool>) {
+        let limit = self.settings.connect_timeout();
+        let addresses = tokio::select! {
+            addresses = self.names.lookup(&hop.host, hop.port, limit) => addresses,
+            () = stopped(&mut stop) => return,
+        };
+        // A datagram cannot be tried at each address: the first that a socket of ours can reach.
+        let found = addresses.and_then(|addresses| {
+            let reachable = |a: &SocketAddr| self.port_towards(hop.leg, *a).is_some();
+            let none = || format!("no UDP listener reaches an address of {}", hop.host);
+            addresses.into_iter().find(reachable).ok_or_else(none)
+        });
+        for message in self.pool.give_up(&hop) {
+            match &found {
+                Ok(address) => {
+                    let port = self.port_towards(hop.leg, *address);
+                    self.send_datagram(port, message, *address);
+                }
+                Err(reason) => self.fail(message, reason.clone()),
+            }
+        }
+    }
+
+    fn port_towards(&self, leg: Leg, address: SocketAddr) -> Option<&udp::Port> {
+        self.ports
+            .iter()
+            .find(|port| port.leg == leg && port.local.is_ipv4() == address.is_ipv4())
+    }
+
+    fn send_datagram(&self, port: Option<&udp::Port>, message: Outgoing, to: SocketAddr) {
+        let Some(port) = port else {
+            return self.fail(
+                message,
+                format!("there is no UDP listener that reaches {to}"),
+            );
+        };
+        if let Some(message) = port.send(message, to) {
+            self.fail(message, "too many datagrams wait".into());
+        }
+    }
+
+    /// Tells the core that a message could not be sent.
+    pub(super) fn fail(&self, message: Outgoing, reason: String) {
+        let event = TransportEvent::Failed {
+            client: message.client,
+            target: message.target,
+            reason,
+        };
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
+            tracing::warn!(?event, "the core is behind: it is not told of a failure");
+        }
+    }
+
+    /// The address that a stream to `peer` is opened from; `None` leaves it to the routing table.
+    pub(super) fn source_towards(&self, leg: Leg, peer: SocketAddr) -> Option<IpAddr> {
+        self.sources
+            .iter()
+            .find(|(whose, ip)| *whose == leg && ip.is_ipv4() == peer.is_ipv4())
+            .map(|(_, ip)| *ip)
+    }
+
+    pub(super) fn replace_tls(
+        &self,
+        leg: Leg,
+        server: Option<Arc<ServerConfig>>,
+        client: Option<ClientTls>,
+    ) {
+        if let Some(server) = server {
+            let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
+            servers.insert(leg, server);
+        }
+        if let Some(client) = client {
+            let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+            match leg {
+                Leg::Meta => clients.meta = Some(client),
+                Leg::Pbx => clients.pbx = Some(client),
+            }
+        }
+    }
+
+    pub(super) fn server_tls(&self, leg: Leg) -> Option<Arc<ServerConfig>> {
+        let servers = self.servers.read().unwrap_or_else(PoisonError::into_inner);
+        servers.get(&leg).cloned()
+    }
+
+    pub(super) fn client_tls(&self, leg: Leg) -> Option<ClientTls> {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        match leg {
+            Leg::Meta => clients.meta.clone(),
+            Leg::Pbx => clients.pbx.clone(),
+        }
+    }
+
+    pub(super) fn next_id(&self) -> ConnectionId {
+        ConnectionId(self.ids.fetch_add(1, Ordering::Relaxed))
+    }
+}
