@@ -7,6 +7,7 @@ pub mod leg;
 pub mod media;
 pub mod number;
 pub mod observe;
+pub mod peer;
 pub mod policy;
 pub mod sdp;
 pub mod secret;

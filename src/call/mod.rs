@@ -1,5 +1,33 @@
 //! Calls across the bridge.
+//!
+//! ```text
+//!   user-initiated                                   business-initiated
+//!   Meta            bridge             PBX           PBX             bridge            Meta
+//!    │ INVITE ─────▶ │                  │             │ INVITE ─────▶ │                  │
+//!    │ ◀──────── 407 │                  │             │ ◀──────── 100 │ INVITE ────────▶ │
+//!    │ ACK, INVITE ▶ │                  │             │               │ ◀──────────── 407 │
+//!    │ ◀──────── 100 │ INVITE ────────▶ │             │               │ ACK, INVITE ───▶ │
+//!    │ ◀──────── 180 │ ◀──────────── 180 │             │ ◀──────── 180 │ ◀──────────── 180 │
+//!    │               │ ◀──────────── 200 │             │               │ ◀──────────── 200 │
+//!    │ ◀──────── 200 │ ACK ───────────▶ │             │ ◀──────── 200 │ ACK, media ────▶ │
+//!    │ ◀────── media │                  │             │ ACK ────────▶ │                  │
+//!    │ ACK ────────▶ │                  │             │ BYE ────────▶ │ BYE ───────────▶ │
+//!    │ BYE ────────▶ │ BYE ───────────▶ │             │ ◀──────── 200 │ ◀──────────── 200 │
+//! ```
+//!
+//! [`Bridge`] is the whole of signalling as one machine: transactions, dialogs, calls, digest and admission, without
+//! a socket, a clock or a task. [`driver`] runs it.
 
+mod arrival;
+mod bridge;
+mod live;
+mod machine;
 pub mod settings;
+mod setup;
+mod summary;
 
+pub use bridge::{Action, Bridge, Event, Receipt, Stats};
+pub use live::CallId;
 pub use settings::Settings;
+pub use setup::Setup;
+pub use summary::{Direction, EndedBy, Summary};

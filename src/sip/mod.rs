@@ -9,15 +9,22 @@
 //! To this module an SDP body is bytes, and Meta and the PBX are just peers.
 
 pub mod build;
+pub mod dialog;
 pub mod digest;
 pub mod framing;
 pub mod grammar;
 pub mod header;
 pub mod message;
+pub mod settings;
+pub mod token;
 pub mod transaction;
 pub mod transport;
 pub mod uri;
 
 pub use header::{NameAddr, Via};
 pub use message::{Headers, Limits, Malformed, Message, Method, Request, Response};
+pub use settings::Settings;
 pub use uri::{SipUri, Uri};
+
+/// What we do, for Allow: the methods that a call needs. A re-INVITE is refused all the same (call machine).
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";

@@ -9,7 +9,7 @@ pub struct ClientId(pub(super) u64);
 
 /// Names a transaction that a peer opened; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServerId(pub(super) u64);
+pub struct ServerId(pub(in crate::sip) u64);
 
 /// What must be done, in order.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,456 @@
+//! Requests outside any dialog: the few that are answered at once, and the INVITE that becomes a call, or is told
+//! why not.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::bridge::{Action, Bridge};
+use super::machine::{Beginning, Call, Parties};
+use super::summary::Direction;
+use crate::leg::Leg;
+use crate::media::sdes::Crypto;
+use crate::media::{LocalPorts, OpenError, Opened};
+use crate::number::{Masked, User};
+use crate::peer::{Caller, Fresh, Pbx, meta, pbx};
+use crate::policy::Number;
+use crate::sdp::{Capabilities, Local, Offer, RemoteOffer};
+use crate::sip::dialog::{ClientInvite, Identity, ServerInvite};
+use crate::sip::digest::{Credentials, server};
+use crate::sip::grammar::quote;
+use crate::sip::message::{Common, Method, Request};
+use crate::sip::transaction::ServerId;
+use crate::sip::transport::Flow;
+use crate::sip::{ALLOW, Uri, build};
+
+/// Why a request is not served: a status, and words for the Warning header and the log.
+#[derive(Debug)]
+struct Refused {
+    status: u16,
+    why: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Refused {
+    fn new(status: u16, why: impl Into<String>) -> Refused {
+        Refused {
+            status,
+            why: why.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Refused {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// Who calls whom, once that is settled.
+struct Route {
+    parties: Parties,
+    /// How we name ourselves to the caller.
+    identity: Identity,
+    callee: Callee,
+}
+
+/// Whom the INVITE that goes out is for.
+enum Callee {
+    /// The extension that the number leads to; the user who calls.
+    Extension(Caller),
+    /// A WhatsApp user.
+    User(User),
+}
+
+/// What the new call listens on, and says of it in its descriptions.
+struct Ends {
+    media: Opened,
+    caller: Local,
+    callee: Local,
+}
+
+impl Bridge {
+    pub(super) fn outside_dialogs(
+        &mut self,
+        server: ServerId,
+        request: Request,
+        flow: Flow,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let refused = match understood(&request, flow.leg) {
+            Err(refused) => refused,
+            Ok(()) if request.method == Method::INVITE => {
+                match self.invited(server, &request, flow, now, out) {
+                    Ok(()) => return,
+                    Err(refused) => refused,
+                }
+            }
+            Ok(()) => answer_at_once(&request),
+        };
+        self.refuse(server, &request, flow, &refused, now, out);
+    }
+
+    fn refuse(
+        &mut self,
+        server: ServerId,
+        request: &Request,
+        flow: Flow,
+        refused: &Refused,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let mut response = build::response(request, refused.status, Some(&self.tokens.tag()));
+        for (name, value) in &refused.headers {
+            response.headers.push(name, value);
+        }
+        if !refused.why.is_empty() {
+            response
+                .headers
+                .push("Warning", format!("399 wabridge {}", quote(&refused.why)));
+            let call_id = Masked(request.call_id());
+            let (method, status, why) = (&request.method, refused.status, &refused.why);
+            tracing::info!(leg = ?flow.leg, %call_id, %method, status, why, "refused");
+        }
+        if request.method == Method::INVITE && !matches!(refused.status, 401 | 407) {
+            self.stats.refused += 1;
+        }
+        self.respond(server, response, now, out);
+    }
+
+    /// From an INVITE to a call.
+    fn invited(
+        &mut self,
+        server: ServerId,
+        invite: &Request,
+        flow: Flow,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Refused> {
+        let hops_left = hops_left(invite)?;
+        check_body(invite)?;
+        let pbx = match flow.leg {
+            Leg::Meta => None,
+            Leg::Pbx => Some(self.calling_pbx(flow)?),
+        };
+        let theirs = pbx.as_deref().map_or_else(Capabilities::meta, capabilities);
+        // The source is known already, and what cannot be carried is refused before anybody computes a digest.
+        let offer = RemoteOffer::parse(&invite.body, &theirs)
+            .map_err(|reject| Refused::new(reject.status(), format!("{}: {reject}", flow.leg)))?;
+        let route = match pbx {
+            None => self.user_initiated(invite, now)?,
+            Some(pbx) => self.business_initiated(invite, pbx, flow)?,
+        };
+        self.check_room()?;
+        let ends = self.open_media(route.parties.direction)?;
+        if let Err(reject) = offer.reachable_from(&ends.caller) {
+            self.media.close(ends.media.id);
+            return Err(Refused::new(
+                reject.status(),
+                format!("{}: {reject}", flow.leg),
+            ));
+        }
+        let (callee, our_offer, patience) = self.outgoing(&route, invite, hops_left, &ends.callee);
+        let Route {
+            parties, identity, ..
+        } = route;
+        let beginning = Beginning {
+            parties,
+            caller: ServerInvite::new(
+                server,
+                invite.clone(),
+                identity,
+                self.tokens.tag(),
+                self.setup.pace,
+            ),
+            caller_flow: flow,
+            offer,
+            caller_local: ends.caller,
+            callee,
+            our_offer,
+            media: ends.media,
+            ring_until: now + patience,
+        };
+        let (call, actions) = Call::begin(beginning, &mut self.tokens, now);
+        self.admit_call(call, actions, now, out);
+        Ok(())
+    }
+
+    /// A user-initiated call: the number is ours, and the INVITE is Meta's.
+    fn user_initiated(&mut self, invite: &Request, now: Instant) -> Result<Route, Refused> {
+        let setup = self.setup.clone();
+        let number = setup.numbers.called(invite.uri.user().unwrap_or_default());
+        self.authenticate(invite, number, now)?;
+        let number = number
+            .ok_or_else(|| Refused::new(404, "the number called is none of ours ([[number]])"))?;
+        let pbx = setup
+            .pbx(&number.pbx)
+            .ok_or_else(|| Refused::new(503, "the number has no PBX"))?;
+        let caller = meta::caller(invite);
+        Ok(Route {
+            identity: setup.meta.identity(number),
+            parties: Parties {
+                direction: Direction::UserInitiated,
+                meta: setup.meta.clone(),
+                pbx_protocol: pbx.hop.protocol,
+                pbx: pbx.clone(),
+                number: number.clone(),
+                user: caller.user.clone(),
+            },
+            callee: Callee::Extension(caller),
+        })
+    }
+
+    fn authenticate(
+        &mut self,
+        invite: &Request,
+        number: Option<&Number>,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let setup = self.setup.clone();
+        let demand = setup.meta.digest.challenge;
+        let Some(status) = demand.status() else {
+            return Ok(());
+        };
+        let Uri::Sip(uri) = &invite.uri else {
+            return Err(Refused::new(416, "the Request-URI is no sip: URI"));
+        };
+        let realm = setup
+            .meta
+            .realm
+            .as_deref()
+            .or(number.map(|n| n.hostname.as_str()))
+            .unwrap_or(&uri.host);
+        let method = invite.method.to_string();
+        let request = server::Request {
+            method: &method,
+            user: uri.user.as_deref().unwrap_or_default(),
+            host: &uri.host,
+            call_id: invite.call_id(),
+            realm,
+        };
+        let stale = match self.judge(invite, number, &request, now)? {
+            None => return Ok(()),
+            Some(stale) => stale,
+        };
+        let challenge = self.nonces.challenge(&request, stale, now);
+        Err(Refused::new(status, "").with(demand.challenge_header(), challenge.to_string()))
+    }
+
+    /// `None`: authentic. Otherwise whether the challenge to come should say `stale`.
+    fn judge(
+        &mut self,
+        invite: &Request,
+        number: Option<&Number>,
+        request: &server::Request<'_>,
+        now: Instant,
+    ) -> Result<Option<bool>, Refused> {
+        // Meta answers in the header that our challenge asks for; FAQ and sample differ about which that is.
+        let mut given = ["Proxy-Authorization", "Authorization"]
+            .into_iter()
+            .flat_map(|n| invite.headers.all(n));
+        let Some(credentials) = given.find_map(|value| Credentials::parse(value).ok()) else {
+            return Ok(Some(false));
+        };
+        let password_of = |username: &str| number.and_then(|n| n.password_of(username));
+        match self.nonces.check(&credentials, request, password_of, now) {
+            server::Verdict::Ok => Ok(None),
+            server::Verdict::Challenge { stale } => Ok(Some(stale)),
+            server::Verdict::Refused(reason) => {
+                Err(Refused::new(403, format!("Meta's digest: {reason}")))
+            }
+        }
+    }
+
+    fn calling_pbx(&self, flow: Flow) -> Result<Arc<Pbx>, Refused> {
+        let name = self.sources.pbx_at(flow.remote.ip());
+        let pbx = name.and_then(|name| self.setup.pbx(name)).cloned();
+        pbx.ok_or_else(|| Refused::new(403, "no PBX is configured for the source address"))
+    }
+
+    /// A business-initiated call: the number that calls is this PBX's, and the dialled one is a WhatsApp user's.
+    fn business_initiated(
+        &self,
+        invite: &Request,
+        pbx: Arc<Pbx>,
+        flow: Flow,
+    ) -> Result<Route, Refused> {
+        let claims = pbx::claims(invite);
+        let claims = claims.iter().map(String::as_str);
+        let number = self
+            .setup
+            .numbers
+            .calling(
+                &pbx.name,
+                claims,
+                &pbx.dialling,
+                pbx.default_number.as_ref(),
+            )
+            .map_err(|why| Refused::new(403, why.to_string()))?;
+        let user = pbx
+            .dialled(invite)
+            .map_err(|why| Refused::new(404, format!("the number dialled: {why}")))?;
+        Ok(Route {
+            identity: pbx.identity(flow.protocol),
+            parties: Parties {
+                direction: Direction::BusinessInitiated,
+                meta: self.setup.meta.clone(),
+                pbx_protocol: flow.protocol,
+                pbx,
+                number: number.clone(),
+                user: Some(user.clone()),
+            },
+            callee: Callee::User(user),
+        })
+    }
+
+    fn check_room(&self) -> Result<(), Refused> {
+        if self.stopping {
+            return Err(Refused::new(503, "the bridge is stopping"));
+        }
+        if self.live.len() >= self.setup.max_calls {
+            let why = format!("{} calls are up already (calls.max)", self.live.len());
+            return Err(Refused::new(503, why).with("Retry-After", "5"));
+        }
+        Ok(())
+    }
+
+    fn open_media(&mut self, direction: Direction) -> Result<Ends, Refused> {
+        let unavailable =
+            |error: OpenError| Refused::new(503, error.to_string()).with("Retry-After", "5");
+        let media = self.media.open().map_err(unavailable)?;
+        let ports = |leg| match leg {
+            Leg::Meta => media.meta,
+            Leg::Pbx => media.pbx,
+        };
+        let (caller, callee) = (ports(direction.caller()), ports(direction.callee()));
+        Ok(Ends {
+            media,
+            caller: self.local(caller),
+            callee: self.local(callee),
+        })
+    }
+
+    fn local(&mut self, ports: LocalPorts) -> Local {
+        // RFC 8866 §5.2 asks for decimal digits; 63 bits fit whatever a peer reads them into.
+        Local {
+            ports,
+            session: self.tokens.number() >> 1,
+            version: 1,
+            crypto: Crypto::generate(1),
+        }
+    }
+
+    /// The INVITE that goes out, the offer in it, and how long it may ring.
+    fn outgoing(
+        &mut self,
+        route: &Route,
+        invite: &Request,
+        hops_left: u8,
+        local: &Local,
+    ) -> (ClientInvite, Offer, Duration) {
+        let Route {
+            parties, callee, ..
+        } = route;
+        let fresh = Fresh {
+            call_id: self.tokens.call_id(),
+            tag: self.tokens.tag(),
+            branch: self.tokens.branch(),
+        };
+        match callee {
+            Callee::Extension(caller) => {
+                let offer = Offer::new(local, &capabilities(&parties.pbx));
+                let custom = meta::custom_headers(&invite.headers);
+                let invite = parties.pbx.invite(
+                    &parties.number,
+                    caller,
+                    &custom,
+                    fresh,
+                    hops_left,
+                    offer.text(),
+                );
+                let identity = parties.pbx.identity(parties.pbx_protocol);
+                (
+                    ClientInvite::new(Leg::Pbx, invite, identity),
+                    offer,
+                    self.setup.ring_timeout,
+                )
+            }
+            Callee::User(user) => {
+                let offer = Offer::new(local, &Capabilities::meta());
+                let invite =
+                    parties
+                        .meta
+                        .invite(&parties.number, user, fresh, hops_left, offer.text());
+                let identity = parties.meta.identity(&parties.number);
+                (
+                    ClientInvite::new(Leg::Meta, invite, identity),
+                    offer,
+                    self.setup.answer_timeout,
+                )
+            }
+        }
+    }
+}
+
+fn capabilities(pbx: &Pbx) -> Capabilities {
+    Capabilities::pbx(pbx.keying, pbx.source)
+}
+
+/// What every request must be before its method counts (RFC 3261 §8.2.2).
+fn understood(request: &Request, leg: Leg) -> Result<(), Refused> {
+    let tel =
+        matches!(&request.uri, Uri::Other(uri) if uri.to_ascii_lowercase().starts_with("tel:"));
+    if request.uri.sip().is_none() && !(tel && leg == Leg::Pbx) {
+        return Err(Refused::new(416, "the Request-URI is no sip: URI"));
+    }
+    let wanted: Vec<&str> = ["Require", "Proxy-Require"]
+        .iter()
+        .flat_map(|name| request.headers.list(name))
+        .filter(|t| !t.is_empty())
+        .collect();
+    match wanted.is_empty() {
+        true => Ok(()),
+        // We support no extension that could be required: Meta takes none (SIP guide, 2025-12-15).
+        false => Err(
+            Refused::new(420, "an extension is required that is not supported")
+                .with("Unsupported", wanted.join(", ")),
+        ),
+    }
+}
+
+/// The answer to a request that starts no call.
+fn answer_at_once(request: &Request) -> Refused {
+    match request.method {
+        Method::OPTIONS => Refused::new(200, "")
+            .with("Allow", ALLOW)
+            .with("Accept", "application/sdp"),
+        // As Meta itself answers (FAQ, 2025-11-13): there is no registrar here.
+        Method::REGISTER => Refused::new(403, "nobody registers here"),
+        Method::BYE => Refused::new(481, ""),
+        _ => Refused::new(405, "").with("Allow", ALLOW),
+    }
+}
+
+/// What Max-Forwards leaves for the next leg: a B2BUA in a loop would call for ever (RFC 3261 §16.3).
+fn hops_left(invite: &Request) -> Result<u8, Refused> {
+    let hops = invite
+        .headers
+        .get("Max-Forwards")
+        .and_then(|value| value.parse::<u8>().ok())
+        .unwrap_or(70);
+    hops.checked_sub(1)
+        .ok_or_else(|| Refused::new(483, "Max-Forwards has reached 0"))
+}
+
+fn check_body(invite: &Request) -> Result<(), Refused> {
+    if invite.body.is_empty() {
+        return Err(Refused::new(488, "the INVITE has no SDP offer"));
+    }
+    match invite.content_type().as_deref() {
+        Some("application/sdp") if invite.headers.get("Content-Encoding").is_none() => Ok(()),
+        _ => {
+            Err(Refused::new(415, "the body is not application/sdp")
+                .with("Accept", "application/sdp"))
+        }
+    }
+}

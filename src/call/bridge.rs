@@ -1,0 +1,453 @@
+//! Signalling as one machine: what arrives finds its call, and what calls want goes out.
+//!
+//! ```text
+//!   Event ──▶ source admitted? ──▶ transaction table ──▶ dialog ──▶ call machine ──▶ Action
+//!                                                   └──▶ arrival: a new call, or why not
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::live::{CallId, Live};
+use super::machine::{self, Call};
+use super::setup::Setup;
+use super::summary::Summary;
+use crate::leg::Leg;
+use crate::media::{MediaEvent, Plane};
+use crate::policy::Sources;
+use crate::sip::build;
+use crate::sip::dialog::DialogId;
+use crate::sip::digest::server::Server as Nonces;
+use crate::sip::message::{Common, Malformed, Message, Method, Request};
+use crate::sip::token::Tokens;
+use crate::sip::transaction::{self, ClientId, ServerId, Table};
+use crate::sip::transport::{Arrival, Flow, Protocol, Target};
+
+/// What happens to the bridge.
+#[derive(Debug)]
+pub enum Event {
+    /// A message came in.
+    Arrived(Arrival),
+    /// Something came in that is no message of use.
+    Malformed {
+        /// What is wrong, and what could be read.
+        malformed: Box<Malformed>,
+        /// Where it came in.
+        flow: Flow,
+    },
+    /// A message with a receipt is on the wire.
+    Sent(Receipt),
+    /// A message with a receipt could not be sent.
+    Unsent(Receipt, String),
+    /// The media engine says something.
+    Media(MediaEvent),
+    /// New calls follow this set-up; those in progress keep their own.
+    Reload(Arc<Setup>),
+    /// No new calls; those in progress end.
+    Stop,
+    /// [`Bridge::deadline`] has come.
+    Deadline,
+}
+
+/// What must be done for the bridge.
+#[derive(Debug)]
+pub enum Action {
+    /// Put a message on the wire.
+    Send {
+        /// The message.
+        message: Message,
+        /// Where to.
+        target: Target,
+        /// What to name when it is on the wire, or cannot be.
+        receipt: Option<Receipt>,
+    },
+    /// Close a stream: its peer has no business here.
+    Close(Flow),
+    /// A call is over and left nothing behind.
+    Ended(Box<Summary>),
+}
+
+/// Names a message whose fate somebody wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Receipt {
+    /// The request of a client transaction.
+    Client(ClientId),
+    /// The 200 to a call's INVITE.
+    Answer(CallId),
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Calls let in.
+    pub calls: u64,
+    /// INVITEs refused before they were calls.
+    pub refused: u64,
+    /// Messages that could not be read.
+    pub malformed: u64,
+    /// Requests from addresses that may not call.
+    pub strangers: u64,
+}
+
+/// The signalling of all calls.
+pub struct Bridge {
+    pub(super) setup: Arc<Setup>,
+    pub(super) table: Table,
+    pub(super) live: Live,
+    pub(super) media: Box<dyn Plane + Send>,
+    pub(super) nonces: Nonces,
+    pub(super) sources: Sources,
+    pub(super) tokens: Tokens,
+    pub(super) stopping: bool,
+    pub(super) stats: Stats,
+}
+
+impl Bridge {
+    /// A bridge without calls. `nonce_key` must be random.
+    pub fn new(
+        setup: Arc<Setup>,
+        table: Table,
+        media: Box<dyn Plane + Send>,
+        tokens: Tokens,
+        nonce_key: [u8; 32],
+        now: Instant,
+    ) -> Bridge {
+        Bridge {
+            nonces: Nonces::new(&setup.meta.digest, nonce_key, now),
+            sources: Sources::new(setup.meta_sources.clone(), setup.pbx_sources()),
+            setup,
+            table,
+            live: Live::default(),
+            media,
+            tokens,
+            stopping: false,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes one event; returns what must be done now, in order.
+    #[must_use]
+    pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        let mut out = Vec::new();
+        match event {
+            Event::Arrived(arrival) => self.arrived(arrival, now, &mut out),
+            Event::Malformed { malformed, flow } => self.malformed(&malformed, flow, &mut out),
+            Event::Sent(Receipt::Answer(call)) => {
+                self.tell(call, machine::Event::AnswerSent, now, &mut out)
+            }
+            Event::Sent(Receipt::Client(_)) => {}
+            Event::Unsent(receipt, reason) => self.unsent(receipt, &reason, now, &mut out),
+            Event::Media(event) => self.heard_of_media(event, now, &mut out),
+            Event::Reload(setup) => self.reload(setup),
+            Event::Stop => self.stop(now, &mut out),
+            Event::Deadline => self.tick(now, &mut out),
+        }
+        out
+    }
+
+    /// When [`Event::Deadline`] is next due.
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.table.deadline(), self.live.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Calls that are up, those that are being closed included.
+    pub fn calls(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether no call, transaction or anything of one is left.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.table.is_empty()
+    }
+
+    /// What has been counted.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    // ---- what comes in -----------------------------------------------------------------------------------------
+
+    fn arrived(&mut self, arrival: Arrival, now: Instant, out: &mut Vec<Action>) {
+        if let Message::Request(request) = &arrival.message
+            && let Err(refusal) = self.admit(arrival.flow)
+        {
+            let may_answer = request.method != Method::ACK;
+            if let Some(status) = refusal.status().filter(|_| may_answer) {
+                let tag = self.tokens.tag();
+                out.push(send(
+                    build::response(request, status, Some(&tag)),
+                    arrival.flow,
+                ));
+            }
+            return;
+        }
+        let actions = self.table.receive(arrival, now);
+        self.transactions(actions, now, out);
+    }
+
+    fn admit(&mut self, flow: Flow) -> Result<(), crate::policy::sources::Refusal> {
+        self.sources.admit(flow.remote.ip(), flow.leg, flow.protocol).inspect_err(|_| {
+            self.stats.strangers += 1;
+            let address = flow.remote.ip().to_canonical();
+            tracing::debug!(leg = ?flow.leg, %address, "refused a request: its source is not in allowed_sources");
+        })
+    }
+
+    fn malformed(&mut self, malformed: &Malformed, flow: Flow, out: &mut Vec<Action>) {
+        self.stats.malformed += 1;
+        if self.admit(flow).is_err() {
+            if flow.protocol != Protocol::Udp {
+                out.push(Action::Close(flow));
+            }
+            return;
+        }
+        tracing::warn!(leg = ?flow.leg, peer = %flow.remote, fault = %malformed, "cannot read what came in");
+        if let Some(response) = build::refusal(malformed, &self.tokens.tag()) {
+            out.push(send(response, flow));
+        }
+    }
+
+    fn unsent(&mut self, receipt: Receipt, reason: &str, now: Instant, out: &mut Vec<Action>) {
+        match receipt {
+            Receipt::Client(client) => {
+                let actions = self.table.failed(client, reason, now);
+                self.transactions(actions, now, out);
+            }
+            // It is repeated until it is acknowledged, and the call ends if it never is.
+            Receipt::Answer(_) => tracing::warn!(reason, "our 200 could not be sent"),
+        }
+    }
+
+    fn heard_of_media(&mut self, event: MediaEvent, now: Instant, out: &mut Vec<Action>) {
+        let (session, event) = match event {
+            MediaEvent::Silent { id, leg } => (id, machine::Event::Silent(leg)),
+            MediaEvent::Closed { id, stats } => (id, machine::Event::MediaClosed(stats)),
+        };
+        if let Some(call) = self.live.of_session(session) {
+            self.tell(call, event, now, out);
+        }
+    }
+
+    fn reload(&mut self, setup: Arc<Setup>) {
+        self.nonces.configure(&setup.meta.digest);
+        self.sources
+            .replace(setup.meta_sources.clone(), setup.pbx_sources());
+        self.setup = setup;
+    }
+
+    fn stop(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.stopping = true;
+        for call in self.live.ids() {
+            self.tell(call, machine::Event::Stop, now, out);
+        }
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let actions = self.table.tick(now);
+        self.transactions(actions, now, out);
+        while let Some(call) = self.live.next_due(now) {
+            self.tell(call, machine::Event::Deadline, now, out);
+        }
+    }
+
+    // ---- transactions ------------------------------------------------------------------------------------------
+
+    pub(super) fn transactions(
+        &mut self,
+        actions: Vec<transaction::Action>,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        use transaction::Action as T;
+        for action in actions {
+            match action {
+                T::Send {
+                    message,
+                    target,
+                    client,
+                } => {
+                    out.push(Action::Send {
+                        message,
+                        target,
+                        receipt: client.map(Receipt::Client),
+                    });
+                }
+                T::Request {
+                    server,
+                    request,
+                    flow,
+                } => self.request(server, request, flow, now, out),
+                T::Cancelled { server, cancel } => {
+                    if let Some(call) = self.live.of_server(server) {
+                        self.tell(call, machine::Event::Cancelled(cancel), now, out);
+                    }
+                }
+                T::Ack { request, flow } => {
+                    if let Some((call, leg)) = self.dialog(&request, flow) {
+                        self.tell(call, machine::Event::Ack(leg, request), now, out);
+                    }
+                }
+                T::Response {
+                    client, response, ..
+                } => {
+                    if let Some((call, purpose)) = self.live.of_client(client) {
+                        self.tell(call, machine::Event::Response(purpose, response), now, out);
+                    }
+                }
+                T::TimedOut { client } => self.lost(client, "no answer in time".into(), now, out),
+                T::Failed { client, reason } => self.lost(client, reason, now, out),
+            }
+        }
+    }
+
+    fn lost(&mut self, client: ClientId, why: String, now: Instant, out: &mut Vec<Action>) {
+        if let Some((call, purpose)) = self.live.of_client(client) {
+            self.tell(call, machine::Event::Lost(purpose, why), now, out);
+        }
+    }
+
+    /// The call and leg of a request's dialog, if it came in on that leg's side.
+    fn dialog(&self, request: &Request, flow: Flow) -> Option<(CallId, Leg)> {
+        let id = DialogId::of(request)?;
+        self.live.of_dialog(&id).filter(|(_, leg)| *leg == flow.leg)
+    }
+
+    fn request(
+        &mut self,
+        server: ServerId,
+        request: Request,
+        flow: Flow,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        if let Some((call, leg)) = self.dialog(&request, flow) {
+            return self.tell(
+                call,
+                machine::Event::Request(leg, server, request),
+                now,
+                out,
+            );
+        }
+        let in_dialog = request.to().is_some_and(|to| to.tag().is_some());
+        match in_dialog && request.method != Method::REGISTER {
+            true => {
+                let response = build::response(&request, 481, None);
+                self.respond(server, response, now, out);
+            }
+            false => self.outside_dialogs(server, request, flow, now, out),
+        }
+    }
+
+    pub(super) fn respond(
+        &mut self,
+        server: ServerId,
+        response: crate::sip::Response,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        let actions = self.table.respond(server, response, now);
+        self.transactions(actions, now, out);
+    }
+
+    // ---- calls -------------------------------------------------------------------------------------------------
+
+    pub(super) fn admit_call(
+        &mut self,
+        call: Call,
+        actions: Vec<machine::Action>,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        self.stats.calls += 1;
+        let id = self.live.insert(call);
+        self.perform(id, actions, now, out);
+    }
+
+    fn tell(&mut self, id: CallId, event: machine::Event, now: Instant, out: &mut Vec<Action>) {
+        let Some(call) = self.live.get_mut(id) else {
+            return;
+        };
+        let actions = call.handle(event, &mut self.tokens, now);
+        self.perform(id, actions, now, out);
+    }
+
+    fn perform(
+        &mut self,
+        id: CallId,
+        actions: Vec<machine::Action>,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        for action in actions {
+            self.perform_one(id, action, now, out);
+        }
+        self.live.reschedule(id);
+        let summary = self.live.get_mut(id).and_then(|call| call.over(now));
+        if let Some(summary) = summary {
+            self.live.remove(id);
+            out.push(Action::Ended(Box::new(summary)));
+        }
+    }
+
+    fn perform_one(
+        &mut self,
+        id: CallId,
+        action: machine::Action,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
+        match action {
+            machine::Action::Request {
+                request,
+                target,
+                purpose,
+            } => {
+                let (client, actions) = self.table.request(request, target, now);
+                self.live.bind(client, id, purpose);
+                self.transactions(actions, now, out);
+            }
+            machine::Action::Ack(ack, target) => {
+                out.push(Action::Send {
+                    message: ack.into(),
+                    target,
+                    receipt: None,
+                });
+            }
+            machine::Action::Respond {
+                server,
+                response,
+                tell,
+            } => {
+                let from = out.len();
+                self.respond(server, response, now, out);
+                for action in &mut out[from..] {
+                    if let (true, Action::Send { receipt, .. }) = (tell, action) {
+                        *receipt = Some(Receipt::Answer(id));
+                    }
+                }
+            }
+            machine::Action::Media(command) => {
+                if let Some(session) = self.live.get_mut(id).map(|call| call.session()) {
+                    self.media.command(session, command);
+                }
+            }
+            machine::Action::CloseMedia => {
+                if let Some(session) = self.live.get_mut(id).map(|call| call.session()) {
+                    self.media.close(session);
+                }
+            }
+            machine::Action::Dialog(dialog, leg) => self.live.join(dialog, id, leg),
+        }
+    }
+}
+
+fn send(response: crate::sip::Response, flow: Flow) -> Action {
+    Action::Send {
+        message: response.into(),
+        target: Target::Flow(flow),
+        receipt: None,
+    }
+}

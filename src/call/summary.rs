@@ -1,0 +1,87 @@
+//! What is left of a call when it is over.
+
+use std::time::{Duration, Instant};
+
+use crate::leg::Leg;
+use crate::media::SessionStats;
+use crate::number::{E164, User};
+
+/// Who called whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// A WhatsApp user called a business number.
+    UserInitiated,
+    /// A PBX called a WhatsApp user.
+    BusinessInitiated,
+}
+
+impl Direction {
+    /// The leg that the INVITE came from.
+    pub fn caller(self) -> Leg {
+        match self {
+            Direction::UserInitiated => Leg::Meta,
+            Direction::BusinessInitiated => Leg::Pbx,
+        }
+    }
+
+    /// The leg that is called.
+    pub fn callee(self) -> Leg {
+        self.caller().other()
+    }
+}
+
+impl std::fmt::Display for Direction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Direction::UserInitiated => "user-initiated",
+            Direction::BusinessInitiated => "business-initiated",
+        })
+    }
+}
+
+/// Who brought a call to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// A leg: it hung up, cancelled or refused.
+    Leg(Leg),
+    /// The bridge: a timer, a fault or its own stop.
+    Bridge,
+}
+
+/// A finished call.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Who called whom.
+    pub direction: Direction,
+    /// The business number.
+    pub number: E164,
+    /// The WhatsApp user; `None` where it was withheld.
+    pub user: Option<User>,
+    /// Call-ID of the caller's leg, which Meta makes of the WACID.
+    pub caller_call_id: String,
+    /// Call-ID of the callee's leg.
+    pub callee_call_id: String,
+    /// When the INVITE was let in.
+    pub began: Instant,
+    /// When the callee answered.
+    pub answered: Option<Instant>,
+    /// When the end began.
+    pub ended: Instant,
+    /// Who ended it.
+    pub ended_by: EndedBy,
+    /// What the caller was told: 200, or why not.
+    pub status: u16,
+    /// Why it ended, in words.
+    pub why: String,
+    /// What its media carried.
+    pub media: SessionStats,
+}
+
+impl Summary {
+    /// From answer to end.
+    pub fn talked(&self) -> Duration {
+        self.answered.map_or(Duration::ZERO, |at| {
+            self.ended.saturating_duration_since(at)
+        })
+    }
+}

@@ -1,0 +1,271 @@
+//! Everything a PBX may need, each thing tied to a setting.
+
+use crate::leg::Leg;
+use crate::media::Source;
+use crate::number::{self, BadNumber, E164, User};
+use crate::policy::Number;
+use crate::sdp::Keying;
+use crate::sip::dialog::Identity;
+use crate::sip::header::CSeq;
+use crate::sip::message::{Common, Method, Request, Response};
+use crate::sip::transport::{Hop, Protocol};
+use crate::sip::{ALLOW, NameAddr, SipUri};
+
+use super::{Caller, Fresh, Refusal, printable};
+
+/// One telephone system.
+#[derive(Clone, Debug)]
+pub struct Pbx {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where calls for it go.
+    pub hop: Hop,
+    /// Our address as this PBX reaches it; IPv6 in brackets.
+    pub our_host: String,
+    /// Our listeners for PBXs.
+    pub our_ports: Ports,
+    /// Plain RTP or SRTP.
+    pub keying: Keying,
+    /// Whose media is accepted.
+    pub source: Source,
+    /// How its dialled numbers become international ones.
+    pub dialling: number::Settings,
+    /// The business number of a call that names none of ours.
+    pub default_number: Option<E164>,
+}
+
+/// The ports of our listeners for PBXs, where there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// Datagrams.
+    pub udp: Option<u16>,
+    /// Streams.
+    pub tcp: Option<u16>,
+    /// Streams under TLS.
+    pub tls: Option<u16>,
+}
+
+impl Ports {
+    /// The port for one protocol; without a listener, the one that the protocol has by default.
+    pub fn of(&self, protocol: Protocol) -> u16 {
+        let port = match protocol {
+            Protocol::Udp => self.udp,
+            Protocol::Tcp => self.tcp,
+            Protocol::Tls => self.tls,
+        };
+        port.unwrap_or(protocol.default_port())
+    }
+}
+
+impl Pbx {
+    /// How we name ourselves on a leg that is spoken over `protocol`.
+    pub fn identity(&self, protocol: Protocol) -> Identity {
+        Identity::new(protocol, &self.our_host, self.our_ports.of(protocol))
+    }
+
+    /// The INVITE of a user-initiated call, with Meta's custom headers under their canonical names.
+    pub fn invite(
+        &self,
+        number: &Number,
+        caller: &Caller,
+        custom: &[(String, String)],
+        fresh: Fresh,
+        hops_left: u8,
+        sdp: &str,
+    ) -> Request {
+        let identity = self.identity(self.hop.protocol);
+        let target = self.target(number);
+        let mut from = NameAddr::new(SipUri::new(Some(&from_user(caller)), &self.our_host))
+            .with_tag(&fresh.tag);
+        from.display = caller.name.clone();
+        let mut to = target.clone();
+        to.params.remove("transport");
+        let mut invite = Request::new(Method::INVITE, target);
+        let headers = &mut invite.headers;
+        headers.push("Via", identity.via(&fresh.branch).to_string());
+        headers.push("Max-Forwards", hops_left.to_string());
+        headers.push("From", from.to_string());
+        headers.push("To", NameAddr::new(to).to_string());
+        headers.push("Call-ID", fresh.call_id);
+        headers.push(
+            "CSeq",
+            CSeq {
+                number: 1,
+                method: Method::INVITE,
+            }
+            .to_string(),
+        );
+        headers.push(
+            "Contact",
+            identity.contact(Some(&number.number.plus())).to_string(),
+        );
+        headers.push("Allow", ALLOW);
+        headers.push("User-Agent", identity.agent);
+        for (name, value) in custom {
+            headers.push(name, value);
+        }
+        headers.push("Content-Type", "application/sdp");
+        invite.body = sdp.as_bytes().to_vec();
+        invite
+    }
+
+    fn target(&self, number: &Number) -> SipUri {
+        let host = match self.hop.host.contains(':') {
+            true => format!("[{}]", self.hop.host),
+            false => self.hop.host.clone(),
+        };
+        let mut uri = SipUri::new(Some(&number.target()), &host);
+        if self.hop.port != self.hop.protocol.default_port() {
+            uri = uri.with_port(self.hop.port);
+        }
+        match self.hop.protocol {
+            Protocol::Udp => uri,
+            Protocol::Tcp => uri.with_param("transport", Some("tcp")),
+            Protocol::Tls => uri.with_param("transport", Some("tls")),
+        }
+    }
+
+    /// Whom an INVITE of this PBX wants to reach.
+    pub fn dialled(&self, invite: &Request) -> Result<User, BadNumber> {
+        number::normalise(
+            &unescaped(invite.uri.user().unwrap_or_default()),
+            &self.dialling,
+        )
+    }
+}
+
+/// As whom an INVITE claims to call: user parts of P-Asserted-Identity (RFC 3325), which counts first, and From.
+pub fn claims(invite: &Request) -> Vec<String> {
+    let asserted = invite
+        .headers
+        .list("P-Asserted-Identity")
+        .filter_map(|v| NameAddr::parse(v).ok());
+    asserted
+        .chain(invite.from())
+        .filter_map(|a| a.uri.user().map(unescaped))
+        .collect()
+}
+
+fn from_user(caller: &Caller) -> String {
+    caller
+        .user
+        .as_ref()
+        .map_or_else(|| "anonymous".to_owned(), User::sip_user)
+}
+
+/// `%2B` is what some PBXs make of `+` (RFC 3261 §19.1.2).
+fn unescaped(user: &str) -> String {
+    user.replace("%2B", "+").replace("%2b", "+")
+}
+
+/// What Meta is told of the PBX's final response. Which code changes what the user sees is not documented, so each
+/// means what RFC 3261 §21 says, and faults of our own trunk are 503.
+pub fn refusal(response: &Response) -> Refusal {
+    let (status, cause) = match response.status {
+        486 | 600 => (486, 17),
+        480 | 408 | 410 | 430 => (480, 18),
+        404 | 484 | 485 | 604 => (404, 1),
+        487 => (480, 31),
+        488 | 606 | 415 => (488, 88),
+        603 | 607 | 608 => (603, 21),
+        300..400 => (480, 20),
+        _ => (503, 41),
+    };
+    Refusal::new(
+        status,
+        cause,
+        format!("{} {}", response.status, printable(&response.reason, 128)),
+    )
+}
+
+/// A hop for a PBX.
+pub fn hop(host: &str, port: u16, protocol: Protocol) -> Hop {
+    Hop {
+        leg: Leg::Pbx,
+        protocol,
+        host: host.to_owned(),
+        port,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn pbx() -> Pbx {
+        Pbx {
+            name: "main".into(),
+            hop: hop("192.0.2.7", 5060, Protocol::Udp),
+            our_host: "192.0.2.1".into(),
+            our_ports: Ports {
+                udp: Some(5070),
+                ..Ports::default()
+            },
+            keying: Keying::Plain,
+            source: Source::Negotiated,
+            dialling: number::Settings::default(),
+            default_number: None,
+        }
+    }
+
+    fn invite(caller: Caller) -> Request {
+        let number = Number {
+            number: "+12145551869".parse().unwrap(),
+            password: Secret::new("x"),
+            hostname: "meta-voip.example.com".into(),
+            target: Some("100".into()),
+            pbx: "main".into(),
+        };
+        let fresh = Fresh {
+            call_id: "c".into(),
+            tag: "t".into(),
+            branch: "z9hG4bKb".into(),
+        };
+        let custom = [("x-wa-meta-wacid".to_owned(), "wacid.1==".to_owned())];
+        pbx().invite(&number, &caller, &custom, fresh, 69, "v=0\r\n")
+    }
+
+    #[test]
+    fn the_pbx_sees_who_calls_and_rings_the_target() {
+        let invite = invite(Caller {
+            name: Some("Zoë \"Z\"".into()),
+            user: "+12195550714".parse().ok(),
+        });
+        assert_eq!(invite.uri.to_string(), "sip:100@192.0.2.7");
+        assert_eq!(
+            invite.headers.get("From"),
+            Some(r#""Zoë \"Z\"" <sip:+12195550714@192.0.2.1>;tag=t"#)
+        );
+        assert_eq!(
+            invite.headers.get("Contact"),
+            Some("<sip:+12145551869@192.0.2.1:5070>")
+        );
+        assert_eq!(invite.headers.get("x-wa-meta-wacid"), Some("wacid.1=="));
+    }
+
+    #[test]
+    fn a_caller_without_a_number_is_anonymous() {
+        let invite = invite(Caller {
+            name: None,
+            user: None,
+        });
+        assert_eq!(invite.from().unwrap().uri.user(), Some("anonymous"));
+    }
+
+    #[test]
+    fn the_asserted_identity_counts_before_from() {
+        let mut invite = invite(Caller {
+            name: None,
+            user: None,
+        });
+        invite.headers.push(
+            "P-Asserted-Identity",
+            "<sip:%2B12145551869@x>, <tel:+493012345678>",
+        );
+        assert_eq!(
+            claims(&invite),
+            ["+12145551869", "+493012345678", "anonymous"]
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! A WhatsApp user calls a business number.
+
+use wabridge::call::EndedBy;
+use wabridge::leg::Leg::{Meta, Pbx};
+use wabridge::sip::build;
+use wabridge::sip::message::Common;
+
+use crate::world::*;
+
+#[test]
+fn user_calls_pbx_answers_user_hangs_up() {
+    let mut w = World::new();
+    let (theirs, ours) = w.user_calls();
+    w.sends(Pbx, respond(&ours, 180));
+    let ringing = w.gets_response(Meta, 180);
+    assert!(
+        ringing.body.is_empty(),
+        "early media of the PBX is held back"
+    );
+    w.sends(Pbx, pbx_ok(&ours));
+    w.gets(Pbx, "ACK");
+    let ok = w.gets_response(Meta, 200);
+    assert!(
+        ok.headers
+            .all("Record-Route")
+            .eq(theirs.headers.all("Record-Route"))
+    );
+    assert_eq!(w.media.lock().unwrap().started, [Pbx, Meta]);
+    let ack = w.in_dialog("ACK", theirs.cseq().unwrap().number, &theirs, &ok, true);
+    w.sends(Meta, ack);
+    w.wait(secs(3));
+    w.gets_nothing(Meta);
+    let bye = w.in_dialog("BYE", 10_000, &theirs, &ok, true);
+    w.sends(Meta, bye);
+    w.gets(Meta, 200);
+    let bye = w.gets_request(Pbx, "BYE");
+    w.sends(Pbx, build::response(&bye, 200, None));
+    let summary = w.leaves_nothing_behind();
+    assert_eq!(
+        (summary.status, summary.ended_by),
+        (200, EndedBy::Leg(Meta))
+    );
+    assert_eq!(summary.talked(), secs(3));
+}
+
+#[test]
+fn user_calls_and_the_pbx_hangs_up() {
+    let mut w = World::new();
+    let (theirs, ours) = w.user_calls();
+    let ok_of_pbx = pbx_ok(&ours);
+    w.sends(Pbx, ok_of_pbx.clone());
+    w.gets(Pbx, "ACK");
+    let ok = w.gets_response(Meta, 200);
+    let ack = w.in_dialog("ACK", theirs.cseq().unwrap().number, &theirs, &ok, true);
+    w.sends(Meta, ack);
+    let bye = w.in_dialog("BYE", 1, &ours, &ok_of_pbx, false);
+    w.sends(Pbx, bye);
+    w.gets(Pbx, 200);
+    let bye = w.gets_request(Meta, "BYE");
+    let routes: Vec<_> = bye.headers.all("Route").collect();
+    assert_eq!(
+        routes,
+        [
+            "<sip:wa.meta.vc;transport=tls;lr>",
+            "<sip:onevc-sip-proxy.fbinfra.net:8191;transport=tls;lr>"
+        ]
+    );
+    assert_eq!(bye.uri, theirs.contact().unwrap().uri);
+    w.sends(Meta, build::response(&bye, 200, None));
+    assert_eq!(w.leaves_nothing_behind().ended_by, EndedBy::Leg(Pbx));
+}
+
+#[test]
+fn nobody_answers_in_time() {
+    let mut w = World::new();
+    let (theirs, ours) = w.user_calls();
+    w.sends(Pbx, respond(&ours, 180));
+    w.gets(Meta, 180);
+    w.wait(secs(55));
+    let refusal = w.gets_response(Meta, 480);
+    w.sends(Meta, build::ack(&theirs, &refusal));
+    let cancel = w.gets_request(Pbx, "CANCEL");
+    w.sends(Pbx, build::response(&cancel, 200, None));
+    w.sends(Pbx, respond(&ours, 487));
+    w.gets(Pbx, "ACK");
+    let summary = w.leaves_nothing_behind();
+    assert_eq!((summary.status, summary.ended_by), (480, EndedBy::Bridge));
+}
