@@ -1,5 +1,6 @@
 //! `wabridge check`
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,19 +16,15 @@ pub struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> ExitCode {
-        match Config::load(&self.config) {
-            Ok(config) => {
-                for warning in &config.warnings {
-                    println!("{warning}");
-                }
-                ExitCode::SUCCESS
-            }
-            Err(problems) => {
-                for problem in problems {
-                    println!("{problem}");
-                }
-                ExitCode::FAILURE
-            }
+        let (findings, code) = match Config::load(&self.config) {
+            Ok(config) => (config.warnings, ExitCode::SUCCESS),
+            Err(problems) => (problems, ExitCode::FAILURE),
+        };
+        let mut out = std::io::stdout().lock();
+        for finding in findings {
+            // Whoever closed the pipe has read enough; the exit code tells the rest.
+            let _ = writeln!(out, "{finding}");
         }
+        code
     }
 }

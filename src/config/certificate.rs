@@ -49,7 +49,8 @@ impl Certificate {
         now: SystemTime,
         document: &Document<'_>,
     ) -> Option<Certificate> {
-        let chain = read_chain(certificate, document);
+        let full_chain = "name the PEM file with the certificate and its chain (fullchain.pem)";
+        let chain = files::certificates(certificate, "meta.certificate", full_chain, document);
         let key = read_key(key, document);
         let chain = chain?;
         check_dates(chain.first()?, now, document);
@@ -78,49 +79,28 @@ impl PartialEq for Certificate {
     }
 }
 
-fn read_chain(file: &Path, document: &Document<'_>) -> Option<Vec<CertificateDer<'static>>> {
-    let remedy = "name the PEM file with the certificate and its chain (fullchain.pem)";
-    let chain =
-        CertificateDer::pem_file_iter(file).and_then(|chain| chain.collect::<Result<Vec<_>, _>>());
-    match chain {
-        Ok(chain) if !chain.is_empty() => Some(chain),
-        Ok(_) => {
-            document.problem(
-                "meta.certificate",
-                &format!("no certificate in {}", file.display()),
-                remedy,
-            );
-            None
-        }
-        Err(error) => {
-            document.problem("meta.certificate", &unreadable(file, &error), remedy);
-            None
-        }
-    }
-}
-
 fn read_key(file: &Path, document: &Document<'_>) -> Option<PrivateKeyDer<'static>> {
-    match PrivateKeyDer::from_pem_file(file) {
-        Ok(key) => {
-            files::warn_if_open(file, "meta.key", document);
-            Some(key)
-        }
-        Err(error) => {
-            let remedy = "name the PEM file of the certificate's private key";
-            document.problem("meta.key", &unreadable(file, &error), remedy);
-            None
-        }
-    }
-}
-
-/// The library's own words are left out where they could quote the file.
-fn unreadable(file: &Path, error: &pem::Error) -> String {
-    let file = file.display();
-    match error {
-        pem::Error::Io(error) => format!("cannot read {file}: {error}"),
-        pem::Error::NoItemsFound => format!("{file} holds nothing of the kind in PEM form"),
-        _ => format!("{file} is no PEM file, or a damaged one"),
-    }
+    let refuse = |error: pem::Error, remedy: &str| {
+        document.problem(
+            "meta.key",
+            &files::unreadable(file, "private key", &error),
+            remedy,
+        );
+    };
+    let right_file = "name the PEM file of the certificate's private key";
+    let text = std::fs::read(file)
+        .map_err(|error| refuse(pem::Error::Io(error), right_file))
+        .ok()?;
+    // PKCS #8 says so in its label, the older forms in a header.
+    let remedy = match text.windows(9).any(|word| word == b"ENCRYPTED") {
+        true => "store it without a passphrase: openssl pkey -in OLD -out NEW",
+        false => right_file,
+    };
+    let key = PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|error| refuse(error, remedy))
+        .ok()?;
+    files::warn_if_open(file, "meta.key", document);
+    Some(key)
 }
 
 fn check_pair(pair: &Pair, document: &Document<'_>) {

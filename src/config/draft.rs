@@ -109,17 +109,20 @@ impl Draft {
     }
 
     fn check_parts(&self, document: &Document<'_>) {
+        let authorities = |file: &PathBuf, key: &str| {
+            let remedy = "give a PEM file with certificates of authorities, or leave it out for the system's";
+            files::certificates(file, key, remedy, document);
+        };
         if let Some(meta) = &self.meta {
             meta.check(document);
-            if let Some(file) = &meta.ca_file {
-                files::check_authorities(file, "meta.ca_file", document);
-            }
+            meta.ca_file
+                .iter()
+                .for_each(|file| authorities(file, "meta.ca_file"));
         }
         for (at, pbx) in &self.pbxs {
             pbx.check(&format!("pbx[{at}]"), document);
-            if let Some(file) = &pbx.ca_file {
-                files::check_authorities(file, &format!("pbx[{at}].ca_file"), document);
-            }
+            let key = format!("pbx[{at}].ca_file");
+            pbx.ca_file.iter().for_each(|file| authorities(file, &key));
         }
         let sip = self.sip.iter().flat_map(sip::Settings::problems);
         let calls = self.calls.iter().flat_map(call::Settings::problems);

@@ -1,7 +1,10 @@
-//! Files that the configuration names: who may read them.
+//! Files that the configuration names: what they hold, and who may read them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject};
 
 use super::document::Document;
 
@@ -22,27 +25,30 @@ pub(super) fn warn_if_open(file: &Path, key: &str, document: &Document<'_>) {
     }
 }
 
-/// Reports a file of certificate authorities that holds none.
-pub(super) fn check_authorities(file: &Path, key: &str, document: &Document<'_>) {
-    use rustls_pki_types::CertificateDer;
-    use rustls_pki_types::pem::PemObject;
-
-    let remedy = "give a PEM file with the certificates of the authorities, or leave it out for the system's";
+/// The certificates of a PEM file, at least one.
+pub(super) fn certificates(
+    file: &Path,
+    key: &str,
+    remedy: &str,
+    document: &Document<'_>,
+) -> Option<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_file_iter(file)
-        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>());
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => {}
-        Ok(_) => document.problem(
-            key,
-            &format!("no certificate in {}", file.display()),
-            remedy,
-        ),
-        Err(error) => {
-            document.problem(
-                key,
-                &format!("cannot read {}: {error}", file.display()),
-                remedy,
-            );
-        }
+        .and_then(|all| all.collect::<Result<Vec<_>, _>>())
+        .and_then(|all| match all.is_empty() {
+            true => Err(pem::Error::NoItemsFound),
+            false => Ok(all),
+        });
+    certificates
+        .map_err(|error| document.problem(key, &unreadable(file, "certificate", &error), remedy))
+        .ok()
+}
+
+/// Why a PEM file is of no use. The library's own words are left out where they could quote the file.
+pub(super) fn unreadable(file: &Path, wanted: &str, error: &pem::Error) -> String {
+    let file = file.display();
+    match error {
+        pem::Error::Io(error) => format!("cannot read {file}: {error}"),
+        pem::Error::NoItemsFound => format!("there is no {wanted} in {file}"),
+        _ => format!("{file} is no PEM file, or a damaged one"),
     }
 }

@@ -190,7 +190,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "fullchain.pem",
             "meta.key",
             "key",
-            "nothing of the kind",
+            "no private key",
         ),
         case(
             "privkey.pem",
@@ -571,6 +571,21 @@ fn a_certificate_that_meta_would_not_trust_is_a_warning() {
         found.iter().any(|p| p.what.contains("self-signed")),
         "{found:#?}"
     );
+}
+
+#[test]
+fn a_key_with_a_passphrase_comes_with_what_to_do_about_it() {
+    let workshop = Workshop::new();
+    let label = "ENCRYPTED PRIVATE KEY-----";
+    workshop.write(
+        "privkey.pem",
+        &format!("-----BEGIN {label}\nMAA=\n-----END {label}\n"),
+    );
+    let found = workshop.findings(GOOD);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].key, "meta.key");
+    assert!(found[0].remedy.contains("passphrase"), "{}", found[0]);
+    assert!(!found[0].to_string().contains("MAA="), "{}", found[0]);
 }
 
 #[test]
