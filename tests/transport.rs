@@ -275,6 +275,43 @@ async fn our_client_hello_names_meta_and_offers_no_alpn() {
 }
 
 #[tokio::test]
+async fn both_versions_of_tls_are_spoken_by_either_side() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let authority = Authority::new();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (chain, key) = authority.issue(META);
+        let only = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let listens = vec![listen(Leg::Meta, Protocol::Tls, Some(Arc::new(only)))];
+        let settings = Settings::default();
+        let mut server = End::start(settings, listens, Clients::default(), no_names()).await;
+        let client = End::client(authority.roots(), server.bound[0]).await;
+        client.transports.send(options("out"), to_meta(), None);
+        assert_eq!(call_id(&server.arrival().await.message), "out");
+
+        let (mut server, _) = tls_pair(&authority, META, authority.roots()).await;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.0.der().clone()).unwrap();
+        let only = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let socket = TcpStream::connect(server.bound[0]).await.unwrap();
+        let name = META.try_into().unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(only));
+        let mut stream = in_time(connector.connect(name, socket)).await.unwrap();
+        stream.write_all(&options("in")).await.unwrap();
+        assert_eq!(call_id(&server.arrival().await.message), "in");
+        assert!(stream.get_ref().1.peer_certificates().is_some());
+    }
+}
+
+#[tokio::test]
 async fn new_certificates_serve_new_connections() {
     let authority = Authority::new();
     let (mut server, mut client) = tls_pair(&authority, "old.example", authority.roots()).await;

@@ -9,8 +9,8 @@ pub struct Framer {
     buffer: Vec<u8>,
     /// How far the search for the end of the headers has come.
     searched: usize,
-    /// Where the body begins, once that is known.
-    body_at: Option<usize>,
+    /// Where the message ends, once its headers are complete: they are read once, however slowly a body comes.
+    whole: Option<usize>,
 }
 
 /// What a stream held.
@@ -41,7 +41,7 @@ impl Framer {
             limits,
             buffer: Vec::new(),
             searched: 0,
-            body_at: None,
+            whole: None,
         }
     }
 
@@ -73,18 +73,12 @@ impl Framer {
             // A lone CRLF waits in the buffer; it may be the first half of a ping.
             return Ok(None);
         }
-        let Some(end) = self.end_of_headers()? else {
+        if self.whole.is_none() {
+            self.whole = self.end_of_message()?;
+        }
+        let Some(whole) = self.whole else {
             return Ok(None);
         };
-        let length = self.body_length(end)?;
-        let whole = end.saturating_add(length);
-        if whole > self.limits.max_message {
-            let what = format!(
-                "the message of {whole} octets is over sip.max_message ({})",
-                self.limits.max_message
-            );
-            return Err(self.lost(413, what));
-        }
         if self.buffer.len() < whole {
             return Ok(None);
         }
@@ -93,11 +87,24 @@ impl Framer {
         Ok(Some(Frame::Message(message)))
     }
 
+    /// Where the message ends, once its headers are complete.
+    fn end_of_message(&mut self) -> Result<Option<usize>, Lost> {
+        let Some(end) = self.end_of_headers()? else {
+            return Ok(None);
+        };
+        let whole = end.saturating_add(self.body_length(end)?);
+        if whole > self.limits.max_message {
+            let what = format!(
+                "the message of {whole} octets is over sip.max_message ({})",
+                self.limits.max_message
+            );
+            return Err(self.lost(413, what));
+        }
+        Ok(Some(whole))
+    }
+
     /// Where the body begins. Stray line ends, and headers that never end, are found here.
     fn end_of_headers(&mut self) -> Result<Option<usize>, Lost> {
-        if self.body_at.is_some() {
-            return Ok(self.body_at);
-        }
         let from = self.searched.saturating_sub(3);
         let found = self.buffer[from..]
             .windows(4)
@@ -114,7 +121,9 @@ impl Framer {
             );
             return Err(self.lost(513, what));
         }
+        // Lines are counted only when one has ended, or single octets would each cost the whole buffer.
         if found.is_none()
+            && head.contains(&b'\n')
             && self.buffer.iter().filter(|b| **b == b'\n').count() > self.limits.max_headers
         {
             let what = format!(
@@ -124,7 +133,6 @@ impl Framer {
             return Err(self.lost(400, what));
         }
         self.searched = self.buffer.len();
-        self.body_at = found;
         Ok(found)
     }
 
@@ -162,7 +170,7 @@ impl Framer {
     fn take(&mut self, octets: usize) {
         self.buffer.drain(..octets);
         self.searched = 0;
-        self.body_at = None;
+        self.whole = None;
     }
 }
 
