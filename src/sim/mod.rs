@@ -1,14 +1,56 @@
 //! The two far ends of a call, for the demo, the tests and anybody without a Meta account.
 //!
 //! ```text
-//!   Phone ── what it says:  Recording (a tone), Keypad (digits), or an echo ──▶ RTP, RTCP
-//!         ◀─ what it hears: Ear: decodes, looks for the other's tone, collects digits
+//!   meta, pbx   how Meta and a PBX behave (Manners): the shape of messages, what they refuse
+//!      ▼
+//!   agent       places and takes calls, ends them; what the bridge does wrong becomes a complaint
+//!      ▼ Order
+//!   line        one call's media: SRTP, order of packets, silence
+//!      ▼
+//!   phone  ── what it says:  Recording (a tone), Keypad (digits), or an echo ──▶ RTP, RTCP
+//!          ◀─ what it hears: Ear: decodes, looks for the other's tone, collects digits
 //! ```
 //!
 //! Nothing here knows the bridge above `sip`, `sdp` and `media`: a simulator that shared our reading of Meta's
 //! rules would share our mistakes.
 
+pub mod agent;
+pub mod body;
+mod dialog;
 pub mod digits;
 pub mod ear;
+pub mod meta;
+pub mod pbx;
 pub mod phone;
+pub mod report;
 pub mod tone;
+mod words;
+
+pub use agent::{Agent, Answering, CallId, Outcome, Outgoing, Plan};
+pub use report::{CallReport, Direction, EndedBy, Heard};
+
+#[cfg(test)]
+mod tests {
+    //! Meta's samples, read.
+
+    use crate::sip::{Limits, Message, Request, Response};
+
+    fn read(file: &str) -> Message {
+        let bytes = std::fs::read(format!("tests/data/meta/{file}")).unwrap();
+        Message::parse(&bytes, &Limits::default()).unwrap()
+    }
+
+    pub(super) fn request(file: &str) -> Request {
+        match read(file) {
+            Message::Request(request) => request,
+            Message::Response(_) => panic!("{file} is a response"),
+        }
+    }
+
+    pub(super) fn response(file: &str) -> Response {
+        match read(file) {
+            Message::Response(response) => response,
+            Message::Request(_) => panic!("{file} is a request"),
+        }
+    }
+}
