@@ -20,11 +20,17 @@ verdict() {
     [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
 }
 
-# start LOG COMMAND…: runs it in the background; its pid is in $pid afterwards.
+# start LOG COMMAND…: runs it in the background; its pid is in $pid afterwards. A function given as COMMAND must begin
+# its last line with $in_place, or $pid would be that of a shell around the program, and ending it end nothing.
+in_place=''
 start() {
     local log=$1
     shift
-    "$@" </dev/null >"$log" 2>&1 &
+    if [ "$(type -t "$1")" = function ]; then
+        { in_place=exec && "$@"; } </dev/null >"$log" 2>&1 &
+    else
+        "$@" </dev/null >"$log" 2>&1 &
+    fi
     pid=$!
     started+=("$pid")
 }
@@ -76,6 +82,17 @@ bound() {
 }
 unbound() {
     ! bound "$@"
+}
+
+# must_be_free PROTOCOL ADDRESS PORT …: ends the run if another program is there: the tests would talk to that.
+must_be_free() {
+    while [ $# -gt 0 ]; do
+        if ! within 5 unbound "$1" "$2" "$3"; then
+            not_ok "ports are free" "another program is at $2:$3 ($1)"
+            return 1
+        fi
+        shift 3
+    done
 }
 
 # udp_sockets ADDRESS FIRST LAST: how many ports of a range are open on one address.
