@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::document::Document;
 use super::{Certificate, Config, Listener, Meta, Pbx, files, number};
 use crate::observe::log;
-use crate::sip::{self, transaction};
+use crate::sip::{transaction, transport};
 use crate::{call, media};
 
 /// The sections of the file, in the order in which it is best written.
@@ -34,7 +34,7 @@ pub(super) struct Draft {
     /// Whether no section of a PBX was left out.
     all_pbxs: bool,
     pub(super) pbx_listener: Option<Listener>,
-    sip: Option<sip::Settings>,
+    sip: Option<transport::Settings>,
     transactions: Option<transaction::Settings>,
     pub(super) calls: Option<call::Settings>,
     pub(super) media: Option<media::Settings>,
@@ -124,7 +124,7 @@ impl Draft {
             let key = format!("pbx[{at}].ca_file");
             pbx.ca_file.iter().for_each(|file| authorities(file, &key));
         }
-        let sip = self.sip.iter().flat_map(sip::Settings::problems);
+        let sip = self.sip.iter().flat_map(transport::Settings::problems);
         let calls = self.calls.iter().flat_map(call::Settings::problems);
         let media = self.media.iter().flat_map(media::Settings::problems);
         let transactions = self

@@ -34,7 +34,7 @@ pub use reload::restart_only_changes;
 
 use crate::observe::log;
 use crate::policy::Number;
-use crate::sip::{self, transaction};
+use crate::sip::{transaction, transport};
 use crate::{call, media};
 
 /// A whole configuration that was found good.
@@ -50,8 +50,8 @@ pub struct Config {
     pub pbxs: Vec<Pbx>,
     /// Where telephone systems reach us.
     pub pbx_listener: Listener,
-    /// Limits and times of signalling.
-    pub sip: sip::Settings,
+    /// Limits and times of messages and connections.
+    pub sip: transport::Settings,
     /// Timers of transactions, and how many there may be.
     pub transactions: transaction::Settings,
     /// Limits and times of calls.

@@ -653,6 +653,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pbx_that_sends_only_comfort_noise_is_not_silent() {
+        let mut call = talking();
+        for seq in 0..40 {
+            call.pbx_sends(&frame(13, 1, seq, b"noise")).wait(1_000);
+        }
+        assert_eq!(call.silent, [(Duration::from_secs(30), Leg::Meta)]);
+        assert_eq!(call.session.stats().pbx.unusable, 40);
+    }
+
+    #[test]
     fn a_leg_that_falls_silent_in_the_middle_is_told() {
         let mut call = talking();
         call.talk(Leg::Pbx, 1, 0..500).wait(30_000);

@@ -408,6 +408,24 @@ mod tests {
     }
 
     #[test]
+    fn the_marker_of_the_source_is_kept() {
+        let mut l = line();
+        l.audio(A, 17, 0);
+        let (ssrc, timestamp) = (Ssrc(A), Timestamp(960));
+        let packet = Arriving {
+            ssrc,
+            seq: Seq(18),
+            timestamp,
+            marker: true,
+            audio: false,
+        };
+        assert!(
+            l.stream.place(&packet, l.now).unwrap().marker,
+            "an event begins"
+        );
+    }
+
+    #[test]
     fn silence_goes_between_and_the_source_resumes_after_it() {
         let mut l = line();
         assert_eq!(l.silence(), (1000, 0), "before anything is received");
@@ -427,6 +445,19 @@ mod tests {
         assert_eq!(l.wait(10).audio(A, 18, 5_960), Some((1002, 20_160, true)));
         assert_eq!(l.audio(A, 17, 5_000), None, "its place has gone");
         assert_eq!(l.wait(20).audio(A, 19, 6_920), Some((1003, 21_120, false)));
+    }
+
+    #[test]
+    fn a_packet_from_before_a_silence_does_not_slip_into_the_place_of_another() {
+        let mut l = line();
+        l.audio(A, 17, 0);
+        l.wait(60).audio(A, 20, 2_880);
+        l.wait(400).silence();
+        assert_eq!(
+            l.audio(A, 18, 960),
+            None,
+            "its place was counted from before the silence"
+        );
     }
 
     #[test]
@@ -470,5 +501,42 @@ mod tests {
             Some((1002, 960, false))
         );
         assert_eq!(l.wait(20).audio(A, 20, 8_840), Some((1003, 3_840, false)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_place_is_given_twice_and_new_audio_never_goes_back_in_time(
+            steps in proptest::collection::vec((0u8..12, 0u16..40, 0u32..4_000, 0u64..700), 1..300),
+        ) {
+            let mut l = line();
+            let mut given = std::collections::HashSet::new();
+            let (mut newest, mut latest) = (999i64, None::<u32>);
+            let (mut ssrc, mut seq, mut timestamp) = (A, 0u16, 0u32);
+            for (what, step, ticks, wait) in steps {
+                l.wait(wait);
+                let audio = what != 9;
+                let place = match what {
+                    0..=5 => { seq = seq.wrapping_add(1); timestamp = timestamp.wrapping_add(960); None }
+                    6 => { seq = seq.wrapping_add(step); timestamp = timestamp.wrapping_add(ticks); None }
+                    7 => { ssrc ^= 1; seq = seq.wrapping_mul(7); None }
+                    8 => { seq = seq.wrapping_sub(step); None }
+                    9 => { seq = seq.wrapping_add(1); None }
+                    10 => { seq = seq.wrapping_add(step * 1_500); timestamp = timestamp.wrapping_mul(3); None }
+                    _ => Some(l.silence()),
+                };
+                let placed = place.or_else(|| l.packet(ssrc, seq, timestamp, audio).map(|(s, t, _)| (s, t)));
+                let Some((seq, timestamp)) = placed else { continue };
+                let index = newest + i64::from(seq.wrapping_sub(newest as u16) as i16);
+                proptest::prop_assert!(given.insert(index), "{index} twice");
+                if index > newest {
+                    newest = index;
+                    if audio {
+                        let ahead = latest.map_or(1, |latest| timestamp.wrapping_sub(latest) as i32);
+                        proptest::prop_assert!(ahead > 0, "{ahead}");
+                        latest = Some(timestamp);
+                    }
+                }
+            }
+        }
     }
 }

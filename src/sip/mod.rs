@@ -15,7 +15,6 @@ pub mod framing;
 pub mod grammar;
 pub mod header;
 pub mod message;
-pub mod settings;
 pub mod token;
 pub mod transaction;
 pub mod transport;
@@ -23,7 +22,6 @@ pub mod uri;
 
 pub use header::{NameAddr, Via};
 pub use message::{Headers, Limits, Malformed, Message, Method, Request, Response};
-pub use settings::Settings;
 pub use uri::{SipUri, Uri};
 
 /// What we do, for Allow: the methods that a call needs. A re-INVITE is refused all the same (call machine).

@@ -383,7 +383,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "[sip]\nmax_headers = 3\n[media]",
             "sip.max_headers",
             "max",
-            "50 to 1000",
+            "32 or more",
         ),
         case(
             "[media]",
