@@ -3,6 +3,7 @@
 pub mod call;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod leg;
 pub mod media;
 pub mod number;

@@ -20,6 +20,7 @@
 
 mod arrival;
 mod bridge;
+pub mod driver;
 mod live;
 mod machine;
 pub mod settings;

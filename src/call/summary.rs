@@ -78,6 +78,14 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The Call-ID of one leg.
+    pub fn call_id_of(&self, leg: Leg) -> &str {
+        match leg == self.direction.caller() {
+            true => &self.caller_call_id,
+            false => &self.callee_call_id,
+        }
+    }
+
     /// From answer to end.
     pub fn talked(&self) -> Duration {
         self.answered.map_or(Duration::ZERO, |at| {

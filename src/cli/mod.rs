@@ -1,6 +1,7 @@
 //! The arguments of the program, and what each subcommand does with them.
 
 mod check;
+mod run;
 
 use std::process::ExitCode;
 
@@ -16,6 +17,10 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the bridge.
+    ///
+    /// SIGHUP reads the configuration and the certificates anew, for new calls. SIGTERM ends all calls and exits.
+    Run(run::Arguments),
     /// Say what is wrong in a configuration, at which line and key.
     ///
     /// Reads the file and every file it names, and opens no socket. Exit code: 0 if the bridge would start with it
@@ -27,6 +32,7 @@ impl Arguments {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Run(arguments) => arguments.run(),
             Command::Check(arguments) => arguments.run(),
         }
     }

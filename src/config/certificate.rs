@@ -30,6 +30,11 @@ struct Pair {
 }
 
 impl Certificate {
+    /// A pair that was made in memory, and that nobody has checked.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Certificate {
+        Certificate(Arc::new(Pair { chain, key }))
+    }
+
     /// The certificate, followed by those that vouch for it.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.0.chain

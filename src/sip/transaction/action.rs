@@ -5,7 +5,7 @@ use crate::sip::{Message, Request, Response};
 
 /// Names a transaction that we opened; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientId(pub(super) u64);
+pub struct ClientId(pub(crate) u64);
 
 /// Names a transaction that a peer opened; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

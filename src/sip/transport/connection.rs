@@ -178,6 +178,7 @@ impl Connection {
                     self.unsent = Some(message);
                     return Err(reason);
                 }
+                self.shared.sent(&message);
                 self.liveness.said(Instant::now());
                 Ok(())
             }

@@ -111,6 +111,11 @@ pub enum TransportEvent {
         /// Where it came in.
         flow: Flow,
     },
+    /// A message that goes back on a flow, a response as a rule, has been written to its socket.
+    Sent {
+        /// What [`Transports::send`] was given to tell its messages apart.
+        client: u64,
+    },
     /// A message could not be sent.
     Failed {
         /// What [`Transports::send`] was given to tell its messages apart.

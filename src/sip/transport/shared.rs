@@ -177,6 +177,18 @@ impl Shared {
         }
     }
 
+    /// Tells the core that a message is on the wire: of those that go back on a flow, whose owner may wait for it.
+    pub(super) fn sent(&self, message: &Outgoing) {
+        if let (Some(client), Target::Flow(_)) = (message.client, &message.target)
+            && self
+                .events
+                .try_send(TransportEvent::Sent { client })
+                .is_err()
+        {
+            tracing::warn!("the core is behind: it is not told that a message was sent");
+        }
+    }
+
     /// Tells the core that a message could not be sent.
     pub(super) fn fail(&self, message: Outgoing, reason: String) {
         let event = TransportEvent::Failed {

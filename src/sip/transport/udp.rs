@@ -154,8 +154,9 @@ async fn transmit(
         let Some((message, remote)) = next else {
             return;
         };
-        if let Err(error) = socket.send_to(&message.bytes, remote).await {
-            shared.fail(message, format!("sending to {remote} failed: {error}"));
+        match socket.send_to(&message.bytes, remote).await {
+            Ok(_) => shared.sent(&message),
+            Err(error) => shared.fail(message, format!("sending to {remote} failed: {error}")),
         }
     }
 }
