@@ -2,6 +2,7 @@
 
 mod check;
 mod run;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,10 @@ enum Command {
     /// Reads the file and every file it names, and opens no socket. Exit code: 0 if the bridge would start with it
     /// (warnings are shown), 1 if not, 2 for wrong arguments.
     Check(check::Arguments),
+    /// Play one far end of a call: Meta and its WhatsApp users, or a PBX.
+    ///
+    /// With these a real bridge and a real PBX can be tried without a Meta account.
+    Sim(sim::Arguments),
 }
 
 impl Arguments {
@@ -34,6 +39,7 @@ impl Arguments {
         match self.command {
             Command::Run(arguments) => arguments.run(),
             Command::Check(arguments) => arguments.run(),
+            Command::Sim(arguments) => arguments.run(),
         }
     }
 }

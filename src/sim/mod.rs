@@ -5,13 +5,13 @@
 //!      ▼
 //!   agent       places and takes calls, ends them; what the bridge does wrong becomes a complaint
 //!      ▼ Order
-//!   line        one call's media: SRTP, order of packets, silence
+//!   line        one call's media: SRTP, order of packets, silence; `lines` has them all on a thread
 //!      ▼
 //!   phone  ── what it says:  Recording (a tone), Keypad (digits), or an echo ──▶ RTP, RTCP
 //!          ◀─ what it hears: Ear: decodes, looks for the other's tone, collects digits
 //! ```
 //!
-//! Nothing here knows the bridge above `sip`, `sdp` and `media`: a simulator that shared our reading of Meta's
+//! `run` puts them on real sockets. Nothing here knows the bridge above `sip`, `sdp` and `media`: a simulator that shared our reading of Meta's
 //! rules would share our mistakes.
 
 pub mod agent;
@@ -19,10 +19,13 @@ pub mod body;
 mod dialog;
 pub mod digits;
 pub mod ear;
+pub mod line;
+pub mod lines;
 pub mod meta;
 pub mod pbx;
 pub mod phone;
 pub mod report;
+pub mod run;
 pub mod tone;
 mod words;
 

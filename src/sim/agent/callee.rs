@@ -30,10 +30,8 @@ impl<M: Manners> Agent<M> {
             ),
             false => self.manners.stray(&request),
         };
-        if let Some(fault) = fault
-            && self.complaints.len() < 1000
-        {
-            self.complaints.push(fault);
+        if let Some(fault) = fault {
+            self.note(fault);
         }
         let mut response = build::response(&request, status, Some(&words::hex(16)));
         self.manners.dress_response(&request, &mut response);
@@ -102,10 +100,18 @@ impl<M: Manners> Agent<M> {
         let (peer, dialog) = match (ours.with(theirs), dialog) {
             (Ok(peer), Some(dialog)) => (peer, dialog),
             (Err(why), _) => {
+                out.push(Action::Line(
+                    self.upcoming_id(),
+                    Order::Open(media, Plan::default()),
+                ));
                 return self.turned_down(server, report, refusal(488), vec![why], now, out);
             }
             (_, None) => {
                 let why = vec!["INVITE: no Contact".to_owned()];
+                out.push(Action::Line(
+                    self.upcoming_id(),
+                    Order::Open(media, Plan::default()),
+                ));
                 return self.turned_down(server, report, refusal(400), why, now, out);
             }
         };

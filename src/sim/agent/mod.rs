@@ -154,6 +154,17 @@ enum Purpose {
     Cancel,
 }
 
+impl Purpose {
+    fn method(self) -> &'static str {
+        match self {
+            Purpose::Invite => "INVITE",
+            Purpose::Reinvite => "re-INVITE",
+            Purpose::Bye => "BYE",
+            Purpose::Cancel => "CANCEL",
+        }
+    }
+}
+
 /// What becomes due in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
@@ -276,6 +287,13 @@ impl<M: Manners> Agent<M> {
         &self.complaints
     }
 
+    /// Notes what was wrong outside of any call.
+    pub fn note(&mut self, what: String) {
+        if self.complaints.len() < 1000 {
+            self.complaints.push(what);
+        }
+    }
+
     /// How the far end behaves.
     pub fn manners(&mut self) -> &mut M {
         &mut self.manners
@@ -352,7 +370,7 @@ impl<M: Manners> Agent<M> {
         let Some((call, purpose)) = self.clients.remove(&client) else {
             return;
         };
-        self.complain(call, format!("{purpose:?}: {why}"));
+        self.complain(call, format!("{}: {why}", purpose.method()));
         match purpose {
             Purpose::Invite | Purpose::Bye => self.end(call, None, out),
             Purpose::Reinvite => self.hang_up(call, now, out),
@@ -384,6 +402,11 @@ impl<M: Manners> Agent<M> {
     ) {
         let actions = self.table.respond(server, response, now);
         self.take(actions, now, out);
+    }
+
+    /// What [`Agent::next_id`] gives next.
+    fn upcoming_id(&self) -> CallId {
+        CallId(self.last_id + 1)
     }
 
     fn next_id(&mut self) -> CallId {

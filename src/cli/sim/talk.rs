@@ -1,0 +1,225 @@
+//! What both far ends can be told about a call.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::Wanted;
+use crate::sim::phone::Mode;
+use crate::sim::tone::{PBX_HZ, USER_HZ};
+use crate::sim::{Answering, Outcome, Outgoing, Plan};
+
+/// What is done in a call, whoever placed it.
+#[derive(Debug, clap::Args)]
+pub struct Talk {
+    /// Hang up so many seconds after the answer; otherwise the other side must.
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    seconds: Option<Duration>,
+    /// Press these digits, beginning one second after the answer.
+    #[arg(long, value_name = "DIGITS", default_value = "")]
+    digits: String,
+    /// What to say.
+    #[arg(long, value_enum, default_value_t = Says::Tone)]
+    says: Says,
+    /// What must be heard for the call to be in order.
+    #[arg(long, value_enum, default_value_t = Hears::Tone)]
+    hears: Hears,
+    /// The digits that must be received.
+    #[arg(long, value_name = "DIGITS")]
+    expect_digits: Option<String>,
+    /// Send a re-INVITE so many seconds after the answer: it must be answered 500, and the call go on.
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    reinvite_after: Option<Duration>,
+    /// The status that the INVITE must end with for the exit code to be 0.
+    #[arg(long, value_name = "STATUS")]
+    expect: Option<u16>,
+    /// Print one JSON object at the end, and nothing else.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Says {
+    /// A tone of our own.
+    Tone,
+    /// What is heard.
+    Echo,
+    /// Nothing; reports go on.
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Hears {
+    /// The tone of the other far end.
+    Tone,
+    /// Our own tone, come back.
+    Echo,
+}
+
+/// Which far end it is: its tone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// A WhatsApp user.
+    User,
+    /// A telephone of the PBX.
+    Pbx,
+}
+
+impl Talk {
+    /// What is done in the call.
+    pub fn plan(&self, voice: Voice) -> Plan {
+        let (own, other) = match voice {
+            Voice::User => (USER_HZ, PBX_HZ),
+            Voice::Pbx => (PBX_HZ, USER_HZ),
+        };
+        Plan {
+            talk: self.seconds,
+            digits: self.digits.clone(),
+            mode: match self.says {
+                Says::Tone => Mode::Talk,
+                Says::Echo => Mode::Echo,
+                Says::Nothing => Mode::Mute,
+            },
+            listens_for: Some(match self.hears {
+                Hears::Tone => other,
+                Hears::Echo => own,
+            }),
+            reinvite: self.reinvite_after,
+            ..Plan::default()
+        }
+    }
+
+    /// What counts as success, where `status` does unless another is asked for.
+    pub fn wanted(&self, status: u16) -> Wanted {
+        Wanted {
+            status: self.expect.unwrap_or(status),
+            digits: self.expect_digits.clone(),
+            json: self.json,
+        }
+    }
+}
+
+/// Calls to place.
+#[derive(Debug, clap::Args)]
+pub struct Call {
+    /// Whom to call: a number with its +, or what the PBX dials.
+    #[arg(long, value_name = "USER")]
+    pub to: String,
+    /// Who calls: a number with its +, or a user id such as US.13491208655302741918. Each further call of `--calls`
+    /// comes from the next number.
+    #[arg(long, value_name = "USER", default_value = "+12195550714")]
+    pub from: String,
+    /// The caller's display name.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Place so many calls at once.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    calls: u64,
+    /// Give up (CANCEL) after so many seconds without an answer.
+    #[arg(long, value_name = "N", default_value = "60", value_parser = seconds)]
+    cancel_after: Duration,
+    /// One more header for the INVITE. May be repeated.
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    #[command(flatten)]
+    pub talk: Talk,
+}
+
+impl Call {
+    /// The calls, with these headers besides.
+    pub fn outgoing(
+        &self,
+        voice: Voice,
+        more: &[(&str, &Option<String>)],
+        other_connection: bool,
+    ) -> Vec<Outgoing> {
+        let mut headers = self.headers.clone();
+        for (name, value) in more {
+            headers.extend(value.iter().map(|v| ((*name).to_owned(), v.clone())));
+        }
+        let plan = Plan {
+            patience: self.cancel_after,
+            other_connection,
+            ..self.talk.plan(voice)
+        };
+        let call = |nth| Outgoing {
+            to: self.to.clone(),
+            from: following(&self.from, nth),
+            name: self.name.clone(),
+            headers: headers.clone(),
+            plan: plan.clone(),
+        };
+        (0..self.calls).map(call).collect()
+    }
+}
+
+/// Calls to take.
+#[derive(Debug, clap::Args)]
+pub struct Answer {
+    /// End after so many calls; otherwise on SIGINT or SIGTERM.
+    #[arg(long, value_name = "N")]
+    pub calls: Option<usize>,
+    /// Milliseconds that it rings before the answer or refusal.
+    #[arg(long, value_name = "MS", default_value_t = 200)]
+    after: u64,
+    /// Send no 180.
+    #[arg(long)]
+    no_ring: bool,
+    /// Ring for ever.
+    #[arg(long, conflicts_with = "status")]
+    never: bool,
+    /// Refuse with this status.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..700))]
+    status: Option<u16>,
+    /// The reason phrase of the refusal.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    pub talk: Talk,
+}
+
+impl Answer {
+    /// What is done with calls.
+    pub fn answering(&self, voice: Voice, early_media: bool) -> Answering {
+        let refuse = self.status.map(|status| Outcome::Refuse {
+            status,
+            reason: self.reason.clone(),
+        });
+        Answering {
+            ring: !self.no_ring,
+            early_media,
+            after: Duration::from_millis(self.after),
+            outcome: match refuse {
+                Some(refuse) => refuse,
+                None if self.never => Outcome::Ring,
+                None => Outcome::Answer,
+            },
+            plan: self.talk.plan(voice),
+        }
+    }
+
+    /// What counts as success.
+    pub fn wanted(&self) -> Wanted {
+        let ends = if self.never { 487 } else { 200 };
+        self.talk.wanted(self.status.unwrap_or(ends))
+    }
+}
+
+/// The `nth` user after this one: numbers count up, ids stay.
+fn following(user: &str, nth: u64) -> String {
+    let number = user.strip_prefix('+').and_then(|n| n.parse::<u64>().ok());
+    match number {
+        Some(number) => format!("+{}", number + nth),
+        None => user.to_owned(),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a header is NAME: VALUE")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}

@@ -1,0 +1,602 @@
+//! The far ends on real sockets: `wabridge sim`, the demo and tests start them in their own process.
+//!
+//! ```text
+//!   FarEnd::call, answer, shutdown ──▶ one loop ── Agent ──▶ Transports (a second one for "another connection")
+//!                                            └──── Order ──▶ Lines (a thread)
+//! ```
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::{ClientConfig, ServerConfig};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::agent::{Action, Agent, Answering, CallId, Event, Manners, Order, Outgoing};
+use super::line::Owner;
+use super::lines::{LineEvent, Lines};
+use super::meta::{self, Business, Challenges, DigestUri, MetaManners};
+use super::pbx::{self, PbxManners};
+use super::report::CallReport;
+use crate::leg::Leg;
+use crate::sip::transaction::ClientId;
+use crate::sip::transport::tls::ClientTls;
+use crate::sip::transport::{
+    Clients, Flow, Hop, Listen, Names, Overrides, Protocol, Settings, Target, TransportEvent,
+    Transports,
+};
+
+/// How long [`FarEnd::shutdown`] waits for calls to end.
+const LAST_CALLS: Duration = Duration::from_secs(3);
+/// Events that may wait for the loop.
+const QUEUE: usize = 4096;
+
+/// A Meta to start.
+#[derive(Clone)]
+pub struct MetaEnd {
+    /// Where it listens by TLS, as `wa.meta.vc:5061`; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Where media comes in.
+    pub media: IpAddr,
+    /// Its certificate, which covers `wa.meta.vc`. Clients that offer ALPN are refused.
+    pub server: Arc<ServerConfig>,
+    /// What the bridge's certificate is verified with.
+    pub client: Arc<ClientConfig>,
+    /// Where the bridge listens for Meta.
+    pub bridge: SocketAddr,
+    /// The bridge's name, which its certificate must cover.
+    pub hostname: String,
+    /// The numbers that are provisioned.
+    pub businesses: Vec<Business>,
+    /// What holds for every other number.
+    pub anybody: Option<Business>,
+    /// How the bridge is challenged.
+    pub challenges: Challenges,
+    /// What its digest's `uri` is compared with.
+    pub digest_uri: DigestUri,
+    /// What is done with its calls.
+    pub answering: Answering,
+}
+
+/// A PBX to start.
+#[derive(Clone, Debug)]
+pub struct PbxEnd {
+    /// Where it listens; port 0 takes any.
+    pub listen: SocketAddr,
+    /// UDP or TCP.
+    pub protocol: Protocol,
+    /// Where media comes in.
+    pub media: IpAddr,
+    /// Where the bridge listens for the PBX.
+    pub bridge: SocketAddr,
+    /// What is done with its calls.
+    pub answering: Answering,
+}
+
+/// Why a far end does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its listener cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] crate::sip::transport::StartError),
+    /// Its media thread cannot be started.
+    #[error("cannot start the media of the simulator: {0}")]
+    Media(#[from] std::io::Error),
+    /// libopus failed.
+    #[error("cannot make a tone: {0}")]
+    Tone(#[from] opus::Error),
+}
+
+/// A far end that runs.
+pub struct FarEnd {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    asks: mpsc::UnboundedSender<Ask>,
+    taken: Mutex<mpsc::UnboundedReceiver<CallReport>>,
+}
+
+enum Ask {
+    Call(Box<Outgoing>, oneshot::Sender<CallReport>),
+    Answer(Box<Answering>),
+    Stop(oneshot::Sender<Vec<String>>),
+}
+
+impl FarEnd {
+    /// Starts a Meta.
+    ///
+    /// # Errors
+    /// When its sockets cannot be opened.
+    pub async fn meta(end: MetaEnd) -> Result<FarEnd, StartError> {
+        let mut server = ServerConfig::clone(&end.server);
+        // A client that offers nothing passes; one that offers anything finds no protocol in common (§2.5).
+        server.alpn_protocols = vec![b"none-of-yours".to_vec()];
+        let sockets = Sockets {
+            leg: Leg::Meta,
+            protocol: Protocol::Tls,
+            tls: Some(Arc::new(server)),
+            clients: Clients {
+                meta: Some(ClientTls {
+                    config: Arc::clone(&end.client),
+                    server_name: Some(end.hostname.clone()),
+                }),
+                pbx: None,
+            },
+            names: (end.hostname.clone(), end.bridge),
+        };
+        let bridge = Hop {
+            leg: Leg::Meta,
+            protocol: Protocol::Tls,
+            host: end.hostname.clone(),
+            port: end.bridge.port(),
+        };
+        let settings = meta::Settings {
+            businesses: end.businesses,
+            anybody: end.anybody,
+            bridge,
+            challenges: end.challenges,
+            digest_uri: end.digest_uri,
+        };
+        let make = |_| MetaManners::new(settings);
+        let beside = SocketAddr::new(end.listen.ip(), 0);
+        let listens = [end.listen, beside];
+        start(
+            Owner::meta()?,
+            &sockets,
+            &listens,
+            end.media,
+            end.answering,
+            make,
+        )
+        .await
+    }
+
+    /// Starts a PBX.
+    ///
+    /// # Errors
+    /// When its sockets cannot be opened.
+    pub async fn pbx(end: PbxEnd) -> Result<FarEnd, StartError> {
+        let bridge = Hop {
+            leg: Leg::Pbx,
+            protocol: end.protocol,
+            host: end.bridge.ip().to_string(),
+            port: end.bridge.port(),
+        };
+        let sockets = Sockets {
+            leg: Leg::Pbx,
+            protocol: end.protocol,
+            tls: None,
+            clients: Clients::default(),
+            names: (String::new(), end.bridge),
+        };
+        let make = |listen| PbxManners::new(pbx::Settings { listen, bridge });
+        let listens = [end.listen];
+        start(
+            Owner::pbx()?,
+            &sockets,
+            &listens,
+            end.media,
+            end.answering,
+            make,
+        )
+        .await
+    }
+
+    /// Places a call. The report is there when the call is over; `None` if the far end is shut down before.
+    pub fn call(&self, outgoing: Outgoing) -> impl Future<Output = Option<CallReport>> + use<> {
+        let (tell, told) = oneshot::channel();
+        let asked = self.asks.send(Ask::Call(Box::new(outgoing), tell));
+        async move {
+            asked.ok()?;
+            told.await.ok()
+        }
+    }
+
+    /// Replaces what is done with calls that come in from now on.
+    pub fn answer(&self, answering: Answering) {
+        let _ = self.asks.send(Ask::Answer(Box::new(answering)));
+    }
+
+    /// The next call that came in and is over; `None` after a shutdown. Calls wait here until they are asked for.
+    pub async fn taken(&self) -> Option<CallReport> {
+        self.taken.lock().await.recv().await
+    }
+
+    /// Hangs up all calls and closes all sockets; returns what was wrong outside of any call.
+    pub async fn shutdown(self) -> Vec<String> {
+        let (tell, told) = oneshot::channel();
+        let _ = self.asks.send(Ask::Stop(tell));
+        told.await.unwrap_or_default()
+    }
+}
+
+/// What the transports of a far end need.
+struct Sockets {
+    leg: Leg,
+    protocol: Protocol,
+    tls: Option<Arc<ServerConfig>>,
+    clients: Clients,
+    names: (String, SocketAddr),
+}
+
+impl Sockets {
+    async fn open(&self, address: SocketAddr) -> Result<Way, StartError> {
+        let (events, arrivals) = mpsc::channel(QUEUE);
+        let listen = Listen {
+            leg: self.leg,
+            protocol: self.protocol,
+            address,
+            tls: self.tls.clone(),
+        };
+        let (host, bridge) = &self.names;
+        let names = Names::system(Overrides::from([(host.to_ascii_lowercase(), *bridge)]));
+        let (transports, bound) = Transports::start(
+            Settings::default(),
+            vec![listen],
+            self.clients.clone(),
+            names,
+            events,
+        )
+        .await?;
+        Ok(Way {
+            transports,
+            arrivals,
+            listen: bound.first().copied().unwrap_or(address),
+        })
+    }
+}
+
+/// One set of connections.
+struct Way {
+    transports: Transports,
+    arrivals: mpsc::Receiver<TransportEvent>,
+    listen: SocketAddr,
+}
+
+async fn start<M: Manners + Send + 'static>(
+    owner: Owner,
+    sockets: &Sockets,
+    listens: &[SocketAddr],
+    media: IpAddr,
+    answering: Answering,
+    make: impl FnOnce(SocketAddr) -> M,
+) -> Result<FarEnd, StartError> {
+    let mut ways = Vec::new();
+    for listen in listens {
+        ways.push(sockets.open(*listen).await?);
+    }
+    let listen = ways.first().map_or(sockets.names.1, |way| way.listen);
+    let (tell, heard) = mpsc::unbounded_channel();
+    let lines = Lines::start(owner, move |event| {
+        let _ = tell.send(event);
+    })?;
+    let (asks, asked) = mpsc::unbounded_channel();
+    let (taken, take) = mpsc::unbounded_channel();
+    let mut main = None;
+    let mut beside = None;
+    let mut transports = Vec::new();
+    for way in ways {
+        transports.push(way.transports);
+        let place = if main.is_none() {
+            &mut main
+        } else {
+            &mut beside
+        };
+        *place = Some(way.arrivals);
+    }
+    let driver = Driver {
+        agent: Agent::new(make(listen), lines.ports(media), answering),
+        transports,
+        lines,
+        beside: HashSet::new(),
+        placed: HashMap::new(),
+        taken,
+        unfinished: 0,
+        stopping: None,
+    };
+    tokio::spawn(driver.run(asked, heard, main, beside));
+    Ok(FarEnd {
+        listen,
+        asks,
+        taken: Mutex::new(take),
+    })
+}
+
+struct Driver<M> {
+    agent: Agent<M>,
+    transports: Vec<Transports>,
+    lines: Lines,
+    /// Flows of the second set of connections.
+    beside: HashSet<Flow>,
+    placed: HashMap<CallId, oneshot::Sender<CallReport>>,
+    taken: mpsc::UnboundedSender<CallReport>,
+    /// Reports that the lines still have.
+    unfinished: usize,
+    stopping: Option<(oneshot::Sender<Vec<String>>, Instant)>,
+}
+
+impl<M: Manners> Driver<M> {
+    async fn run(
+        mut self,
+        mut asked: mpsc::UnboundedReceiver<Ask>,
+        mut heard: mpsc::UnboundedReceiver<LineEvent>,
+        mut main: Option<mpsc::Receiver<TransportEvent>>,
+        mut beside: Option<mpsc::Receiver<TransportEvent>>,
+    ) {
+        while !self.is_over() {
+            let stop = self.stopping.as_ref().map(|(_, at)| *at);
+            let deadline = [self.agent.deadline(), stop].into_iter().flatten().min();
+            tokio::select! {
+                Some(event) = next(&mut main) => self.transport(event, false),
+                Some(event) = next(&mut beside) => self.transport(event, true),
+                Some(event) = heard.recv() => self.line(event),
+                ask = asked.recv() => match ask {
+                    Some(ask) => self.ask(ask),
+                    None if self.stopping.is_none() => self.stop(oneshot::channel().0),
+                    // Nobody holds the far end any more; the last calls are being hung up.
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                },
+                () = until(deadline) => self.event(Event::Tick),
+            }
+        }
+        for transports in self.transports {
+            transports.shutdown().await;
+        }
+        if let Some((tell, _)) = self.stopping {
+            let _ = tell.send(self.agent.complaints().to_vec());
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match &self.stopping {
+            None => false,
+            Some((_, at)) => {
+                let idle = self.agent.calls().next().is_none() && self.unfinished == 0;
+                idle || Instant::now() >= *at
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Call(outgoing, tell) => match self.agent.place(*outgoing, Instant::now()) {
+                Some((call, actions)) => {
+                    self.placed.insert(call, tell);
+                    self.perform(actions);
+                }
+                None => {
+                    let mut report = CallReport::default();
+                    report.complain("there is no media port left for the call");
+                    let _ = tell.send(report);
+                }
+            },
+            Ask::Answer(answering) => self.agent.answer(*answering),
+            Ask::Stop(tell) => self.stop(tell),
+        }
+    }
+
+    fn stop(&mut self, tell: oneshot::Sender<Vec<String>>) {
+        self.stopping = Some((tell, Instant::now() + LAST_CALLS));
+        let calls: Vec<CallId> = self.agent.calls().collect();
+        for call in calls {
+            self.event(Event::HangUp(call));
+        }
+    }
+
+    fn transport(&mut self, event: TransportEvent, beside: bool) {
+        match event {
+            TransportEvent::Arrived(arrival) => {
+                if beside {
+                    self.beside.insert(arrival.flow);
+                }
+                self.event(Event::Arrived(Box::new(arrival)));
+            }
+            TransportEvent::Malformed { malformed, .. } => {
+                self.agent
+                    .note(format!("a message cannot be read: {malformed}"));
+            }
+            TransportEvent::Failed { client, reason, .. } => {
+                if let Some(client) = client.map(ClientId) {
+                    self.event(Event::Failed { client, reason });
+                }
+            }
+            TransportEvent::Sent { .. } => {}
+            TransportEvent::Closed { flow, .. } => {
+                self.beside.remove(&flow);
+            }
+        }
+    }
+
+    fn line(&mut self, event: LineEvent) {
+        match event {
+            LineEvent::Silent(call, why) => self.event(Event::Silent(call, why)),
+            LineEvent::Finished(call, report) => {
+                self.unfinished -= 1;
+                // Whoever waited for it may be gone.
+                match self.placed.remove(&call) {
+                    Some(tell) => drop(tell.send(*report)),
+                    None => drop(self.taken.send(*report)),
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        let actions = self.agent.handle(event, Instant::now());
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send {
+                    message,
+                    target,
+                    client,
+                    elsewhere,
+                } => {
+                    let beside = match &target {
+                        Target::Flow(flow) => self.beside.contains(flow),
+                        Target::Hop(_) => elsewhere,
+                    };
+                    let way = self.transports.get(usize::from(beside));
+                    if let Some(way) = way.or(self.transports.first()) {
+                        way.send(message.to_bytes(), target, client.map(|client| client.0));
+                    }
+                }
+                Action::Line(_, Order::Close) => {}
+                Action::Line(call, order) => self.lines.order(call, order),
+                Action::Ended(call, report) => {
+                    self.unfinished += 1;
+                    self.lines.finish(call, report);
+                }
+            }
+        }
+    }
+}
+
+async fn next(events: &mut Option<mpsc::Receiver<TransportEvent>>) -> Option<TransportEvent> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::agent::{Outcome, Plan};
+    use crate::sim::report::EndedBy;
+    use crate::sim::tone::PBX_HZ;
+    use crate::sip::transport::tls;
+
+    fn loopback() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
+    }
+
+    async fn telephone(bridge: SocketAddr, protocol: Protocol, answering: Answering) -> FarEnd {
+        FarEnd::pbx(PbxEnd {
+            listen: loopback(),
+            protocol,
+            media: loopback().ip(),
+            bridge,
+            answering,
+        })
+        .await
+        .unwrap()
+    }
+
+    fn hearing_its_like(talk: Option<Duration>) -> Plan {
+        Plan {
+            talk,
+            listens_for: Some(PBX_HZ),
+            digits: "7".into(),
+            ..Plan::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn two_telephones_hear_each_other() {
+        for protocol in [Protocol::Udp, Protocol::Tcp] {
+            let answering = Answering {
+                plan: hearing_its_like(None),
+                ..Answering::default()
+            };
+            let callee = telephone(loopback(), protocol, answering).await;
+            let caller = telephone(callee.listen, protocol, Answering::default()).await;
+            let outgoing = Outgoing {
+                to: "100".into(),
+                from: "+12145551869".into(),
+                plan: hearing_its_like(Some(Duration::from_millis(1500))),
+                ..Outgoing::default()
+            };
+            let called = caller.call(outgoing).await.unwrap();
+            let taken = callee.taken().await.unwrap();
+            for (report, by) in [(&called, EndedBy::Us), (&taken, EndedBy::Bridge)] {
+                assert!(report.ok(), "{report:?}");
+                assert_eq!(report.ended_by, Some(by));
+                assert_eq!(report.heard.lost, 0);
+                assert_eq!(report.digits_received, "7");
+            }
+            assert_eq!(caller.shutdown().await, Vec::<String>::new());
+            assert_eq!(callee.shutdown().await, Vec::<String>::new());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_hangs_up() {
+        let ringing = Answering {
+            outcome: Outcome::Ring,
+            ..Answering::default()
+        };
+        let callee = telephone(loopback(), Protocol::Udp, ringing).await;
+        let caller = telephone(callee.listen, Protocol::Udp, Answering::default()).await;
+        let call = caller.call(Outgoing {
+            to: "100".into(),
+            from: "200".into(),
+            ..Outgoing::default()
+        });
+        let (report, _) = tokio::join!(call, caller.shutdown());
+        assert_eq!(report.unwrap().status, 487);
+    }
+
+    async fn handshake(to: SocketAddr, mut client: ClientConfig, alpn: &[&str]) -> bool {
+        client.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let stream = tokio::net::TcpStream::connect(to).await.unwrap();
+        let name = rustls_pki_types::ServerName::try_from("wa.meta.vc").unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        match connector.connect(name, stream).await {
+            Ok(_) => true,
+            Err(error) => {
+                let text = format!("{error:?}");
+                assert!(text.contains("NoApplicationProtocol"), "{text}");
+                false
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn meta_refuses_alpn_by_its_alert() {
+        let made = rcgen::generate_simple_self_signed(["wa.meta.vc".to_owned()]).unwrap();
+        let certificate = made.cert.der().clone();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let client = tls::client_config(&tls::Roots::only(vec![certificate.clone()])).unwrap();
+        let end = FarEnd::meta(MetaEnd {
+            listen: loopback(),
+            media: loopback().ip(),
+            server: tls::server_config_from(vec![certificate], key).unwrap(),
+            client: Arc::clone(&client),
+            bridge: "127.0.0.1:9".parse().unwrap(),
+            hostname: "bridge.example.com".into(),
+            businesses: Vec::new(),
+            anybody: None,
+            challenges: Challenges::Md5,
+            digest_uri: DigestUri::Request,
+            answering: Answering::default(),
+        })
+        .await
+        .unwrap();
+        let client = ClientConfig::clone(&client);
+        assert!(handshake(end.listen, client.clone(), &[]).await);
+        assert!(!handshake(end.listen, client.clone(), &["sip"]).await);
+        assert!(!handshake(end.listen, client, &["sip", "h2"]).await);
+        // A bridge that is not there makes a report, not a hang.
+        let report = end.call(Outgoing {
+            to: "+12145551869".into(),
+            from: "+12195550714".into(),
+            ..Outgoing::default()
+        });
+        let report = report.await.unwrap();
+        assert_eq!(report.status, 0);
+        assert!(report.complaints[0].contains("INVITE: "), "{report:?}");
+        end.shutdown().await;
+    }
+}
