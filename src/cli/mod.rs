@@ -1,6 +1,7 @@
 //! The arguments of the program, and what each subcommand does with them.
 
 mod check;
+mod demo;
 mod run;
 mod sim;
 
@@ -27,6 +28,10 @@ enum Command {
     /// Reads the file and every file it names, and opens no socket. Exit code: 0 if the bridge would start with it
     /// (warnings are shown), 1 if not, 2 for wrong arguments.
     Check(check::Arguments),
+    /// Show one call in each direction, on this machine alone: bridge, Meta and PBX over real sockets.
+    ///
+    /// It needs no file, no root and no installed server. Exit code 0 only if everything in it went as it should.
+    Demo(demo::Arguments),
     /// Play one far end of a call: Meta and its WhatsApp users, or a PBX.
     ///
     /// With these a real bridge and a real PBX can be tried without a Meta account.
@@ -39,6 +44,7 @@ impl Arguments {
         match self.command {
             Command::Run(arguments) => arguments.run(),
             Command::Check(arguments) => arguments.run(),
+            Command::Demo(arguments) => arguments.run(),
             Command::Sim(arguments) => arguments.run(),
         }
     }

@@ -19,6 +19,7 @@ pub mod body;
 mod dialog;
 pub mod digits;
 pub mod ear;
+pub mod ladder;
 pub mod line;
 pub mod lines;
 pub mod meta;
@@ -30,6 +31,7 @@ pub mod tone;
 mod words;
 
 pub use agent::{Agent, Answering, CallId, Outcome, Outgoing, Plan};
+pub use ladder::Rung;
 pub use report::{CallReport, Direction, EndedBy, Heard};
 
 #[cfg(test)]

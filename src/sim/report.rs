@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 pub use super::ear::Heard;
+use super::ladder::Rung;
 
 /// Who called whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -30,6 +31,8 @@ pub enum EndedBy {
 pub struct CallReport {
     /// Who called whom.
     pub direction: Direction,
+    /// Its Call-ID.
+    pub call_id: String,
     /// User part of the caller.
     pub from: String,
     /// User part of the callee.
@@ -58,12 +61,23 @@ pub struct CallReport {
     pub reinvite: Option<u16>,
     /// Everything that the real far end would refuse or break on.
     pub complaints: Vec<String>,
+    /// The messages of the call, in order.
+    #[serde(skip)]
+    pub ladder: Vec<Rung>,
 }
 
 impl CallReport {
     /// Whether the call was answered and both heard and conducted as it must be.
     pub fn ok(&self) -> bool {
         self.status == 200 && self.heard.ok && self.complaints.is_empty()
+    }
+
+    /// The WhatsApp user of a call in this direction.
+    pub fn user_of(&self, direction: Direction) -> &str {
+        match direction {
+            Direction::UserInitiated => &self.from,
+            Direction::BusinessInitiated => &self.to,
+        }
     }
 
     /// Notes a complaint once.

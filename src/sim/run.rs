@@ -15,6 +15,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::agent::{Action, Agent, Answering, CallId, Event, Manners, Order, Outgoing};
+use super::ladder::Ladders;
 use super::line::Owner;
 use super::lines::{LineEvent, Lines};
 use super::meta::{self, Business, Challenges, DigestUri, MetaManners};
@@ -289,6 +290,7 @@ async fn start<M: Manners + Send + 'static>(
         agent: Agent::new(make(listen), lines.ports(media), answering),
         transports,
         lines,
+        ladders: Ladders::default(),
         beside: HashSet::new(),
         placed: HashMap::new(),
         taken,
@@ -307,6 +309,7 @@ struct Driver<M> {
     agent: Agent<M>,
     transports: Vec<Transports>,
     lines: Lines,
+    ladders: Ladders,
     /// Flows of the second set of connections.
     beside: HashSet<Flow>,
     placed: HashMap<CallId, oneshot::Sender<CallReport>>,
@@ -390,6 +393,7 @@ impl<M: Manners> Driver<M> {
                 if beside {
                     self.beside.insert(arrival.flow);
                 }
+                self.ladders.note(&arrival.message, false, Instant::now());
                 self.event(Event::Arrived(Box::new(arrival)));
             }
             TransportEvent::Malformed { malformed, .. } => {
@@ -411,8 +415,9 @@ impl<M: Manners> Driver<M> {
     fn line(&mut self, event: LineEvent) {
         match event {
             LineEvent::Silent(call, why) => self.event(Event::Silent(call, why)),
-            LineEvent::Finished(call, report) => {
+            LineEvent::Finished(call, mut report) => {
                 self.unfinished -= 1;
+                report.ladder = self.ladders.take(&report.call_id);
                 // Whoever waited for it may be gone.
                 match self.placed.remove(&call) {
                     Some(tell) => drop(tell.send(*report)),
@@ -436,6 +441,7 @@ impl<M: Manners> Driver<M> {
                     client,
                     elsewhere,
                 } => {
+                    self.ladders.note(&message, true, Instant::now());
                     let beside = match &target {
                         Target::Flow(flow) => self.beside.contains(flow),
                         Target::Hop(_) => elsewhere,

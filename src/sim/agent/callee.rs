@@ -328,6 +328,7 @@ fn report_of<M: Manners>(invite: &Request) -> CallReport {
             Demands::Meta => Direction::BusinessInitiated,
             Demands::Pbx => Direction::UserInitiated,
         },
+        call_id: invite.call_id().to_owned(),
         from: user(invite.from()),
         to: invite.uri.user().unwrap_or_default().to_owned(),
         meta_headers: invite

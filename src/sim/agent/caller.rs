@@ -25,6 +25,7 @@ impl<M: Manners> Agent<M> {
                 Demands::Meta => Direction::UserInitiated,
                 Demands::Pbx => Direction::BusinessInitiated,
             },
+            call_id: invite.call_id().to_owned(),
             from: outgoing.from.clone(),
             to: outgoing.to.clone(),
             ..CallReport::default()
