@@ -204,6 +204,14 @@ impl Turn<'_> {
         });
     }
 
+    fn respond_and_tell(&mut self, server: ServerId, response: Response) {
+        self.actions.push(Action::Respond {
+            server,
+            response,
+            tell: true,
+        });
+    }
+
     fn media(&mut self, command: Command) {
         self.actions.push(Action::Media(command));
     }
@@ -516,11 +524,7 @@ impl Call {
             meta_started: false,
         }));
         turn.media(Command::Start { leg: Leg::Pbx });
-        turn.actions.push(Action::Respond {
-            server: self.caller.id,
-            response: ok,
-            tell: true,
-        });
+        turn.respond_and_tell(self.caller.id, ok);
         if self.callee_leg() == Leg::Meta {
             // Its ACK went out just before: from now on Meta waits for our first packet (SIP guide, 2025-12-15).
             self.start_meta(turn);
@@ -740,9 +744,8 @@ impl Call {
                 self.end(EndedBy::Bridge, &refusal, turn);
             }
             State::Talking(_) => match self.caller.tick(turn.now) {
-                Ok(Some(ok)) => {
-                    turn.respond(self.caller.id, ok);
-                }
+                // If the first copy never got onto the wire, this one starts the media.
+                Ok(Some(ok)) => turn.respond_and_tell(self.caller.id, ok),
                 Ok(None) => {}
                 Err(Unacknowledged) => {
                     let why = format!("{} never acknowledged our 200", self.caller_leg());
