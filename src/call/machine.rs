@@ -148,6 +148,8 @@ pub struct Call {
     auth: Authenticator,
     session: SessionId,
     state: State,
+    /// A BYE to the caller that waits for its ACK (RFC 3261 §15).
+    held: Option<Box<(Request, Target)>>,
     /// Client transactions that have not ended.
     pending: usize,
     began: Instant,
@@ -184,6 +186,8 @@ struct Talking {
 #[derive(Debug)]
 struct Closing {
     ended: Instant,
+    /// When what is left of the call is forgotten.
+    until: Instant,
     ended_by: EndedBy,
     why: String,
 }
@@ -259,6 +263,7 @@ impl Call {
             auth: Authenticator::default(),
             session: media.id,
             state: State::Ringing(Box::new(ringing)),
+            held: None,
             pending: 0,
             began: now,
             answered: None,
@@ -307,7 +312,8 @@ impl Call {
         match &self.state {
             State::Ringing(ringing) => Some(ringing.until),
             State::Talking(_) => self.caller.deadline(),
-            State::Closing(closing) => Some(closing.ended + CLOSING),
+            State::Closing(_) if self.held.is_some() => self.caller.deadline(),
+            State::Closing(closing) => Some(closing.until),
         }
     }
 
@@ -327,7 +333,7 @@ impl Call {
             return None;
         };
         let done = self.pending == 0 && self.media.is_some();
-        if !done && now < closing.ended + CLOSING {
+        if self.held.is_some() || !(done || now >= closing.until) {
             return None;
         }
         Some(Summary {
@@ -601,6 +607,7 @@ impl Call {
         if leg == self.caller_leg() && self.caller.is_acked_by(ack) && self.caller.acknowledged() {
             // Whoever has acknowledged our 200 has it, even if the transport never said so.
             self.start_meta(turn);
+            self.send_held_bye(turn);
         }
     }
 
@@ -641,6 +648,8 @@ impl Call {
                 self.bye_leg(leg.other(), reason, &custom, turn);
                 self.close(EndedBy::Leg(leg), &format!("{leg} hung up"), turn);
             }
+            // Each side hung up before it knew of the other.
+            State::Closing(_) if leg == self.caller_leg() => self.held = None,
             State::Closing(_) => {}
         }
     }
@@ -684,6 +693,21 @@ impl Call {
         for (name, value) in custom {
             request.headers.push(name, value);
         }
+        if leg == self.caller_leg() && self.caller.awaits_ack() {
+            self.held = Some(Box::new((request, target)));
+        } else {
+            self.open(request, target, Purpose::Bye, turn);
+        }
+    }
+
+    fn send_held_bye(&mut self, turn: &mut Turn<'_>) {
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        if let State::Closing(closing) = &mut self.state {
+            closing.until = turn.now + CLOSING;
+        }
+        let (request, target) = *held;
         self.open(request, target, Purpose::Bye, turn);
     }
 
@@ -716,6 +740,7 @@ impl Call {
         }
         self.state = State::Closing(Closing {
             ended: turn.now,
+            until: turn.now + CLOSING,
             ended_by,
             why: why.to_owned(),
         });
@@ -743,16 +768,22 @@ impl Call {
                 );
                 self.end(EndedBy::Bridge, &refusal, turn);
             }
-            State::Talking(_) => match self.caller.tick(turn.now) {
-                // If the first copy never got onto the wire, this one starts the media.
-                Ok(Some(ok)) => turn.respond_and_tell(self.caller.id, ok),
-                Ok(None) => {}
-                Err(Unacknowledged) => {
-                    let why = format!("{} never acknowledged our 200", self.caller_leg());
-                    self.end(EndedBy::Bridge, &Refusal::new(408, 102, why), turn);
-                }
-            },
+            State::Talking(_) => self.repeat_our_200(turn),
+            State::Closing(_) if self.held.is_some() => self.repeat_our_200(turn),
             _ => {}
+        }
+    }
+
+    fn repeat_our_200(&mut self, turn: &mut Turn<'_>) {
+        match self.caller.tick(turn.now) {
+            // If the first copy never got onto the wire, this one starts the media.
+            Ok(Some(ok)) => turn.respond_and_tell(self.caller.id, ok),
+            Ok(None) => {}
+            Err(Unacknowledged) => {
+                let why = format!("{} never acknowledged our 200", self.caller_leg());
+                self.end(EndedBy::Bridge, &Refusal::new(408, 102, why), turn);
+                self.send_held_bye(turn);
+            }
         }
     }
 }

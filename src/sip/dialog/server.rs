@@ -120,6 +120,11 @@ impl ServerInvite {
         response
     }
 
+    /// Whether the peer may not know yet that it was answered: no BYE for it before its ACK (§15).
+    pub fn awaits_ack(&self) -> bool {
+        matches!(self.state, State::Answered { .. })
+    }
+
     /// The peer has our 2xx. False when that was known already.
     pub fn acknowledged(&mut self) -> bool {
         let first = matches!(self.state, State::Answered { .. });
