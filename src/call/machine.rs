@@ -26,7 +26,7 @@ use crate::sip::message::{Common, Method, Request, Response};
 use crate::sip::token::Tokens;
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::{Flow, Hop, Protocol, Target};
-use crate::sip::{ALLOW, build};
+use crate::sip::{ALLOW, Via, build};
 
 /// How long a call may take to close: longer than any transaction of it (64·T1) by some.
 const CLOSING: Duration = Duration::from_secs(40);
@@ -103,7 +103,7 @@ pub enum Purpose {
     Invite,
     /// A BYE.
     Bye,
-    /// A CANCEL, or a BYE to a fork: nobody waits for what becomes of it.
+    /// A CANCEL, or a BYE that has credentials: whatever it is answered, nothing follows.
     Errand,
 }
 
@@ -150,6 +150,8 @@ pub struct Call {
     state: State,
     /// A BYE to the caller that waits for its ACK (RFC 3261 §15).
     held: Option<Box<(Request, Target)>>,
+    /// The latest BYE to Meta, as long as it has given no credentials.
+    unproven: Option<Box<Request>>,
     /// Client transactions that have not ended.
     pending: usize,
     began: Instant,
@@ -264,6 +266,7 @@ impl Call {
             session: media.id,
             state: State::Ringing(Box::new(ringing)),
             held: None,
+            unproven: None,
             pending: 0,
             began: now,
             answered: None,
@@ -400,9 +403,13 @@ impl Call {
         if !response.is_provisional() && !settled {
             self.pending = self.pending.saturating_sub(1);
         }
-        if purpose == Purpose::Invite {
-            let steps = self.callee.response(response, turn.tokens);
-            self.take(steps, turn);
+        match purpose {
+            Purpose::Invite => {
+                let steps = self.callee.response(response, turn.tokens);
+                self.take(steps, turn);
+            }
+            Purpose::Bye => self.bye_answered(&response, turn),
+            Purpose::Errand => {}
         }
     }
 
@@ -432,7 +439,7 @@ impl Call {
                 }
                 Step::Bye(bye, hop) => {
                     let target = self.target(self.callee_leg(), hop);
-                    self.open(bye, target, Purpose::Errand, turn);
+                    self.open_bye(self.callee_leg(), bye, target, turn);
                 }
                 Step::Ack(ack, hop) => {
                     let target = self.target(self.callee_leg(), hop);
@@ -696,7 +703,40 @@ impl Call {
         if leg == self.caller_leg() && self.caller.awaits_ack() {
             self.held = Some(Box::new((request, target)));
         } else {
-            self.open(request, target, Purpose::Bye, turn);
+            self.open_bye(leg, request, target, turn);
+        }
+    }
+
+    fn open_bye(&mut self, leg: Leg, bye: Request, target: Target, turn: &mut Turn<'_>) {
+        if leg == Leg::Meta {
+            self.unproven = Some(Box::new(bye.clone()));
+        }
+        self.open(bye, target, Purpose::Bye, turn);
+    }
+
+    /// No page says that Meta challenges a BYE; if it does, the user would stay on the line (unverified).
+    fn bye_answered(&mut self, response: &Response, turn: &mut Turn<'_>) {
+        if !matches!(response.status, 401 | 407) {
+            return;
+        }
+        let branch = |via: Option<Via>| via?.branch().map(str::to_owned);
+        let answered = branch(response.via());
+        let Some(bye) = self.unproven.take_if(|bye| branch(bye.via()) == answered) else {
+            return;
+        };
+        let number = &self.parties.number;
+        let mut auth = Authenticator::default();
+        let next = auth.next(&bye, response, number, turn.tokens.word());
+        if let Next::Retry(name, value) = next {
+            let via = self
+                .parties
+                .meta
+                .identity(number)
+                .via(&turn.tokens.branch());
+            let cseq = bye.cseq().map_or(0, |c| c.number) + 1;
+            let mut again = build::again(&bye, &via, cseq);
+            again.headers.set(name, value);
+            self.open(again, self.first_hop(Leg::Meta), Purpose::Errand, turn);
         }
     }
 
@@ -708,7 +748,7 @@ impl Call {
             closing.until = turn.now + CLOSING;
         }
         let (request, target) = *held;
-        self.open(request, target, Purpose::Bye, turn);
+        self.open_bye(self.caller_leg(), request, target, turn);
     }
 
     // ---- the end -----------------------------------------------------------------------------------------------
