@@ -754,6 +754,10 @@ impl Call {
     // ---- the end -----------------------------------------------------------------------------------------------
 
     fn silent(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        // Before the answer nobody owes us media: many phones send none while they wait for another to be picked up.
+        if matches!(self.state, State::Ringing(_)) {
+            return;
+        }
         let refusal = Refusal::new(408, 102, format!("no media from {leg}"));
         self.end(EndedBy::Bridge, &refusal, turn);
     }

@@ -634,6 +634,22 @@ mod tests {
     }
 
     #[test]
+    fn the_silence_of_a_leg_that_was_started_early_counts_anew_from_the_answer() {
+        let mut call = agreed();
+        call.start(Leg::Pbx)
+            .wait(45_000)
+            .start(Leg::Pbx)
+            .wait(60_000);
+        assert_eq!(
+            call.silent,
+            [
+                (Duration::from_secs(30), Leg::Pbx),
+                (Duration::from_secs(75), Leg::Pbx),
+            ]
+        );
+    }
+
+    #[test]
     fn reports_alone_keep_a_leg_from_being_silent() {
         let mut call = talking();
         let mut report = Vec::new();

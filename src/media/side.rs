@@ -110,11 +110,13 @@ impl Side {
         Ok(())
     }
 
-    /// From now on the peer may be sent to, and is expected to be heard.
+    /// From now on the peer may be sent to, and is expected to be heard. Started once more, at the answer to a call
+    /// with early media, its silence counts anew.
     pub(crate) fn start(&mut self, now: Instant) {
+        self.heard = Some(now);
+        self.silence_told = false;
         if !self.started {
             self.started = true;
-            self.heard = Some(now);
             self.reports.start(now);
         }
     }

@@ -1,0 +1,66 @@
+//! Whose requests are heard: those from allowed addresses, and those of calls that began when others were allowed.
+
+use super::live::CallId;
+use super::setup::Setup;
+use crate::policy::Sources;
+use crate::policy::sources::Refusal;
+use crate::sip::message::{Common, Method, Request};
+use crate::sip::transport::Flow;
+
+/// The addresses that may send requests, now and before the latest reloads.
+#[derive(Debug)]
+pub struct Admission {
+    now: Sources,
+    /// What was allowed before a reload, and the last call that began under it.
+    before: Vec<(Sources, CallId)>,
+}
+
+impl Admission {
+    /// The addresses of a set-up.
+    pub fn new(setup: &Setup) -> Admission {
+        Admission {
+            now: sources(setup),
+            before: Vec::new(),
+        }
+    }
+
+    /// Whether a request may come from there; `None` stands for one that cannot be read.
+    pub fn admit(&mut self, request: Option<&Request>, flow: Flow) -> Result<(), Refusal> {
+        let source = flow.remote.ip();
+        // A call that is up stays as it began, so its parties must be heard until it ends.
+        let known = request.is_some_and(belongs_to_a_call)
+            && self
+                .before
+                .iter_mut()
+                .any(|(before, _)| before.admit(source, flow.leg, flow.protocol).is_ok());
+        match known {
+            true => Ok(()),
+            false => self.now.admit(source, flow.leg, flow.protocol),
+        }
+    }
+
+    /// Takes a new set-up; `last` is the newest of the calls that are up.
+    pub fn reload(&mut self, setup: &Setup, last: Option<CallId>) {
+        let before = std::mem::replace(&mut self.now, sources(setup));
+        if let Some(last) = last {
+            self.before.push((before, last));
+        }
+    }
+
+    /// Forgets what was allowed to calls that are over; `oldest` is the oldest that is up.
+    pub fn ended(&mut self, oldest: impl FnOnce() -> Option<CallId>) {
+        if !self.before.is_empty() {
+            let oldest = oldest();
+            self.before
+                .retain(|(_, last)| oldest.is_some_and(|oldest| oldest <= *last));
+        }
+    }
+}
+
+fn sources(setup: &Setup) -> Sources {
+    Sources::new(setup.meta_sources.clone(), setup.pbx_sources())
+}
+
+fn belongs_to_a_call(request: &Request) -> bool {
+    request.method == Method::CANCEL || request.to().is_some_and(|to| to.tag().is_some())
+}
