@@ -39,12 +39,18 @@ impl Admission {
         }
     }
 
-    /// Takes a new set-up; `last` is the newest of the calls that are up.
-    pub fn reload(&mut self, setup: &Setup, last: Option<CallId>) {
-        let before = std::mem::replace(&mut self.now, sources(setup));
+    /// Takes a new set-up in place of the old one; `last` is the newest of the calls that are up.
+    pub fn reload(&mut self, old: &Setup, new: &Setup, last: Option<CallId>) {
         if let Some(last) = last {
-            self.before.push((before, last));
+            self.before.push((sources(old), last));
         }
+        self.now
+            .replace(new.meta_sources.clone(), new.pbx_sources());
+    }
+
+    /// Name of the PBX that sends from there.
+    pub fn pbx_at(&self, flow: Flow) -> Option<&str> {
+        self.now.pbx_at(flow.remote.ip())
     }
 
     /// Forgets what was allowed to calls that are over; `oldest` is the oldest that is up.

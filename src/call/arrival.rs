@@ -262,7 +262,7 @@ impl Bridge {
     }
 
     fn calling_pbx(&self, flow: Flow) -> Result<Arc<Pbx>, Refused> {
-        let name = self.sources.pbx_at(flow.remote.ip());
+        let name = self.admission.pbx_at(flow);
         let pbx = name.and_then(|name| self.setup.pbx(name)).cloned();
         pbx.ok_or_else(|| Refused::new(403, "no PBX is configured for the source address"))
     }

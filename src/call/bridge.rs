@@ -8,13 +8,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::admission::Admission;
 use super::live::{CallId, Live};
 use super::machine::{self, Call};
 use super::setup::Setup;
 use super::summary::Summary;
 use crate::leg::Leg;
 use crate::media::{MediaEvent, Plane};
-use crate::policy::Sources;
+use crate::policy::sources::Refusal;
 use crate::sip::build;
 use crate::sip::dialog::DialogId;
 use crate::sip::digest::server::Server as Nonces;
@@ -96,7 +97,7 @@ pub struct Bridge {
     pub(super) live: Live,
     pub(super) media: Box<dyn Plane + Send>,
     pub(super) nonces: Nonces,
-    pub(super) sources: Sources,
+    pub(super) admission: Admission,
     pub(super) tokens: Tokens,
     pub(super) stopping: bool,
     pub(super) stats: Stats,
@@ -114,7 +115,7 @@ impl Bridge {
     ) -> Bridge {
         Bridge {
             nonces: Nonces::new(&setup.meta.digest, nonce_key, now),
-            sources: Sources::new(setup.meta_sources.clone(), setup.pbx_sources()),
+            admission: Admission::new(&setup),
             setup,
             table,
             live: Live::default(),
@@ -172,7 +173,7 @@ impl Bridge {
 
     fn arrived(&mut self, arrival: Arrival, now: Instant, out: &mut Vec<Action>) {
         if let Message::Request(request) = &arrival.message
-            && let Err(refusal) = self.admit(arrival.flow)
+            && let Err(refusal) = self.admit(Some(request), arrival.flow)
         {
             let may_answer = request.method != Method::ACK;
             if let Some(status) = refusal.status().filter(|_| may_answer) {
@@ -188,8 +189,8 @@ impl Bridge {
         self.transactions(actions, now, out);
     }
 
-    fn admit(&mut self, flow: Flow) -> Result<(), crate::policy::sources::Refusal> {
-        self.sources.admit(flow.remote.ip(), flow.leg, flow.protocol).inspect_err(|_| {
+    fn admit(&mut self, request: Option<&Request>, flow: Flow) -> Result<(), Refusal> {
+        self.admission.admit(request, flow).inspect_err(|_| {
             self.stats.strangers += 1;
             let address = flow.remote.ip().to_canonical();
             tracing::debug!(leg = ?flow.leg, %address, "refused a request: its source is not in allowed_sources");
@@ -198,7 +199,7 @@ impl Bridge {
 
     fn malformed(&mut self, malformed: &Malformed, flow: Flow, out: &mut Vec<Action>) {
         self.stats.malformed += 1;
-        if self.admit(flow).is_err() {
+        if self.admit(None, flow).is_err() {
             if flow.protocol != Protocol::Udp {
                 out.push(Action::Close(flow));
             }
@@ -233,8 +234,8 @@ impl Bridge {
 
     fn reload(&mut self, setup: Arc<Setup>) {
         self.nonces.configure(&setup.meta.digest);
-        self.sources
-            .replace(setup.meta_sources.clone(), setup.pbx_sources());
+        self.admission
+            .reload(&self.setup, &setup, self.live.newest());
         self.setup = setup;
     }
 
@@ -388,6 +389,7 @@ impl Bridge {
         let summary = self.live.get_mut(id).and_then(|call| call.over(now));
         if let Some(summary) = summary {
             self.live.remove(id);
+            self.admission.ended(|| self.live.oldest());
             out.push(Action::Ended(Box::new(summary)));
         }
     }

@@ -142,6 +142,16 @@ impl Live {
         self.sessions.get(&session).copied()
     }
 
+    /// The call that began first of all that are up.
+    pub fn oldest(&self) -> Option<CallId> {
+        self.calls.keys().min().copied()
+    }
+
+    /// The call that began last of all that are up.
+    pub fn newest(&self) -> Option<CallId> {
+        self.calls.keys().max().copied()
+    }
+
     /// Names every call.
     pub fn ids(&self) -> Vec<CallId> {
         self.calls.keys().copied().collect()

@@ -18,6 +18,7 @@
 //! [`Bridge`] is the whole of signalling as one machine: transactions, dialogs, calls, digest and admission, without
 //! a socket, a clock or a task. [`driver`] runs it.
 
+mod admission;
 mod arrival;
 mod bridge;
 pub mod driver;
