@@ -5,5 +5,29 @@ mod world;
 
 #[path = "flows/business_calls.rs"]
 mod business_calls;
+#[path = "flows/cancel.rs"]
+mod cancel;
+#[path = "flows/digest.rs"]
+mod digest;
+#[path = "flows/early_media.rs"]
+mod early_media;
+#[path = "flows/hangup.rs"]
+mod hangup;
+#[path = "flows/headers.rs"]
+mod headers;
+#[path = "flows/lost.rs"]
+mod lost;
+#[path = "flows/refusals.rs"]
+mod refusals;
+#[path = "flows/refused_by_meta.rs"]
+mod refused_by_meta;
+#[path = "flows/refused_by_pbx.rs"]
+mod refused_by_pbx;
+#[path = "flows/stopping.rs"]
+mod stopping;
+#[path = "flows/strangers.rs"]
+mod strangers;
+#[path = "flows/torture_answers.rs"]
+mod torture_answers;
 #[path = "flows/user_calls.rs"]
 mod user_calls;

@@ -24,7 +24,7 @@ use wabridge::sip::header::CSeq;
 use wabridge::sip::message::{Common, reason_phrase};
 use wabridge::sip::token::Tokens;
 use wabridge::sip::transaction::{self, Table};
-use wabridge::sip::transport::{Arrival, ConnectionId, Flow, Protocol, Target};
+use wabridge::sip::transport::{Arrival, ConnectionId, Flow, Hop, Protocol, Target};
 use wabridge::sip::{Limits, Message, Method, NameAddr, Request, Response, Via, build};
 
 pub const PASSWORD: &str = "meta-generated-secret";
@@ -136,18 +136,59 @@ pub struct World {
     pub losing: Option<Leg>,
     /// Streams to Meta cannot be written to.
     pub cut: bool,
+    /// Our numbers have other hostnames than the usual one.
+    pub any_hostname: bool,
+    /// Responses may be as unreadable as what they answer.
+    pub echoing: bool,
+    /// Connections that the bridge has closed.
+    pub closed: Vec<Flow>,
+    /// Nothing can be sent to the PBX.
+    pub unreachable: bool,
+    /// Where the bridge may send what is for the PBX.
+    pub pbx_at: Hop,
     ladder: String,
     branches: u32,
+    cseqs: u32,
 }
 
-pub fn setup() -> Setup {
-    let meta = Meta {
+/// A call that both sides have answered.
+pub struct Up {
+    /// Who called.
+    pub caller: Leg,
+    /// The caller's INVITE, and our 200 to it.
+    pub theirs: Request,
+    pub our_ok: Response,
+    /// Our INVITE to the callee, and its 200.
+    pub ours: Request,
+    pub their_ok: Response,
+}
+
+fn meta() -> Meta {
+    Meta {
         domain: "wa.meta.vc".into(),
         port: 5061,
         our_port: 5061,
         digest: server::Settings::default(),
         realm: None,
-    };
+    }
+}
+
+/// The usual set-up with one thing changed about Meta.
+pub fn with_meta(change: impl FnOnce(&mut Meta)) -> Setup {
+    let mut changed = setup();
+    change(Arc::make_mut(&mut changed.meta));
+    changed
+}
+
+/// The usual set-up with one thing changed about the PBX.
+pub fn with_pbx(change: impl FnOnce(&mut Pbx)) -> Setup {
+    let mut changed = setup();
+    change(Arc::make_mut(&mut changed.pbxs[0].0));
+    changed
+}
+
+pub fn setup() -> Setup {
+    let meta = meta();
     let number = Number {
         number: BUSINESS.parse().unwrap(),
         password: Secret::new(PASSWORD),
@@ -208,8 +249,14 @@ impl World {
             inbox: Default::default(),
             losing: None,
             cut: false,
+            any_hostname: false,
+            echoing: false,
+            closed: Vec::new(),
+            unreachable: false,
+            pbx_at: pbx::hop("192.0.2.7", 5060, Protocol::Udp),
             ladder: String::new(),
             branches: 0,
+            cseqs: 20_000,
         }
     }
 
@@ -232,6 +279,16 @@ impl World {
             remote: remote.parse().unwrap(),
             connection,
         }
+    }
+
+    /// Another connection of the same party, from another of its addresses.
+    pub fn other_flow(leg: Leg) -> Flow {
+        let mut flow = World::flow(leg);
+        if leg == Leg::Meta {
+            flow.remote = "157.240.19.7:40001".parse().unwrap();
+            flow.connection = Some(ConnectionId(2));
+        }
+        flow
     }
 
     /// A party sends a message.
@@ -287,6 +344,7 @@ impl World {
             } => self.deliver(message, &target, receipt),
             Action::Close(flow) => {
                 let _ = writeln!(self.ladder, "         the bridge closes {}", flow.remote);
+                self.closed.push(flow);
                 None
             }
             Action::Ended(summary) => {
@@ -305,21 +363,31 @@ impl World {
         let leg = match target {
             Target::Flow(flow) => flow.leg,
             Target::Hop(hop) => {
+                let metas = Meta::hop(&meta());
                 let expected = match hop.leg {
-                    Leg::Meta => ("wa.meta.vc", 5061, Protocol::Tls),
-                    Leg::Pbx => ("192.0.2.7", 5060, Protocol::Udp),
+                    Leg::Meta => &metas,
+                    Leg::Pbx => &self.pbx_at,
                 };
-                assert_eq!(
-                    (hop.host.as_str(), hop.port, hop.protocol),
-                    expected,
-                    "sent to a strange place"
-                );
+                assert_eq!(hop, expected, "sent to a strange place\n{}", self.ladder);
                 hop.leg
             }
         };
         // Whatever is sent must be readable, and the same after it was read.
-        let read = Message::parse(&message.to_bytes(), &Limits::default())
-            .expect("the bridge prints what it means");
+        let read = match Message::parse(&message.to_bytes(), &Limits::default()) {
+            Ok(read) => read,
+            // What could not be read comes back to its sender as it was.
+            Err(_) if self.echoing => message,
+            Err(error) => panic!(
+                "the bridge prints what it cannot read: {error}\n{}",
+                self.ladder
+            ),
+        };
+        if leg == Leg::Meta {
+            fits_meta(
+                &read,
+                (!self.any_hostname).then_some("meta-voip.example.com"),
+            );
+        }
         if self.losing == Some(leg) {
             self.note(leg, "◀─ lost", &read);
             return receipt.map(Event::Sent);
@@ -327,6 +395,10 @@ impl World {
         if self.cut && leg == Leg::Meta {
             self.note(leg, "◀─ cut", &read);
             return receipt.map(|receipt| Event::Unsent(receipt, "connection reset".into()));
+        }
+        if self.unreachable && leg == Leg::Pbx {
+            self.note(leg, "◀─ refused", &read);
+            return receipt.map(|receipt| Event::Unsent(receipt, "connection refused".into()));
         }
         self.note(leg, "◀──", &read);
         self.inbox[index(leg)].push_back(read);
@@ -380,6 +452,46 @@ impl World {
         }
     }
 
+    /// Whatever has come to a party next.
+    pub fn next(&mut self, leg: Leg) -> Option<Message> {
+        self.inbox[index(leg)].pop_front()
+    }
+
+    /// The same without taking it.
+    pub fn peek(&self, leg: Leg) -> Option<&Message> {
+        self.inbox[index(leg)].front()
+    }
+
+    /// Nothing has come to either party that was not looked at.
+    #[track_caller]
+    pub fn is_quiet(&mut self) {
+        self.gets_nothing(Leg::Meta);
+        self.gets_nothing(Leg::Pbx);
+    }
+
+    /// A party receives a request and agrees.
+    #[track_caller]
+    pub fn agrees_to(&mut self, leg: Leg, method: &'static str) -> Request {
+        let request = self.gets_request(leg, method);
+        self.sends(leg, build::response(&request, 200, None));
+        request
+    }
+
+    /// A party is refused, and acknowledges that.
+    #[track_caller]
+    pub fn is_refused(&mut self, leg: Leg, invite: &Request, status: u16) -> Response {
+        let refusal = self.gets_response(leg, status);
+        self.sends(leg, build::ack(invite, &refusal));
+        refusal
+    }
+
+    /// A party refuses our INVITE, and has our ACK.
+    #[track_caller]
+    pub fn refuses(&mut self, leg: Leg, invite: &Request, status: u16) {
+        self.sends(leg, respond(invite, status));
+        self.gets(leg, "ACK");
+    }
+
     /// Nothing has come to a party that was not looked at.
     #[track_caller]
     pub fn gets_nothing(&mut self, leg: Leg) {
@@ -398,17 +510,25 @@ impl World {
         self.now = end;
     }
 
-    /// After the last transaction's timers nothing is left of any call; gives what was said of the only one.
+    /// After the last transaction's timers nothing is left of anything, and nobody has heard anything more.
     #[track_caller]
-    pub fn leaves_nothing_behind(&mut self) -> Summary {
+    pub fn is_left_empty(&mut self) {
+        self.is_quiet();
         self.wait(Duration::from_secs(120));
         assert!(
             self.bridge.is_empty(),
             "something is left behind\n{}",
             self.ladder
         );
+        self.is_quiet();
         let media = self.media.lock().unwrap();
         assert!(media.open.is_empty(), "media is left behind");
+    }
+
+    /// Nothing is left of any call; gives what was said of the only one.
+    #[track_caller]
+    pub fn leaves_nothing_behind(&mut self) -> Summary {
+        self.is_left_empty();
         assert_eq!(self.ended.len(), 1, "one call has ended\n{}", self.ladder);
         self.ended[0].clone()
     }
@@ -495,31 +615,109 @@ impl World {
     /// The whole digest round of a user-initiated call; the PBX has been invited when it is over.
     pub fn user_calls(&mut self) -> (Request, Request) {
         let invite = self.metas_invite();
-        self.sends(Leg::Meta, invite.clone());
-        let challenge = self.gets_response(Leg::Meta, 407);
-        self.sends(Leg::Meta, build::ack(&invite, &challenge));
-        let again = self.answers_challenge(&invite, &challenge, PASSWORD);
-        self.sends(Leg::Meta, again.clone());
+        self.user_calls_with(invite)
+    }
+
+    /// The same with an INVITE that has something special.
+    pub fn user_calls_with(&mut self, invite: Request) -> (Request, Request) {
+        let again = self.user_authenticates(invite);
         self.gets(Leg::Meta, 100);
         let ours = self.gets_request(Leg::Pbx, "INVITE");
         (again, ours)
     }
 
+    /// Meta is challenged and has answered.
+    pub fn user_authenticates(&mut self, invite: Request) -> Request {
+        self.sends(Leg::Meta, invite.clone());
+        let challenge = self.is_refused(Leg::Meta, &invite, 407);
+        let again = self.answers_challenge(&invite, &challenge, PASSWORD);
+        self.sends(Leg::Meta, again.clone());
+        again
+    }
+
     /// The whole digest round of a business-initiated call; Meta has the authenticated INVITE when it is over.
     pub fn business_calls(&mut self) -> (Request, Request) {
+        let (invite, first) = self.business_starts();
+        self.challenges(&first, 407, CHALLENGE);
+        let second = self.gets_request(Leg::Meta, "INVITE");
+        (invite, second)
+    }
+
+    /// A user calls, the PBX answers, Meta acknowledges.
+    pub fn user_talks(&mut self) -> Up {
+        let (theirs, ours) = self.user_calls();
+        let their_ok = pbx_ok(&ours);
+        self.up(Leg::Meta, theirs, ours, their_ok)
+    }
+
+    /// The PBX calls, the user answers, the PBX acknowledges.
+    pub fn business_talks(&mut self) -> Up {
+        let (theirs, ours) = self.business_calls();
+        let their_ok = metas_ok(&ours);
+        self.up(Leg::Pbx, theirs, ours, their_ok)
+    }
+
+    fn up(&mut self, caller: Leg, theirs: Request, ours: Request, their_ok: Response) -> Up {
+        self.sends(caller.other(), their_ok.clone());
+        self.gets(caller.other(), "ACK");
+        let our_ok = self.gets_response(caller, 200);
+        let up = Up {
+            caller,
+            theirs,
+            our_ok,
+            ours,
+            their_ok,
+        };
+        let ack = self.ack(&up);
+        self.sends(caller, ack);
+        self.is_quiet();
+        up
+    }
+
+    /// The caller's ACK of our 200.
+    pub fn ack(&mut self, up: &Up) -> Request {
+        let cseq = up.theirs.cseq().unwrap().number;
+        self.in_dialog("ACK", cseq, &up.theirs, &up.our_ok, true)
+    }
+
+    /// A request of a leg in its dialog with us.
+    pub fn within(&mut self, up: &Up, leg: Leg, method: &str) -> Request {
+        self.cseqs += 1;
+        let cseq = self.cseqs;
+        match leg == up.caller {
+            true => self.in_dialog(method, cseq, &up.theirs, &up.our_ok, true),
+            false => self.in_dialog(method, cseq, &up.ours, &up.their_ok, false),
+        }
+    }
+
+    /// One leg hangs up and the other agrees; gives the BYE that the other got.
+    #[track_caller]
+    pub fn hangs_up(&mut self, up: &Up, leg: Leg) -> Request {
+        let bye = self.within(up, leg, "BYE");
+        self.sends(leg, bye);
+        self.gets(leg, 200);
+        self.agrees_to(leg.other(), "BYE")
+    }
+
+    /// Meta's ordinary challenge to an INVITE of ours.
+    pub fn challenges(&mut self, invite: &Request, status: u16, challenge: &str) {
+        let mut response = respond(invite, status);
+        let header = match status {
+            401 => "WWW-Authenticate",
+            _ => "Proxy-Authenticate",
+        };
+        response.headers.push(header, challenge);
+        self.sends(Leg::Meta, response);
+        self.gets(Leg::Meta, "ACK");
+    }
+
+    /// The PBX calls; Meta has our first INVITE, without credentials.
+    pub fn business_starts(&mut self) -> (Request, Request) {
         let invite = self.pbx_invite(USER);
         self.sends(Leg::Pbx, invite.clone());
         self.gets(Leg::Pbx, 100);
         let first = self.gets_request(Leg::Meta, "INVITE");
-        let mut challenge = respond(&first, 407);
-        challenge.headers.push(
-            "Proxy-Authenticate",
-            "Digest realm=\"wa.meta.vc\",nonce=\"0123456789abcdef\",opaque=\"fedcba9876543210\",algorithm=MD5,qop=\"auth\"",
-        );
-        self.sends(Leg::Meta, challenge);
-        self.gets(Leg::Meta, "ACK");
-        let second = self.gets_request(Leg::Meta, "INVITE");
-        (invite, second)
+        (invite, first)
     }
 
     // ---- PBX ---------------------------------------------------------------------------------------------------
@@ -558,8 +756,15 @@ impl World {
             true => ok.contact(),
             false => invite.contact(),
         };
-        let mut request = Request::new(Method::parse(method).unwrap(), contact.unwrap().uri);
-        let via = Via::new("TLS", "31.13.66.215", 5061, &self.branch());
+        let mut request =
+            Request::new(Method::parse(method).unwrap(), contact.clone().unwrap().uri);
+        let at_pbx = contact
+            .as_ref()
+            .is_some_and(|c| c.uri.to_string().contains("192.0.2.1"));
+        let via = match at_pbx {
+            true => Via::new("UDP", "192.0.2.7", 5060, &self.branch()),
+            false => Via::new("TLS", "31.13.66.215", 5061, &self.branch()),
+        };
         let (from, to) = match by_caller {
             true => ("From", "To"),
             false => ("To", "From"),
@@ -576,6 +781,59 @@ impl World {
         }
         request
     }
+}
+
+/// A challenge in the documented shape.
+pub const CHALLENGE: &str = "Digest realm=\"wa.meta.vc\",nonce=\"0123456789abcdef\",\
+    opaque=\"fedcba9876543210\",algorithm=MD5,qop=\"auth\"";
+
+/// Whatever we send to Meta must be something that its pages know.
+fn fits_meta(message: &Message, hostname: Option<&str>) {
+    let what = first_line(message);
+    for never in [
+        "Session-Expires",
+        "Min-SE",
+        "Supported",
+        "Require",
+        "Proxy-Require",
+        "P-Asserted-Identity",
+        "Diversion",
+    ] {
+        assert_eq!(message.headers().get(never), None, "{what}");
+    }
+    assert!(
+        message
+            .headers()
+            .iter()
+            .all(|(name, _)| !name.to_ascii_lowercase().starts_with("x-wa-meta")),
+        "Meta's own headers go back to it: {what}"
+    );
+    let Message::Request(request) = message else {
+        return;
+    };
+    let method = request.method.to_string();
+    assert!(
+        ["INVITE", "ACK", "CANCEL", "BYE"].contains(&method.as_str()),
+        "{what}"
+    );
+    if method == "INVITE" {
+        assert_eq!(request.to().unwrap().tag(), None, "a re-INVITE: {what}");
+        assert_eq!(request.headers.get("Route"), None, "{what}");
+    }
+    let via = request.via().unwrap();
+    let from = request.from().unwrap().uri;
+    assert_eq!(
+        (
+            from.sip().map(|uri| &uri.host),
+            via.port,
+            via.transport.as_str()
+        ),
+        (Some(&via.host), Some(5061), "TLS"),
+        "{what}"
+    );
+    assert!(hostname.is_none_or(|name| name == via.host), "{what}");
+    assert_eq!(request.headers.all("Via").count(), 1, "{what}");
+    assert!(request.headers.get("Max-Forwards").is_some(), "{what}");
 }
 
 pub const PBX_SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
@@ -636,6 +894,16 @@ pub fn fixture_request(file: &str) -> Request {
         Message::Request(request) => request,
         Message::Response(_) => panic!("{file} is a request"),
     }
+}
+
+/// What a party is told of why.
+#[track_caller]
+pub fn reason(message: &impl Common) -> &str {
+    message.headers().get("Reason").expect("a Reason")
+}
+
+pub fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
 }
 
 pub fn secs(seconds: u64) -> Duration {

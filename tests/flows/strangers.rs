@@ -1,0 +1,89 @@
+//! Who may call: nobody is heard from an address that is not allowed.
+
+use wabridge::call::Event;
+use wabridge::leg::Leg::{self, Meta, Pbx};
+use wabridge::sip::transport::{ConnectionId, Flow, Protocol};
+use wabridge::sip::{Headers, Malformed, build};
+
+use crate::world::*;
+
+fn from(leg: Leg, address: &str, protocol: Protocol) -> Flow {
+    let mut flow = World::flow(leg);
+    flow.remote = address.parse().unwrap();
+    flow.protocol = protocol;
+    flow.connection = (protocol != Protocol::Udp).then_some(ConnectionId(9));
+    flow
+}
+
+#[test]
+fn a_stranger_is_refused_over_a_stream_and_met_with_silence_over_udp() {
+    for (leg, protocol, status) in [
+        (Meta, Protocol::Tls, Some(403)),
+        (Pbx, Protocol::Tcp, Some(403)),
+        (Pbx, Protocol::Tls, Some(403)),
+        (Pbx, Protocol::Udp, None),
+    ] {
+        let mut w = World::new();
+        let stranger = from(leg, "203.0.113.9:5060", protocol);
+        let invite = match leg {
+            Meta => w.metas_invite(),
+            Pbx => w.pbx_invite(USER),
+        };
+        w.sends_over(stranger, invite.clone());
+        if let Some(status) = status {
+            let refusal = w.gets_response(leg, status);
+            w.sends_over(stranger, build::ack(&invite, &refusal));
+        }
+        w.is_left_empty();
+        let acks = u64::from(status.is_some());
+        assert_eq!(w.bridge.stats().strangers, 1 + acks);
+        assert!(w.ended.is_empty());
+    }
+}
+
+#[test]
+fn a_pbx_is_no_meta_and_meta_is_no_pbx() {
+    let mut w = World::new();
+    let invite = w.metas_invite();
+    w.sends_over(from(Meta, "192.0.2.7:5060", Protocol::Tls), invite);
+    w.gets(Meta, 403);
+    let invite = w.pbx_invite(USER);
+    w.sends_over(from(Pbx, "31.13.66.215:5060", Protocol::Tcp), invite);
+    w.gets(Pbx, 403);
+    w.is_left_empty();
+}
+
+#[test]
+fn a_stranger_who_knows_everything_about_a_call_cannot_end_it() {
+    let mut w = World::new();
+    let up = w.user_talks();
+    for leg in [Meta, Pbx] {
+        let bye = w.within(&up, leg, "BYE");
+        w.sends_over(from(leg, "203.0.113.9:5061", Protocol::Tls), bye);
+        w.gets(leg, 403);
+    }
+    w.is_quiet();
+    assert_eq!(w.bridge.calls(), 1);
+    w.hangs_up(&up, Meta);
+    w.leaves_nothing_behind();
+}
+
+#[test]
+fn a_stranger_who_sends_rubbish_loses_the_connection_and_meta_does_not() {
+    let rubbish = |flow| Event::Malformed {
+        malformed: Box::new(Malformed {
+            what: "no SIP".into(),
+            status: Some(400),
+            headers: Headers::default(),
+        }),
+        flow,
+    };
+    let mut w = World::new();
+    w.handle(rubbish(from(Meta, "203.0.113.9:5060", Protocol::Tls)));
+    assert_eq!(w.closed.len(), 1);
+    w.handle(rubbish(from(Pbx, "203.0.113.9:5060", Protocol::Udp)));
+    w.handle(rubbish(World::flow(Meta)));
+    assert_eq!(w.closed.len(), 1);
+    assert_eq!(w.bridge.stats().malformed, 3);
+    w.is_left_empty();
+}
