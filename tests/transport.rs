@@ -393,6 +393,22 @@ async fn what_a_dying_connection_did_not_take_goes_out_on_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_connection_comes_from_the_address_that_its_side_listens_on() {
+    let listener = TcpListener::bind(loopback()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let ours = Listen {
+        address: SocketAddr::from(([127, 0, 0, 9], 0)),
+        ..listen(Leg::Pbx, Protocol::Tcp, None)
+    };
+    let (settings, clients) = (Settings::default(), Clients::default());
+    let end = End::start(settings, vec![ours], clients, no_names()).await;
+    let target = to_pbx(Protocol::Tcp, address);
+    end.transports.send(options("1"), target, None);
+    let (_stream, from) = in_time(listener.accept()).await.unwrap();
+    assert_eq!(from.ip(), IpAddr::from([127, 0, 0, 9]));
+}
+
+#[tokio::test]
 async fn nobody_listening_is_reported_with_the_address_and_what_the_system_said() {
     let gone = TcpListener::bind(loopback()).await.unwrap();
     let address = gone.local_addr().unwrap();

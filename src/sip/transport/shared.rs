@@ -57,10 +57,7 @@ impl Shared {
             events,
             stop: watch::Sender::new(false),
             ports,
-            // A loopback listener sits behind a proxy; what we open goes out by the routing table.
-            sources: sources
-                .filter(|(_, ip)| !ip.is_unspecified() && !ip.is_loopback())
-                .collect(),
+            sources: sources.filter(|(_, ip)| !ip.is_unspecified()).collect(),
             servers: RwLock::new(servers.collect()),
             clients: RwLock::new(clients),
             ids: AtomicU64::new(1),
@@ -201,11 +198,13 @@ impl Shared {
         }
     }
 
-    /// The address that a stream to `peer` is opened from; `None` leaves it to the routing table.
+    /// The address that a stream to `peer` is opened from: the one we listen on, by which the peer may know us. `None`
+    /// leaves it to the routing table, as when the listener is on loopback, behind a proxy, and the peer is not.
     pub(super) fn source_towards(&self, leg: Leg, peer: SocketAddr) -> Option<IpAddr> {
         self.sources
             .iter()
-            .find(|(whose, ip)| *whose == leg && ip.is_ipv4() == peer.is_ipv4())
+            .filter(|(whose, ip)| *whose == leg && ip.is_ipv4() == peer.is_ipv4())
+            .find(|(_, ip)| !ip.is_loopback() || peer.ip().to_canonical().is_loopback())
             .map(|(_, ip)| *ip)
     }
 
