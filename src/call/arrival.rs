@@ -132,7 +132,14 @@ impl Bridge {
             Leg::Meta => None,
             Leg::Pbx => Some(self.calling_pbx(flow)?),
         };
-        let theirs = pbx.as_deref().map_or_else(Capabilities::meta, capabilities);
+        let theirs = match pbx.as_deref() {
+            None => Capabilities::meta(),
+            // Multiplexed RTCP is taken where a PBX offers it, and never asked for: many know nothing of it.
+            Some(pbx) => Capabilities {
+                rtcp_mux: true,
+                ..capabilities(pbx)
+            },
+        };
         // The source is known already, and what cannot be carried is refused before anybody computes a digest.
         let offer = RemoteOffer::parse(&invite.body, &theirs)
             .map_err(|reject| Refused::new(reject.status(), format!("{}: {reject}", flow.leg)))?;

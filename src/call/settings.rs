@@ -21,7 +21,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            max: 1000,
+            max: 2000,
             ring_timeout: 55,
             answer_timeout: 90,
         }

@@ -160,6 +160,13 @@ impl Settings {
             ),
             _ => {}
         }
+        if self.source == Source::Authentic && !self.srtp {
+            document.problem(
+                &format!("{at}.source"),
+                "without SRTP nothing tells this PBX's packets from anybody else's",
+                "set srtp to true, or source to \"negotiated\" or \"first\"",
+            );
+        }
         if self.srtp && self.transport != Protocol::Tls {
             document.warning(
                 &format!("{at}.srtp"),

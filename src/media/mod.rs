@@ -185,6 +185,8 @@ pub enum Source {
     Negotiated,
     /// The address and port of the first valid packet, from then on only that (a peer behind NAT).
     First,
+    /// Packets from anywhere that SRTP authenticates; ours go to the negotiated address. For keyed sides alone.
+    Authentic,
 }
 
 /// Both directions' SRTP keys of one side (RFC 3711).

@@ -38,6 +38,7 @@ impl Peer {
         match (self.source, self.learnt(socket)) {
             // A peer that multiplexes RTCP though nobody agreed to it is still the same peer.
             (Source::Negotiated, _) => from == self.rtp || Some(from) == self.rtcp,
+            (Source::Authentic, _) => true,
             (Source::First, Some(learnt)) => from == learnt,
             // RTP and RTCP come from one host, whichever of them was first.
             (Source::First, None) => self
@@ -47,10 +48,9 @@ impl Peer {
         }
     }
 
-    /// Whether this address is known to be the peer's without looking into the packet.
+    /// Whether this address is known to be the peer's without looking into a packet that could be opened.
     pub(crate) fn knows(&self, socket: Socket, from: SocketAddr) -> bool {
-        self.admits(socket, from)
-            && (self.source == Source::Negotiated || self.learnt(socket).is_some())
+        self.admits(socket, from) && (self.source != Source::First || self.learnt(socket).is_some())
     }
 
     /// A valid packet came from this admitted address: from now on it is the peer's.
@@ -118,6 +118,15 @@ mod tests {
         assert!(!peer.admits(Socket::Rtp, at("192.0.2.1:4002")));
         assert!(!peer.admits(Socket::Rtp, at("192.0.2.2:4000")));
         peer.learn(Socket::Rtp, at("192.0.2.2:4000"));
+        assert_eq!(peer.rtp(), Some(at("192.0.2.1:4000")));
+    }
+
+    #[test]
+    fn a_peer_known_by_its_keys_may_send_from_anywhere_and_is_sent_to_as_agreed() {
+        let mut peer = peer(Source::Authentic, "192.0.2.1:4000");
+        assert!(peer.admits(Socket::Rtp, at("192.0.2.9:61000")));
+        assert!(peer.knows(Socket::Rtp, at("192.0.2.9:61000")));
+        peer.learn(Socket::Rtp, at("192.0.2.9:61000"));
         assert_eq!(peer.rtp(), Some(at("192.0.2.1:4000")));
     }
 
