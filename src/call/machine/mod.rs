@@ -1,0 +1,375 @@
+//! One call: two legs, the media between them, and what each leg is told of the other.
+//!
+//! ```text
+//!   Ringing ── callee's 2xx ──▶ Talking ── BYE, silence, no ACK, stop ──▶ Closing ──▶ gone
+//!      └────── refusal, CANCEL, BYE, ring timeout, fault ────────────────────▲
+//! ```
+//!
+//! Closing lasts until every transaction of the call has ended and its media session is closed. Here are the states
+//! and the transactions; what happens in them is told in [`ringing`], [`talking`] and [`teardown`].
+
+mod ringing;
+mod talking;
+mod teardown;
+mod turn;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use turn::{Action, Event, Purpose};
+
+use super::summary::{Direction, EndedBy, Summary};
+use crate::leg::Leg;
+use crate::media::{Opened, SessionId, SessionStats};
+use crate::number::User;
+use crate::peer::meta::Authenticator;
+use crate::peer::{Meta, Pbx, Refusal};
+use crate::policy::Number;
+use crate::sdp;
+use crate::sip::dialog::{ClientInvite, Dialog, ServerInvite, Step};
+use crate::sip::message::{Common, Request, Response};
+use crate::sip::token::Tokens;
+use crate::sip::transaction::ServerId;
+use crate::sip::transport::{Flow, Hop, Protocol, Target};
+use teardown::reason_of;
+use turn::Turn;
+
+/// How long a call may take to close: longer than any transaction of it (64·T1) by some.
+const CLOSING: Duration = Duration::from_secs(40);
+
+/// The parties and rules of one call, fixed when it began: a reload does not touch it.
+#[derive(Debug)]
+pub struct Parties {
+    /// Who called whom.
+    pub direction: Direction,
+    /// The rules of Meta's side.
+    pub meta: Arc<Meta>,
+    /// The PBX.
+    pub pbx: Arc<Pbx>,
+    /// The business number.
+    pub number: Number,
+    /// The WhatsApp user.
+    pub user: Option<User>,
+    /// The transport that the PBX's leg is spoken over.
+    pub pbx_protocol: Protocol,
+}
+
+/// What a call begins with.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Who and how.
+    pub parties: Parties,
+    /// The INVITE that came in.
+    pub caller: ServerInvite,
+    /// Where it came in.
+    pub caller_flow: Flow,
+    /// Its SDP, which the callee's leg must come to terms with.
+    pub offer: sdp::RemoteOffer,
+    /// Our end towards the caller.
+    pub caller_local: sdp::Local,
+    /// The INVITE that goes out.
+    pub callee: ClientInvite,
+    /// The SDP in it.
+    pub our_offer: sdp::Offer,
+    /// The media session, which listens already.
+    pub media: Opened,
+    /// When the callee's phone has rung enough.
+    pub ring_until: Instant,
+}
+
+/// One call across the bridge.
+#[derive(Debug)]
+pub struct Call {
+    parties: Parties,
+    caller: ServerInvite,
+    caller_flow: Flow,
+    callee: ClientInvite,
+    auth: Authenticator,
+    session: SessionId,
+    state: State,
+    /// A BYE to the caller that waits for its ACK (RFC 3261 §15).
+    held: Option<Box<(Request, Target)>>,
+    /// The latest BYE to Meta, as long as it has given no credentials.
+    unproven: Option<Box<Request>>,
+    /// Client transactions that have not ended.
+    pending: usize,
+    began: Instant,
+    answered: Option<Instant>,
+    /// What the caller was told last.
+    status: u16,
+    media: Option<SessionStats>,
+}
+
+#[derive(Debug)]
+enum State {
+    Ringing(Box<Ringing>),
+    Talking(Box<Talking>),
+    Closing(Closing),
+}
+
+#[derive(Debug)]
+struct Ringing {
+    offer: sdp::RemoteOffer,
+    caller_local: sdp::Local,
+    our_offer: sdp::Offer,
+    /// Our answer to the caller, once an early or final answer of the callee has settled it.
+    answer: Option<String>,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Talking {
+    caller: Dialog,
+    callee: Dialog,
+    meta_started: bool,
+}
+
+#[derive(Debug)]
+struct Closing {
+    ended: Instant,
+    /// When what is left of the call is forgotten.
+    until: Instant,
+    ended_by: EndedBy,
+    why: String,
+}
+
+impl Call {
+    /// Begins a call: the caller hears 100, the callee is invited.
+    pub fn begin(beginning: Beginning, tokens: &mut Tokens, now: Instant) -> (Call, Vec<Action>) {
+        let Beginning {
+            parties,
+            caller,
+            caller_flow,
+            offer,
+            caller_local,
+            callee,
+            our_offer,
+            media,
+            ring_until,
+        } = beginning;
+        let mut turn = Turn {
+            now,
+            tokens,
+            actions: Vec::new(),
+        };
+        turn.respond(caller.id, caller.trying());
+        if let Some(dialog) = Dialog::from_request(&caller.request, caller.tag()) {
+            // A caller may say BYE before it is answered (§15), so its early dialog is known from the start.
+            turn.actions.push(Action::Dialog(
+                dialog.id().clone(),
+                parties.direction.caller(),
+            ));
+        }
+        let ringing = Ringing {
+            offer,
+            caller_local,
+            our_offer,
+            answer: None,
+            until: ring_until,
+        };
+        let mut call = Call {
+            parties,
+            caller,
+            caller_flow,
+            callee,
+            auth: Authenticator::default(),
+            session: media.id,
+            state: State::Ringing(Box::new(ringing)),
+            held: None,
+            unproven: None,
+            pending: 0,
+            began: now,
+            answered: None,
+            status: 100,
+            media: None,
+        };
+        let invite = call.callee.request().clone();
+        call.open(
+            invite,
+            call.first_hop(call.callee_leg()),
+            Purpose::Invite,
+            &mut turn,
+        );
+        (call, turn.actions)
+    }
+
+    /// Takes one event; returns what must be done now, in order.
+    #[must_use]
+    pub fn handle(&mut self, event: Event, tokens: &mut Tokens, now: Instant) -> Vec<Action> {
+        let mut turn = Turn {
+            now,
+            tokens,
+            actions: Vec::new(),
+        };
+        match event {
+            Event::Response(purpose, response) => self.response(purpose, response, &mut turn),
+            Event::Lost(purpose, why) => self.lost(purpose, why, &mut turn),
+            Event::Cancelled(cancel) => self.caller_gave_up(reason_of(&cancel), &mut turn),
+            Event::Ack(leg, ack) => self.ack(leg, &ack, &mut turn),
+            Event::Request(leg, server, request) => self.request(leg, server, &request, &mut turn),
+            Event::AnswerSent => self.start_meta(&mut turn),
+            Event::Silent(leg) => self.silent(leg, &mut turn),
+            Event::MediaClosed(stats) => self.media_closed(*stats, &mut turn),
+            Event::Stop => self.end(
+                EndedBy::Bridge,
+                &Refusal::new(503, 41, "the bridge stops"),
+                &mut turn,
+            ),
+            Event::Deadline => self.tick(&mut turn),
+        }
+        turn.actions
+    }
+
+    /// When [`Event::Deadline`] is next due.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Ringing(ringing) => Some(ringing.until),
+            State::Talking(_) => self.caller.deadline(),
+            State::Closing(_) if self.held.is_some() => self.caller.deadline(),
+            State::Closing(closing) => Some(closing.until),
+        }
+    }
+
+    /// Names the media session.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// The transaction of the caller's INVITE.
+    pub fn server(&self) -> ServerId {
+        self.caller.id
+    }
+
+    /// What is left of the call, once nothing of it is left; `None` while it lives.
+    pub fn over(&self, now: Instant) -> Option<Summary> {
+        let State::Closing(closing) = &self.state else {
+            return None;
+        };
+        let done = self.pending == 0 && self.media.is_some();
+        if self.held.is_some() || !(done || now >= closing.until) {
+            return None;
+        }
+        Some(Summary {
+            direction: self.parties.direction,
+            number: self.parties.number.number.clone(),
+            user: self.parties.user.clone(),
+            caller_call_id: self.caller.request.call_id().to_owned(),
+            callee_call_id: self.callee.request().call_id().to_owned(),
+            began: self.began,
+            answered: self.answered,
+            ended: closing.ended,
+            ended_by: closing.ended_by,
+            status: self.status,
+            why: closing.why.clone(),
+            media: self.media.clone().unwrap_or_default(),
+        })
+    }
+
+    fn caller_leg(&self) -> Leg {
+        self.parties.direction.caller()
+    }
+
+    fn callee_leg(&self) -> Leg {
+        self.parties.direction.callee()
+    }
+    fn open(&mut self, request: Request, target: Target, purpose: Purpose, turn: &mut Turn<'_>) {
+        self.pending += 1;
+        turn.actions.push(Action::Request {
+            request,
+            target,
+            purpose,
+        });
+    }
+
+    /// Where a request outside a dialog goes.
+    fn first_hop(&self, leg: Leg) -> Target {
+        Target::Hop(match leg {
+            Leg::Meta => self.parties.meta.hop(),
+            Leg::Pbx => self.parties.pbx.hop.clone(),
+        })
+    }
+
+    /// Where a request in a dialog goes whose next hop would be `hop`.
+    fn target(&self, leg: Leg, hop: Option<Hop>) -> Target {
+        match (leg, hop) {
+            // A PBX that called us over a stream is reached by that stream, whatever its Contact says.
+            (Leg::Pbx, _)
+                if self.caller_leg() == Leg::Pbx && self.caller_flow.protocol.is_reliable() =>
+            {
+                Target::Flow(self.caller_flow)
+            }
+            (Leg::Pbx, Some(hop)) => Target::Hop(hop),
+            // Route sets of Meta name hosts that are Meta's own affair.
+            _ => self.first_hop(leg),
+        }
+    }
+
+    fn response(&mut self, purpose: Purpose, response: Response, turn: &mut Turn<'_>) {
+        // A 2xx may come once more for an INVITE that is settled; it ends nothing a second time.
+        let settled = purpose == Purpose::Invite && !self.callee.is_pending();
+        if !response.is_provisional() && !settled {
+            self.pending = self.pending.saturating_sub(1);
+        }
+        match purpose {
+            Purpose::Invite => {
+                let steps = self.callee.response(response, turn.tokens);
+                self.take(steps, turn);
+            }
+            Purpose::Bye => self.bye_answered(&response, turn),
+            Purpose::Errand => {}
+        }
+    }
+
+    fn lost(&mut self, purpose: Purpose, why: String, turn: &mut Turn<'_>) {
+        self.pending = self.pending.saturating_sub(1);
+        if purpose != Purpose::Invite {
+            return;
+        }
+        let steps = self.callee.lost();
+        self.take(steps, turn);
+        if self.caller.is_ringing() {
+            let refusal = Refusal::new(
+                503,
+                38,
+                format!("{} cannot be reached: {why}", self.callee_leg()),
+            );
+            self.refuse(EndedBy::Bridge, &refusal, turn);
+        }
+    }
+
+    fn take(&mut self, steps: Vec<Step>, turn: &mut Turn<'_>) {
+        for step in steps {
+            match step {
+                Step::Cancel(cancel) => {
+                    let target = self.first_hop(self.callee_leg());
+                    self.open(cancel, target, Purpose::Errand, turn);
+                }
+                Step::Bye(bye, hop) => {
+                    let target = self.target(self.callee_leg(), hop);
+                    self.open_bye(self.callee_leg(), bye, target, turn);
+                }
+                Step::Ack(ack, hop) => {
+                    let target = self.target(self.callee_leg(), hop);
+                    turn.actions.push(Action::Ack(ack, target));
+                }
+                Step::Outcome(outcome) => self.outcome(outcome, turn),
+            }
+        }
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) {
+        match &self.state {
+            State::Ringing(ringing) if turn.now >= ringing.until => {
+                let refusal = Refusal::new(
+                    480,
+                    19,
+                    format!("{} did not answer in time", self.callee_leg()),
+                );
+                self.end(EndedBy::Bridge, &refusal, turn);
+            }
+            State::Talking(_) => self.repeat_our_200(turn),
+            State::Closing(_) if self.held.is_some() => self.repeat_our_200(turn),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Until the callee has answered: what it says, what the caller is told of it, and what is agreed about media.
+
+use super::teardown::sip_reason;
+use super::turn::{Action, Purpose, Turn};
+use super::{Call, State, Talking};
+use crate::call::summary::{Direction, EndedBy};
+use crate::leg::Leg;
+use crate::media::{Codec, Command};
+use crate::peer::meta::Next;
+use crate::peer::{Refusal, meta, pbx};
+use crate::sdp;
+use crate::sip::dialog::{Dialog, Outcome};
+use crate::sip::message::Response;
+
+impl Call {
+    pub(super) fn outcome(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
+        match outcome {
+            Outcome::Progress(response) => self.progress(&response, turn),
+            Outcome::Answered(dialog, response) => self.answer(*dialog, &response, turn),
+            Outcome::Refused(response) => self.refused(&response, turn),
+            Outcome::Cancelled => {}
+        }
+    }
+
+    /// A user hears WhatsApp's own ringing, and the app takes the first media as "answered", so early media of the
+    /// PBX is held back; a PBX may hear what Meta sends early.
+    fn progress(&mut self, response: &Response, turn: &mut Turn<'_>) {
+        if !self.caller.is_ringing() {
+            return;
+        }
+        let mut sdp = None;
+        if self.parties.direction == Direction::BusinessInitiated && !response.body.is_empty() {
+            match self.settle(&response.body, turn) {
+                Ok(answer) => {
+                    turn.media(Command::Start { leg: Leg::Pbx });
+                    sdp = Some(answer);
+                }
+                Err(reject) => {
+                    tracing::warn!(%reject, "an SDP in Meta's provisional response is of no use")
+                }
+            }
+        }
+        self.status = response.status;
+        let response = self.caller.progress(response.status, sdp.as_deref());
+        turn.respond(self.caller.id, response);
+    }
+
+    /// Comes to terms with the callee's SDP and tells the media session; gives our answer for the caller, which is
+    /// the same each time: without 100rel an early answer is only a preview of the one in the 200 (RFC 6337 §3.1.1).
+    fn settle(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<String, sdp::Reject> {
+        let (caller, callee) = (self.caller_leg(), self.callee_leg());
+        let State::Ringing(ringing) = &mut self.state else {
+            return Ok(String::new());
+        };
+        let side = ringing.our_offer.accept(body)?;
+        let carried: Vec<Codec> = side.send.iter().map(|payload| payload.codec).collect();
+        let answered = ringing.offer.answer(&ringing.caller_local, &carried)?;
+        turn.media(Command::Agree { leg: callee, side });
+        turn.media(Command::Agree {
+            leg: caller,
+            side: answered.side,
+        });
+        ringing.answer = Some(answered.text.clone());
+        Ok(answered.text)
+    }
+
+    fn answer(&mut self, mut callee: Dialog, response: &Response, turn: &mut Turn<'_>) {
+        let leg = self.callee_leg();
+        turn.actions.push(Action::Dialog(callee.id().clone(), leg));
+        let early = match &mut self.state {
+            State::Ringing(ringing) => ringing.answer.take(),
+            _ => None,
+        };
+        let answer = match (response.body.is_empty(), early) {
+            (true, Some(answer)) => Ok(answer),
+            _ => self.settle(&response.body, turn),
+        };
+        let reject = match answer {
+            Ok(answer) => match self.caller.answer(&answer, turn.now) {
+                Some((ok, caller)) => {
+                    return self.talk(with_custom(ok, leg, response), caller, callee, turn);
+                }
+                None => "the INVITE cannot make a dialog".to_owned(),
+            },
+            Err(reject) => reject.to_string(),
+        };
+        let refusal = Refusal::new(488, 88, format!("{leg}: {reject}"));
+        self.bye(leg, &mut callee, sip_reason(488, &refusal.text), &[], turn);
+        self.refuse(EndedBy::Bridge, &refusal, turn);
+    }
+
+    fn talk(&mut self, ok: Response, caller: Dialog, callee: Dialog, turn: &mut Turn<'_>) {
+        self.answered = Some(turn.now);
+        self.status = 200;
+        self.state = State::Talking(Box::new(Talking {
+            caller,
+            callee,
+            meta_started: false,
+        }));
+        turn.media(Command::Start { leg: Leg::Pbx });
+        turn.respond_and_tell(self.caller.id, ok);
+        if self.callee_leg() == Leg::Meta {
+            // Its ACK went out just before: from now on Meta waits for our first packet (SIP guide, 2025-12-15).
+            self.start_meta(turn);
+        }
+    }
+
+    pub(super) fn start_meta(&mut self, turn: &mut Turn<'_>) {
+        if let State::Talking(talking) = &mut self.state
+            && !talking.meta_started
+        {
+            talking.meta_started = true;
+            turn.media(Command::Start { leg: Leg::Meta });
+        }
+    }
+
+    fn refused(&mut self, response: &Response, turn: &mut Turn<'_>) {
+        let leg = self.callee_leg();
+        let refusal = match leg {
+            Leg::Pbx => pbx::refusal(response),
+            Leg::Meta => {
+                let cnonce = turn.tokens.word();
+                match self.auth.next(
+                    self.callee.request(),
+                    response,
+                    &self.parties.number,
+                    cnonce,
+                ) {
+                    Next::Refuse(refusal) => refusal,
+                    Next::Retry(name, value) => {
+                        let again = self.callee.retry((name, value), turn.tokens);
+                        return self.open(again, self.first_hop(leg), Purpose::Invite, turn);
+                    }
+                }
+            }
+        };
+        self.refuse(EndedBy::Leg(leg), &refusal, turn);
+    }
+
+    /// Tells the caller no, and closes.
+    pub(super) fn refuse(&mut self, by: EndedBy, refusal: &Refusal, turn: &mut Turn<'_>) {
+        if self.caller.is_ringing() {
+            let mut response = self.caller.refuse(refusal.status);
+            response.headers.push("Reason", refusal.reason());
+            if refusal.status == 503 && by == EndedBy::Bridge {
+                response.headers.push("Retry-After", "5");
+            }
+            self.status = refusal.status;
+            turn.respond(self.caller.id, response);
+        }
+        self.close(by, &refusal.text, turn);
+    }
+
+    pub(super) fn caller_gave_up(&mut self, reason: Option<String>, turn: &mut Turn<'_>) {
+        if !self.caller.is_ringing() {
+            return;
+        }
+        let leg = self.caller_leg();
+        self.refuse(
+            EndedBy::Leg(leg),
+            &Refusal::new(487, 31, format!("{leg} gave up")),
+            turn,
+        );
+        self.cancel(reason, turn);
+    }
+
+    pub(super) fn cancel(&mut self, reason: Option<String>, turn: &mut Turn<'_>) {
+        let steps = self.callee.cancel(reason);
+        self.take(steps, turn);
+    }
+}
+
+/// Our 200 to a PBX, with what Meta's 200 tells of the user (BSUID page, 2026-02-06).
+fn with_custom(mut ok: Response, callee: Leg, theirs: &Response) -> Response {
+    if callee == Leg::Meta {
+        for (name, value) in meta::custom_headers(&theirs.headers) {
+            ok.headers.push(&name, value);
+        }
+    }
+    ok
+}

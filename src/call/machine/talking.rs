@@ -1,0 +1,84 @@
+//! In the two dialogs: what a leg asks for, what it is refused, and the ACK that our 200 waits for.
+
+use super::teardown::reason_of;
+use super::turn::Turn;
+use super::{Call, State};
+use crate::call::summary::EndedBy;
+use crate::leg::Leg;
+use crate::peer::{Refusal, meta};
+use crate::sip::dialog::Unacknowledged;
+use crate::sip::message::{Method, Request};
+use crate::sip::transaction::ServerId;
+use crate::sip::{ALLOW, build};
+
+impl Call {
+    pub(super) fn ack(&mut self, leg: Leg, ack: &Request, turn: &mut Turn<'_>) {
+        if leg == self.caller_leg() && self.caller.is_acked_by(ack) && self.caller.acknowledged() {
+            // Whoever has acknowledged our 200 has it, even if the transport never said so.
+            self.start_meta(turn);
+            self.send_held_bye(turn);
+        }
+    }
+
+    pub(super) fn request(
+        &mut self,
+        leg: Leg,
+        server: ServerId,
+        request: &Request,
+        turn: &mut Turn<'_>,
+    ) {
+        let in_order = match (&mut self.state, leg == self.parties.direction.caller()) {
+            (State::Talking(talking), true) => talking.caller.is_in_order(request),
+            (State::Talking(talking), false) => talking.callee.is_in_order(request),
+            _ => true,
+        };
+        let status = match request.method {
+            _ if !in_order => 500,
+            Method::BYE => 200,
+            // Meta documents 500 for a re-INVITE and forwards none (FAQ, 2025-11-13); the call goes on.
+            Method::INVITE => 500,
+            Method::OPTIONS => 200,
+            _ => 405,
+        };
+        let mut response = build::response(request, status, None);
+        if status == 405 || request.method == Method::OPTIONS {
+            response.headers.push("Allow", ALLOW);
+        }
+        turn.respond(server, response);
+        if status == 200 && request.method == Method::BYE {
+            self.hung_up(leg, request, turn);
+        }
+    }
+
+    fn hung_up(&mut self, leg: Leg, bye: &Request, turn: &mut Turn<'_>) {
+        match &self.state {
+            State::Ringing(_) => self.caller_gave_up(reason_of(bye), turn),
+            State::Talking(_) => {
+                let custom = match leg {
+                    Leg::Meta => meta::custom_headers(&bye.headers),
+                    Leg::Pbx => Vec::new(),
+                };
+                let reason = reason_of(bye)
+                    .unwrap_or_else(|| Refusal::new(200, 16, "NORMAL_CLEARING").reason());
+                self.bye_leg(leg.other(), reason, &custom, turn);
+                self.close(EndedBy::Leg(leg), &format!("{leg} hung up"), turn);
+            }
+            // Each side hung up before it knew of the other.
+            State::Closing(_) if leg == self.caller_leg() => self.held = None,
+            State::Closing(_) => {}
+        }
+    }
+
+    pub(super) fn repeat_our_200(&mut self, turn: &mut Turn<'_>) {
+        match self.caller.tick(turn.now) {
+            // If the first copy never got onto the wire, this one starts the media.
+            Ok(Some(ok)) => turn.respond_and_tell(self.caller.id, ok),
+            Ok(None) => {}
+            Err(Unacknowledged) => {
+                let why = format!("{} never acknowledged our 200", self.caller_leg());
+                self.end(EndedBy::Bridge, &Refusal::new(408, 102, why), turn);
+                self.send_held_bye(turn);
+            }
+        }
+    }
+}

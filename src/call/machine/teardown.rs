@@ -1,0 +1,166 @@
+//! The end of a call: who is told, and by what.
+
+use super::turn::{Action, Purpose, Turn};
+use super::{CLOSING, Call, Closing, State};
+use crate::call::summary::EndedBy;
+use crate::leg::Leg;
+use crate::media::SessionStats;
+use crate::peer::meta::{Authenticator, Next};
+use crate::peer::{Refusal, printable};
+use crate::sip::dialog::Dialog;
+use crate::sip::grammar::quote;
+use crate::sip::message::{Common, Method, Request, Response};
+use crate::sip::transport::Target;
+use crate::sip::{Via, build};
+
+impl Call {
+    pub(super) fn silent(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        // Before the answer nobody owes us media: many phones send none while they wait for another to be picked up.
+        if matches!(self.state, State::Ringing(_)) {
+            return;
+        }
+        let refusal = Refusal::new(408, 102, format!("no media from {leg}"));
+        self.end(EndedBy::Bridge, &refusal, turn);
+    }
+
+    /// Ends the call from our side, whatever it is doing.
+    pub(super) fn end(&mut self, by: EndedBy, why: &Refusal, turn: &mut Turn<'_>) {
+        match &self.state {
+            State::Ringing(_) => {
+                self.refuse(by, why, turn);
+                self.cancel(Some(why.reason()), turn);
+            }
+            State::Talking(_) => {
+                self.bye_leg(self.callee_leg(), why.reason(), &[], turn);
+                self.bye_leg(self.caller_leg(), why.reason(), &[], turn);
+                self.close(by, &why.text, turn);
+            }
+            State::Closing(_) => {}
+        }
+    }
+
+    pub(super) fn close(&mut self, ended_by: EndedBy, why: &str, turn: &mut Turn<'_>) {
+        if matches!(self.state, State::Closing(_)) {
+            return;
+        }
+        self.state = State::Closing(Closing {
+            ended: turn.now,
+            until: turn.now + CLOSING,
+            ended_by,
+            why: why.to_owned(),
+        });
+        if self.media.is_none() {
+            turn.actions.push(Action::CloseMedia);
+        }
+    }
+
+    pub(super) fn media_closed(&mut self, stats: SessionStats, turn: &mut Turn<'_>) {
+        self.media = Some(stats);
+        self.end(
+            EndedBy::Bridge,
+            &Refusal::new(503, 41, "the media engine ended the session"),
+            turn,
+        );
+    }
+
+    /// BYE on one leg of a call that talks.
+    pub(super) fn bye_leg(
+        &mut self,
+        leg: Leg,
+        reason: String,
+        custom: &[(String, String)],
+        turn: &mut Turn<'_>,
+    ) {
+        let State::Talking(talking) = &mut self.state else {
+            return;
+        };
+        let dialog = if leg == self.parties.direction.caller() {
+            &mut talking.caller
+        } else {
+            &mut talking.callee
+        };
+        let mut dialog = dialog.clone();
+        self.bye(leg, &mut dialog, reason, custom, turn);
+    }
+
+    pub(super) fn bye(
+        &mut self,
+        leg: Leg,
+        dialog: &mut Dialog,
+        reason: String,
+        custom: &[(String, String)],
+        turn: &mut Turn<'_>,
+    ) {
+        let protocol = self.parties.pbx_protocol;
+        let identity = match leg {
+            Leg::Meta => self.parties.meta.identity(&self.parties.number),
+            Leg::Pbx => self.parties.pbx.identity(protocol),
+        };
+        let target = self.target(leg, dialog.next_hop(leg, protocol));
+        let mut request = dialog.request(Method::BYE, &identity, &turn.tokens.branch());
+        request.headers.push("Reason", reason);
+        for (name, value) in custom {
+            request.headers.push(name, value);
+        }
+        if leg == self.caller_leg() && self.caller.awaits_ack() {
+            self.held = Some(Box::new((request, target)));
+        } else {
+            self.open_bye(leg, request, target, turn);
+        }
+    }
+
+    pub(super) fn open_bye(&mut self, leg: Leg, bye: Request, target: Target, turn: &mut Turn<'_>) {
+        if leg == Leg::Meta {
+            self.unproven = Some(Box::new(bye.clone()));
+        }
+        self.open(bye, target, Purpose::Bye, turn);
+    }
+
+    /// No page says that Meta challenges a BYE; if it does, the user would stay on the line (unverified).
+    pub(super) fn bye_answered(&mut self, response: &Response, turn: &mut Turn<'_>) {
+        if !matches!(response.status, 401 | 407) {
+            return;
+        }
+        let branch = |via: Option<Via>| via?.branch().map(str::to_owned);
+        let answered = branch(response.via());
+        let Some(bye) = self.unproven.take_if(|bye| branch(bye.via()) == answered) else {
+            return;
+        };
+        let number = &self.parties.number;
+        let mut auth = Authenticator::default();
+        let next = auth.next(&bye, response, number, turn.tokens.word());
+        if let Next::Retry(name, value) = next {
+            let via = self
+                .parties
+                .meta
+                .identity(number)
+                .via(&turn.tokens.branch());
+            let cseq = bye.cseq().map_or(0, |c| c.number) + 1;
+            let mut again = build::again(&bye, &via, cseq);
+            again.headers.set(name, value);
+            self.open(again, self.first_hop(Leg::Meta), Purpose::Errand, turn);
+        }
+    }
+
+    pub(super) fn send_held_bye(&mut self, turn: &mut Turn<'_>) {
+        let Some(held) = self.held.take() else {
+            return;
+        };
+        if let State::Closing(closing) = &mut self.state {
+            closing.until = turn.now + CLOSING;
+        }
+        let (request, target) = *held;
+        self.open_bye(self.caller_leg(), request, target, turn);
+    }
+}
+
+/// What a CANCEL or BYE says of its reason (RFC 3326), fit to be passed on.
+pub(super) fn reason_of(request: &Request) -> Option<String> {
+    let reason = printable(request.headers.get("Reason")?, 256);
+    (!reason.is_empty()).then_some(reason)
+}
+
+/// A Reason that carries a SIP status.
+pub(super) fn sip_reason(status: u16, text: &str) -> String {
+    format!("SIP;cause={status};text={}", quote(&printable(text, 256)))
+}

@@ -1,0 +1,113 @@
+//! What happens to a call, and what it wants done.
+
+use std::time::Instant;
+
+use crate::leg::Leg;
+use crate::media::{Command, SessionStats};
+use crate::sip::dialog::DialogId;
+use crate::sip::message::{Request, Response};
+use crate::sip::token::Tokens;
+use crate::sip::transaction::ServerId;
+use crate::sip::transport::Target;
+
+/// What happens to a call.
+#[derive(Debug)]
+pub enum Event {
+    /// A response in a client transaction of the call.
+    Response(Purpose, Response),
+    /// A client transaction ended without a final response; why.
+    Lost(Purpose, String),
+    /// The caller cancelled; its CANCEL.
+    Cancelled(Request),
+    /// An ACK came in the dialog with a leg.
+    Ack(Leg, Request),
+    /// Another request came in the dialog with a leg.
+    Request(Leg, ServerId, Request),
+    /// Our 200 to the caller is on the wire.
+    AnswerSent,
+    /// Nothing comes from a leg any more.
+    Silent(Leg),
+    /// The media session is closed.
+    MediaClosed(Box<SessionStats>),
+    /// The bridge stops.
+    Stop,
+    /// [`Call::deadline`] has come.
+    Deadline,
+}
+
+/// What a client transaction of a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The callee's INVITE.
+    Invite,
+    /// A BYE.
+    Bye,
+    /// A CANCEL, or a BYE that has credentials: whatever it is answered, nothing follows.
+    Errand,
+}
+
+/// What must be done for a call.
+#[derive(Debug)]
+pub enum Action {
+    /// Open a client transaction.
+    Request {
+        /// What is sent.
+        request: Request,
+        /// Where to.
+        target: Target,
+        /// What for.
+        purpose: Purpose,
+    },
+    /// Send an ACK, which has no transaction.
+    Ack(Request, Target),
+    /// Respond in a server transaction; `tell` asks for [`Event::AnswerSent`].
+    Respond {
+        /// The transaction.
+        server: ServerId,
+        /// The response.
+        response: Response,
+        /// Whether the call waits for it to be on the wire.
+        tell: bool,
+    },
+    /// Tell the media session something.
+    Media(Command),
+    /// Close the media session.
+    CloseMedia,
+    /// Requests in this dialog are for this call and leg.
+    Dialog(DialogId, Leg),
+}
+
+/// Tokens, time and the actions so far: what every step of the machine needs.
+pub struct Turn<'a> {
+    /// Now.
+    pub now: Instant,
+    /// Where tags and branches come from.
+    pub tokens: &'a mut Tokens,
+    /// What must be done so far, in order.
+    pub actions: Vec<Action>,
+}
+
+impl Turn<'_> {
+    /// Respond in a server transaction.
+    pub fn respond(&mut self, server: ServerId, response: Response) {
+        self.actions.push(Action::Respond {
+            server,
+            response,
+            tell: false,
+        });
+    }
+
+    /// The same, and say when it is on the wire.
+    pub fn respond_and_tell(&mut self, server: ServerId, response: Response) {
+        self.actions.push(Action::Respond {
+            server,
+            response,
+            tell: true,
+        });
+    }
+
+    /// Tell the media session something.
+    pub fn media(&mut self, command: Command) {
+        self.actions.push(Action::Media(command));
+    }
+}
