@@ -1,8 +1,20 @@
 //! Whole calls as ladders, in virtual time: the bridge's signalling with nothing but sockets left out.
 
+// The words that ladders are written in.
+#[path = "flows/calls.rs"]
+mod calls;
+#[path = "flows/fake_media.rs"]
+mod fake_media;
+#[path = "flows/far_ends.rs"]
+mod far_ends;
+#[path = "flows/metas_pages.rs"]
+mod metas_pages;
+#[path = "flows/settings.rs"]
+mod settings;
 #[path = "flows/world.rs"]
 mod world;
 
+// The ladders.
 #[path = "flows/business_calls.rs"]
 mod business_calls;
 #[path = "flows/cancel.rs"]

@@ -1,0 +1,77 @@
+//! The set-up of the ladders: one number, one PBX, Meta as documented.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wabridge::call::Setup;
+use wabridge::media::Source;
+use wabridge::number;
+use wabridge::peer::{Meta, Pbx, pbx};
+use wabridge::policy::{Number, Numbers};
+use wabridge::sdp::Keying;
+use wabridge::secret::Secret;
+use wabridge::sip::dialog::Pace;
+use wabridge::sip::digest::server;
+use wabridge::sip::transaction;
+use wabridge::sip::transport::Protocol;
+
+use crate::world::*;
+
+pub fn meta() -> Meta {
+    Meta {
+        domain: "wa.meta.vc".into(),
+        port: 5061,
+        our_port: 5061,
+        digest: server::Settings::default(),
+        realm: None,
+    }
+}
+
+/// The usual set-up with one thing changed about Meta.
+pub fn with_meta(change: impl FnOnce(&mut Meta)) -> Setup {
+    let mut changed = setup();
+    change(Arc::make_mut(&mut changed.meta));
+    changed
+}
+
+/// The usual set-up with one thing changed about the PBX.
+pub fn with_pbx(change: impl FnOnce(&mut Pbx)) -> Setup {
+    let mut changed = setup();
+    change(Arc::make_mut(&mut changed.pbxs[0].0));
+    changed
+}
+
+pub fn setup() -> Setup {
+    let meta = meta();
+    let number = Number {
+        number: BUSINESS.parse().unwrap(),
+        password: Secret::new(PASSWORD),
+        hostname: "meta-voip.example.com".into(),
+        target: Some("100".into()),
+        pbx: "main".into(),
+    };
+    let pbx = Pbx {
+        name: "main".into(),
+        hop: pbx::hop("192.0.2.7", 5060, Protocol::Udp),
+        our_host: "192.0.2.1".into(),
+        our_ports: pbx::Ports {
+            udp: Some(5070),
+            tcp: Some(5070),
+            tls: None,
+        },
+        keying: Keying::Plain,
+        source: Source::Negotiated,
+        dialling: number::Settings::default(),
+        default_number: Some(BUSINESS.parse().unwrap()),
+    };
+    Setup {
+        meta: Arc::new(meta),
+        meta_sources: wabridge::policy::sources::metas_networks(),
+        pbxs: vec![(Arc::new(pbx), vec!["192.0.2.7/32".parse().unwrap()])],
+        numbers: Numbers::new([number]),
+        pace: Pace::from(&transaction::Settings::default()),
+        max_calls: 10,
+        ring_timeout: Duration::from_secs(55),
+        answer_timeout: Duration::from_secs(180),
+    }
+}
