@@ -78,6 +78,15 @@ fn the_reference_file_loads_without_a_warning() {
 }
 
 #[test]
+fn the_file_for_trying_it_out_loads_without_a_warning() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/try.toml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let here = text.replace("../target/try/", "");
+    assert_ne!(here, text, "it names the folder that README.md has made");
+    assert_eq!(Workshop::new().load(&here).unwrap().warnings, []);
+}
+
+#[test]
 fn every_default_it_states_is_the_default() {
     let workshop = Workshop::new();
     let stated = uncomment(&reference(), false);
