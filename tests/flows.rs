@@ -29,6 +29,8 @@ mod hangup;
 mod headers;
 #[path = "flows/lost.rs"]
 mod lost;
+#[path = "flows/over_tcp.rs"]
+mod over_tcp;
 #[path = "flows/refusals.rs"]
 mod refusals;
 #[path = "flows/refused_by_meta.rs"]

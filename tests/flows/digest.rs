@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use wabridge::leg::Leg::{Meta, Pbx};
 use wabridge::sip::digest::server::Demand;
 use wabridge::sip::message::Common;
-use wabridge::sip::{Request, Response, build};
+use wabridge::sip::{Limits, Message, Request, Response, build};
 
 use crate::world::*;
 
@@ -230,6 +230,34 @@ fn a_401_is_answered_in_its_own_header() {
     assert!(second.headers.get("Proxy-Authorization").is_none());
     proves(&second);
     accepts(&mut w, theirs, second);
+}
+
+#[test]
+fn the_challenges_of_the_samples_are_answered_by_their_algorithm() {
+    for (file, algorithm) in [
+        ("dialogs/bic-sdes/02-407.sip", "MD5"),
+        ("sip/bic-02b-407-sha256.sip", "SHA-256"),
+    ] {
+        let Ok(Message::Response(sample)) = Message::parse(&fixture(file), &Limits::default())
+        else {
+            panic!("{file} is a response")
+        };
+        let mut w = World::new();
+        let (theirs, first) = w.business_starts();
+        let challenge = sample.headers.get("Proxy-Authenticate").unwrap();
+        w.challenges(&first, 407, challenge);
+        let second = w.gets_request(Meta, "INVITE");
+        assert!(
+            ["", algorithm].contains(&given(&second, "algorithm").as_str()),
+            "{file}"
+        );
+        assert_eq!(
+            algorithm == "SHA-256",
+            given(&second, "response").len() == 64
+        );
+        proves(&second);
+        accepts(&mut w, theirs, second);
+    }
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! A PBX that speaks TCP: its connection is the way back.
+
+use wabridge::leg::Leg::{Meta, Pbx};
+use wabridge::peer::pbx;
+use wabridge::sip::build;
+use wabridge::sip::message::Common;
+use wabridge::sip::transport::{ConnectionId, Flow, Protocol};
+
+use crate::world::*;
+
+fn over_tcp() -> (World, Flow) {
+    let hop = pbx::hop("192.0.2.7", 5060, Protocol::Tcp);
+    let mut w = World::with(with_pbx(|pbx| pbx.hop = hop.clone()));
+    w.pbx_at = hop;
+    let mut flow = World::flow(Pbx);
+    flow.protocol = Protocol::Tcp;
+    flow.remote = "192.0.2.7:49152".parse().unwrap();
+    flow.connection = Some(ConnectionId(5));
+    (w, flow)
+}
+
+#[test]
+fn a_pbx_behind_a_firewall_is_hung_up_over_the_connection_that_it_called_on() {
+    let (mut w, flow) = over_tcp();
+    let mut theirs = w.pbx_invite(USER);
+    theirs
+        .headers
+        .set("Contact", "<sip:100@10.0.0.1:5060;transport=tcp>");
+    w.sends_over(flow, theirs.clone());
+    w.gets(Pbx, 100);
+    let first = w.gets_request(Meta, "INVITE");
+    w.challenges(&first, 407, CHALLENGE);
+    let ours = w.gets_request(Meta, "INVITE");
+    let their_ok = metas_ok(&ours);
+    w.sends(Meta, their_ok.clone());
+    w.gets(Meta, "ACK");
+    let our_ok = w.gets_response(Pbx, 200);
+    assert_eq!(
+        our_ok.contact().unwrap().uri.to_string(),
+        format!("sip:{USER}@192.0.2.1:5070;transport=tcp")
+    );
+    let up = Up {
+        caller: Pbx,
+        theirs,
+        our_ok,
+        ours,
+        their_ok,
+    };
+    let ack = w.ack(&up);
+    w.sends_over(flow, ack);
+    let bye = w.within(&up, Meta, "BYE");
+    w.sends(Meta, bye);
+    w.gets(Meta, 200);
+    // World refuses whatever goes to another place than the flow or the PBX's own address.
+    let bye = w.gets_request(Pbx, "BYE");
+    assert_eq!(bye.uri.to_string(), "sip:100@10.0.0.1:5060;transport=tcp");
+    w.sends_over(flow, build::response(&bye, 200, None));
+    w.leaves_nothing_behind();
+}
+
+#[test]
+fn over_tcp_nothing_is_repeated_but_our_200() {
+    let (mut w, flow) = over_tcp();
+    let invite = w.metas_invite();
+    let theirs = w.user_authenticates(invite);
+    w.gets(Meta, 100);
+    let ours = w.gets_request(Pbx, "INVITE");
+    assert_eq!(ours.uri.to_string(), "sip:100@192.0.2.7;transport=tcp");
+    assert_eq!(ours.via().unwrap().transport, "TCP");
+    w.wait(secs(20));
+    w.is_quiet();
+    w.sends_over(flow, respond(&ours, 486));
+    w.gets(Pbx, "ACK");
+    let told = w.is_refused(Meta, &theirs, 486);
+    assert!(reason(&told).starts_with("Q.850;cause=17"));
+    w.leaves_nothing_behind();
+}
