@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::bridge::{Action, Bridge};
 use super::machine::{Beginning, Call, Parties};
+use super::refused::{Refused, answer_at_once, check_body, hops_left, understood};
 use super::summary::Direction;
 use crate::leg::Leg;
 use crate::media::sdes::Crypto;
@@ -20,30 +21,7 @@ use crate::sip::grammar::quote;
 use crate::sip::message::{Common, Method, Request};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Flow;
-use crate::sip::{ALLOW, Uri, build};
-
-/// Why a request is not served: a status, and words for the Warning header and the log.
-#[derive(Debug)]
-struct Refused {
-    status: u16,
-    why: String,
-    headers: Vec<(&'static str, String)>,
-}
-
-impl Refused {
-    fn new(status: u16, why: impl Into<String>) -> Refused {
-        Refused {
-            status,
-            why: why.into(),
-            headers: Vec::new(),
-        }
-    }
-
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Refused {
-        self.headers.push((name, value.into()));
-        self
-    }
-}
+use crate::sip::{Uri, build};
 
 /// Who calls whom, once that is settled.
 struct Route {
@@ -401,63 +379,4 @@ impl Bridge {
 
 fn capabilities(pbx: &Pbx) -> Capabilities {
     Capabilities::pbx(pbx.keying, pbx.source)
-}
-
-/// What every request must be before its method counts (RFC 3261 §8.2.2).
-fn understood(request: &Request, leg: Leg) -> Result<(), Refused> {
-    let tel =
-        matches!(&request.uri, Uri::Other(uri) if uri.to_ascii_lowercase().starts_with("tel:"));
-    if request.uri.sip().is_none() && !(tel && leg == Leg::Pbx) {
-        return Err(Refused::new(416, "the Request-URI is no sip: URI"));
-    }
-    let wanted: Vec<&str> = ["Require", "Proxy-Require"]
-        .iter()
-        .flat_map(|name| request.headers.list(name))
-        .filter(|t| !t.is_empty())
-        .collect();
-    match wanted.is_empty() {
-        true => Ok(()),
-        // We support no extension that could be required: Meta takes none (SIP guide, 2025-12-15).
-        false => Err(
-            Refused::new(420, "an extension is required that is not supported")
-                .with("Unsupported", wanted.join(", ")),
-        ),
-    }
-}
-
-/// The answer to a request that starts no call.
-fn answer_at_once(request: &Request) -> Refused {
-    match request.method {
-        Method::OPTIONS => Refused::new(200, "")
-            .with("Allow", ALLOW)
-            .with("Accept", "application/sdp"),
-        // As Meta itself answers (FAQ, 2025-11-13): there is no registrar here.
-        Method::REGISTER => Refused::new(403, "nobody registers here"),
-        Method::BYE => Refused::new(481, ""),
-        _ => Refused::new(405, "").with("Allow", ALLOW),
-    }
-}
-
-/// What Max-Forwards leaves for the next leg: a B2BUA in a loop would call for ever (RFC 3261 §16.3).
-fn hops_left(invite: &Request) -> Result<u8, Refused> {
-    let hops = invite
-        .headers
-        .get("Max-Forwards")
-        .and_then(|value| value.parse::<u8>().ok())
-        .unwrap_or(70);
-    hops.checked_sub(1)
-        .ok_or_else(|| Refused::new(483, "Max-Forwards has reached 0"))
-}
-
-fn check_body(invite: &Request) -> Result<(), Refused> {
-    if invite.body.is_empty() {
-        return Err(Refused::new(488, "the INVITE has no SDP offer"));
-    }
-    match invite.content_type().as_deref() {
-        Some("application/sdp") if invite.headers.get("Content-Encoding").is_none() => Ok(()),
-        _ => {
-            Err(Refused::new(415, "the body is not application/sdp")
-                .with("Accept", "application/sdp"))
-        }
-    }
 }

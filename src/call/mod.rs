@@ -24,6 +24,7 @@ mod bridge;
 pub mod driver;
 mod live;
 mod machine;
+mod refused;
 pub mod settings;
 mod setup;
 mod summary;

@@ -1,0 +1,93 @@
+//! What a request outside any dialog must be, and what it is told otherwise.
+
+use crate::leg::Leg;
+use crate::sip::message::{Common, Method, Request};
+use crate::sip::{ALLOW, Uri};
+
+/// Why a request is not served: a status, and words for the Warning header and the log.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its status.
+    pub status: u16,
+    /// Words for the peer and the log; empty where the status says it all.
+    pub why: String,
+    /// Headers that belong to the status.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+impl Refused {
+    /// Without further headers.
+    pub fn new(status: u16, why: impl Into<String>) -> Refused {
+        Refused {
+            status,
+            why: why.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// With one more header.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Refused {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// What every request must be before its method counts (RFC 3261 §8.2.2).
+pub fn understood(request: &Request, leg: Leg) -> Result<(), Refused> {
+    let tel =
+        matches!(&request.uri, Uri::Other(uri) if uri.to_ascii_lowercase().starts_with("tel:"));
+    if request.uri.sip().is_none() && !(tel && leg == Leg::Pbx) {
+        return Err(Refused::new(416, "the Request-URI is no sip: URI"));
+    }
+    let wanted: Vec<&str> = ["Require", "Proxy-Require"]
+        .iter()
+        .flat_map(|name| request.headers.list(name))
+        .filter(|t| !t.is_empty())
+        .collect();
+    match wanted.is_empty() {
+        true => Ok(()),
+        // We support no extension that could be required: Meta takes none (SIP guide, 2025-12-15).
+        false => Err(
+            Refused::new(420, "an extension is required that is not supported")
+                .with("Unsupported", wanted.join(", ")),
+        ),
+    }
+}
+
+/// The answer to a request that starts no call.
+pub fn answer_at_once(request: &Request) -> Refused {
+    match request.method {
+        Method::OPTIONS => Refused::new(200, "")
+            .with("Allow", ALLOW)
+            .with("Accept", "application/sdp"),
+        // As Meta itself answers (FAQ, 2025-11-13): there is no registrar here.
+        Method::REGISTER => Refused::new(403, "nobody registers here"),
+        Method::BYE => Refused::new(481, ""),
+        _ => Refused::new(405, "").with("Allow", ALLOW),
+    }
+}
+
+/// What Max-Forwards leaves for the next leg: a B2BUA in a loop would call for ever (RFC 3261 §16.3).
+pub fn hops_left(invite: &Request) -> Result<u8, Refused> {
+    let hops = invite
+        .headers
+        .get("Max-Forwards")
+        .and_then(|value| value.parse::<u8>().ok())
+        .unwrap_or(70);
+    hops.checked_sub(1)
+        .ok_or_else(|| Refused::new(483, "Max-Forwards has reached 0"))
+}
+
+/// An offer must be there, and as SDP.
+pub fn check_body(invite: &Request) -> Result<(), Refused> {
+    if invite.body.is_empty() {
+        return Err(Refused::new(488, "the INVITE has no SDP offer"));
+    }
+    match invite.content_type().as_deref() {
+        Some("application/sdp") if invite.headers.get("Content-Encoding").is_none() => Ok(()),
+        _ => {
+            Err(Refused::new(415, "the body is not application/sdp")
+                .with("Accept", "application/sdp"))
+        }
+    }
+}
