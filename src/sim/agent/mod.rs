@@ -95,7 +95,7 @@ pub type Ports = Box<dyn FnMut() -> Option<SocketAddr> + Send>;
 pub enum Verdict {
     /// The phone rings.
     Welcome(Vec<String>),
-    /// Credentials are asked for.
+    /// Credentials are asked for, or for others; the caller tries again, so this is not the end of a call.
     Challenge(Box<Response>),
     /// It is refused, for these reasons.
     Refuse(Box<Response>, Vec<String>),

@@ -11,6 +11,9 @@ use crate::sip::{Request, Response, SipUri, Uri};
 /// Nonces remembered; older ones are forgotten together, and then count as stale.
 const MOST_NONCES: usize = 10_000;
 
+/// What one public report has Meta say about the digest's `uri` (§3.2).
+pub const WRONG_URI: &str = "Proxy auth uri does not match SIP \"to\" uri";
+
 /// How INVITEs from the bridge are challenged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Challenges {
@@ -97,6 +100,11 @@ impl Desk {
         }
     }
 
+    /// Whether a `uri` that is not that of To is refused only so that the bridge tries again.
+    pub fn wants_uri_of_to(&self) -> bool {
+        self.uri == DigestUri::To
+    }
+
     /// The challenge that an INVITE gets, if it gets one: it has no credentials, or they shall be called stale.
     pub fn challenge(&mut self, invite: &Request) -> Option<Asked> {
         let credentials = credentials(invite);
@@ -140,8 +148,7 @@ impl Desk {
             DigestUri::To => invite.to().map(|to| to.uri.to_string()).unwrap_or_default(),
         };
         if given.uri != expected {
-            let text = "Proxy auth uri does not match SIP \"to\" uri";
-            return Err(Refused::new(403, text));
+            return Err(Refused::new(403, WRONG_URI));
         }
         let counted = given.counted.as_ref().ok_or_else(invalid)?;
         let right = given.username == business.number.digits()

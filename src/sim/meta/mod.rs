@@ -23,7 +23,6 @@ use super::agent::{Manners, Outgoing, Verdict};
 use super::body::{Demands, Ours, Theirs};
 use super::dialog::{Dialog, tag_of};
 use super::report::CallReport;
-use super::words;
 use auth::{Desk, Refused};
 
 pub use auth::{Challenges, DigestUri};
@@ -87,9 +86,7 @@ impl MetaManners {
     }
 
     fn refusal(&self, invite: &Request, refused: Refused, mut faults: Vec<String>) -> Verdict {
-        let mut response = build::response(invite, refused.status, Some(&words::hex(16)));
-        response.reason = refused.reason.clone();
-        shape::response(invite, &mut response);
+        let response = shape::refusal(invite, &refused);
         faults.push(format!("INVITE: {} {}", refused.status, refused.reason));
         Verdict::Refuse(Box::new(response), faults)
     }
@@ -152,6 +149,11 @@ impl Manners for MetaManners {
                 Some(Refused::new(403, "SDP validation error"))
             });
         match refused {
+            // As one report has it: the bridge shall try again, with the uri of To.
+            Some(refused) if refused.reason == auth::WRONG_URI && self.desk.wants_uri_of_to() => {
+                let response = shape::refusal(invite, &refused);
+                Verdict::Challenge(Box::new(response))
+            }
             Some(refused) => self.refusal(invite, refused, faults),
             None => Verdict::Welcome(faults),
         }

@@ -4,13 +4,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::DOMAIN;
+use super::auth::Refused;
 use crate::sim::agent::Outgoing;
 use crate::sim::report::CallReport;
 use crate::sim::words;
 use crate::sip::grammar::quote;
 use crate::sip::header::CSeq;
 use crate::sip::message::Common;
-use crate::sip::{Headers, Method, Request, Response, SipUri};
+use crate::sip::{Headers, Method, Request, Response, SipUri, build};
 
 /// The edge of Meta's proxies.
 pub const EDGE: &str = "<sip:wa.meta.vc;transport=tls;lr>";
@@ -160,6 +161,14 @@ pub fn response(request: &Request, response: &mut Response) {
         }
     }
     response.headers = headers;
+}
+
+/// A refusal in Meta's own words.
+pub fn refusal(invite: &Request, refused: &Refused) -> Response {
+    let mut refusal = build::response(invite, refused.status, Some(&words::hex(16)));
+    refusal.reason = refused.reason.clone();
+    response(invite, &mut refusal);
+    refusal
 }
 
 /// Contact of a user, as a header value (§1).
