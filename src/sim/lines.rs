@@ -35,7 +35,7 @@ pub enum LineEvent {
 
 enum Command {
     Socket(SocketAddr, Socket),
-    Order(CallId, Order),
+    Order(CallId, Order, Instant),
     Finish(CallId, Box<CallReport>),
     Stop,
 }
@@ -100,8 +100,10 @@ impl Lines {
     }
 
     /// Passes an order on to a call's line.
-    pub fn order(&self, call: CallId, order: Order) {
-        self.commands.give(Command::Order(call, order));
+    ///
+    /// `at` is when there was reason for it: the thread may be behind.
+    pub fn order(&self, call: CallId, order: Order, at: Instant) {
+        self.commands.give(Command::Order(call, order, at));
     }
 
     /// Ends a line; its report comes back as [`LineEvent::Finished`].
@@ -208,13 +210,13 @@ impl<F: Fn(LineEvent)> Thread<F> {
                 Command::Socket(address, socket) => {
                     self.waiting.insert(address, socket);
                 }
-                Command::Order(call, Order::Open(address, plan)) => {
+                Command::Order(call, Order::Open(address, plan), _) => {
                     let line = Line::new(self.owner.clone(), plan);
                     self.open(call, address, line);
                 }
-                Command::Order(call, order) => {
+                Command::Order(call, order, at) => {
                     if let Some(entry) = self.entries.get_mut(&call) {
-                        entry.line.order(order, now);
+                        entry.line.order(order, at);
                     }
                 }
                 Command::Finish(call, report) => self.finish(call, report, now),

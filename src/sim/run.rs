@@ -242,16 +242,31 @@ impl Sockets {
         .await?;
         Ok(Way {
             transports,
-            arrivals,
+            arrivals: stamped(arrivals),
             listen: bound.first().copied().unwrap_or(address),
         })
     }
 }
 
+/// Events with the time they came: however far the loop is behind, media is not called early for it.
+type Arrivals = mpsc::UnboundedReceiver<(Instant, TransportEvent)>;
+
+fn stamped(mut events: mpsc::Receiver<TransportEvent>) -> Arrivals {
+    let (stamp, arrivals) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            if stamp.send((Instant::now(), event)).is_err() {
+                return;
+            }
+        }
+    });
+    arrivals
+}
+
 /// One set of connections.
 struct Way {
     transports: Transports,
-    arrivals: mpsc::Receiver<TransportEvent>,
+    arrivals: Arrivals,
     listen: SocketAddr,
 }
 
@@ -324,15 +339,15 @@ impl<M: Manners> Driver<M> {
         mut self,
         mut asked: mpsc::UnboundedReceiver<Ask>,
         mut heard: mpsc::UnboundedReceiver<LineEvent>,
-        mut main: Option<mpsc::Receiver<TransportEvent>>,
-        mut beside: Option<mpsc::Receiver<TransportEvent>>,
+        mut main: Option<Arrivals>,
+        mut beside: Option<Arrivals>,
     ) {
         while !self.is_over() {
             let stop = self.stopping.as_ref().map(|(_, at)| *at);
             let deadline = [self.agent.deadline(), stop].into_iter().flatten().min();
             tokio::select! {
-                Some(event) = next(&mut main) => self.transport(event, false),
-                Some(event) = next(&mut beside) => self.transport(event, true),
+                Some((at, event)) = next(&mut main) => self.transport(event, false, at),
+                Some((at, event)) = next(&mut beside) => self.transport(event, true, at),
                 Some(event) = heard.recv() => self.line(event),
                 ask = asked.recv() => match ask {
                     Some(ask) => self.ask(ask),
@@ -340,7 +355,7 @@ impl<M: Manners> Driver<M> {
                     // Nobody holds the far end any more; the last calls are being hung up.
                     None => tokio::time::sleep(Duration::from_millis(10)).await,
                 },
-                () = until(deadline) => self.event(Event::Tick),
+                () = until(deadline) => self.event(Event::Tick, Instant::now()),
             }
         }
         for transports in self.transports {
@@ -362,11 +377,12 @@ impl<M: Manners> Driver<M> {
     }
 
     fn ask(&mut self, ask: Ask) {
+        let now = Instant::now();
         match ask {
-            Ask::Call(outgoing, tell) => match self.agent.place(*outgoing, Instant::now()) {
+            Ask::Call(outgoing, tell) => match self.agent.place(*outgoing, now) {
                 Some((call, actions)) => {
                     self.placed.insert(call, tell);
-                    self.perform(actions);
+                    self.perform(actions, now);
                 }
                 None => {
                     let mut report = CallReport::default();
@@ -383,18 +399,18 @@ impl<M: Manners> Driver<M> {
         self.stopping = Some((tell, Instant::now() + LAST_CALLS));
         let calls: Vec<CallId> = self.agent.calls().collect();
         for call in calls {
-            self.event(Event::HangUp(call));
+            self.event(Event::HangUp(call), Instant::now());
         }
     }
 
-    fn transport(&mut self, event: TransportEvent, beside: bool) {
+    fn transport(&mut self, event: TransportEvent, beside: bool, at: Instant) {
         match event {
             TransportEvent::Arrived(arrival) => {
                 if beside {
                     self.beside.insert(arrival.flow);
                 }
                 self.ladders.note(&arrival.message, false, Instant::now());
-                self.event(Event::Arrived(Box::new(arrival)));
+                self.event(Event::Arrived(Box::new(arrival)), at);
             }
             TransportEvent::Malformed { malformed, .. } => {
                 self.agent
@@ -402,7 +418,7 @@ impl<M: Manners> Driver<M> {
             }
             TransportEvent::Failed { client, reason, .. } => {
                 if let Some(client) = client.map(ClientId) {
-                    self.event(Event::Failed { client, reason });
+                    self.event(Event::Failed { client, reason }, at);
                 }
             }
             TransportEvent::Sent { .. } => {}
@@ -414,7 +430,7 @@ impl<M: Manners> Driver<M> {
 
     fn line(&mut self, event: LineEvent) {
         match event {
-            LineEvent::Silent(call, why) => self.event(Event::Silent(call, why)),
+            LineEvent::Silent(call, why) => self.event(Event::Silent(call, why), Instant::now()),
             LineEvent::Finished(call, mut report) => {
                 self.unfinished -= 1;
                 report.ladder = self.ladders.take(&report.call_id);
@@ -427,12 +443,12 @@ impl<M: Manners> Driver<M> {
         }
     }
 
-    fn event(&mut self, event: Event) {
-        let actions = self.agent.handle(event, Instant::now());
-        self.perform(actions);
+    fn event(&mut self, event: Event, now: Instant) {
+        let actions = self.agent.handle(event, now);
+        self.perform(actions, now);
     }
 
-    fn perform(&mut self, actions: Vec<Action>) {
+    fn perform(&mut self, actions: Vec<Action>, now: Instant) {
         for action in actions {
             match action {
                 Action::Send {
@@ -452,7 +468,7 @@ impl<M: Manners> Driver<M> {
                     }
                 }
                 Action::Line(_, Order::Close) => {}
-                Action::Line(call, order) => self.lines.order(call, order),
+                Action::Line(call, order) => self.lines.order(call, order, now),
                 Action::Ended(call, report) => {
                     self.unfinished += 1;
                     self.lines.finish(call, report);
@@ -462,7 +478,7 @@ impl<M: Manners> Driver<M> {
     }
 }
 
-async fn next(events: &mut Option<mpsc::Receiver<TransportEvent>>) -> Option<TransportEvent> {
+async fn next(events: &mut Option<Arrivals>) -> Option<(Instant, TransportEvent)> {
     match events {
         Some(events) => events.recv().await,
         None => std::future::pending().await,

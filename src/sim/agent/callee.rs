@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::sim::report::Direction;
 use crate::sim::words;
-use crate::sip::message::Common;
 use crate::sip::{Method, build};
 
 /// First wait before a 200 is repeated (§13.3.1.4): T1.

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::sim::report::Direction;
-use crate::sip::message::Common;
 use crate::sip::{Method, build};
 
 /// Answers to challenges per call; a bridge that asks more often than this does not know the password.

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::sip::message::Common;
 use crate::sip::{Method, build};
 
 impl<M: Manners> Agent<M> {

@@ -24,6 +24,7 @@ pub use plan::{Answering, Outcome, Outgoing, Plan};
 use super::body::{Demands, Ours, Peer, Theirs};
 use super::dialog::Dialog;
 use super::report::{CallReport, EndedBy};
+use crate::sip::message::Common;
 use crate::sip::transaction::{self, ClientId, ServerId, Table};
 use crate::sip::transport::{Arrival, Flow, Target};
 use crate::sip::{Message, Request, Response};
@@ -338,10 +339,11 @@ impl<M: Manners> Agent<M> {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        let dialog = self
-            .calls
-            .iter()
-            .find(|(_, call)| call.stage.dialog().is_some_and(|d| d.owns(&request)));
+        let call_id = request.call_id();
+        let dialog = self.calls.iter().find(|(_, call)| {
+            let dialog = call.stage.dialog();
+            dialog.is_some_and(|d| d.call_id == call_id && d.owns(&request))
+        });
         match dialog.map(|(id, _)| *id) {
             Some(call) => self.in_dialog(call, server, &request, now, out),
             None => self.out_of_dialog(server, request, now, out),

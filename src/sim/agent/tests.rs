@@ -8,7 +8,6 @@ use crate::secret::Secret;
 use crate::sim::meta::{self, Business, Challenges, DigestUri, MetaManners};
 use crate::sim::pbx::{self, PbxManners};
 use crate::sip::digest::{Challenge, Counted, Credentials};
-use crate::sip::message::Common;
 use crate::sip::transport::{Hop, Protocol};
 use crate::sip::{Method, SipUri, build};
 
