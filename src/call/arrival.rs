@@ -165,8 +165,7 @@ impl Bridge {
         let setup = self.setup.clone();
         let number = setup.numbers.called(invite.uri.user().unwrap_or_default());
         self.authenticate(invite, number, now)?;
-        let number = number
-            .ok_or_else(|| Refused::new(404, "the number called is none of ours ([[number]])"))?;
+        let number = number.ok_or_else(not_ours)?;
         let pbx = setup
             .pbx(&number.pbx)
             .ok_or_else(|| Refused::new(503, "the number has no PBX"))?;
@@ -240,6 +239,8 @@ impl Bridge {
         match self.nonces.check(&credentials, request, password_of, now) {
             server::Verdict::Ok => Ok(None),
             server::Verdict::Challenge { stale } => Ok(Some(stale)),
+            // There is no password to hold it against, and the operator should read why.
+            server::Verdict::Refused(_) if number.is_none() => Err(not_ours()),
             server::Verdict::Refused(reason) => {
                 Err(Refused::new(403, format!("Meta's digest: {reason}")))
             }
@@ -375,6 +376,10 @@ impl Bridge {
             }
         }
     }
+}
+
+fn not_ours() -> Refused {
+    Refused::new(404, "the number called is none of ours ([[number]])")
 }
 
 fn capabilities(pbx: &Pbx) -> Capabilities {

@@ -177,6 +177,19 @@ fn an_authentic_call_to_a_number_that_is_not_ours_is_not_found() {
     w.is_left_empty();
 }
 
+#[test]
+fn a_call_to_a_number_that_is_not_ours_is_not_found_whatever_its_password() {
+    let mut w = World::new();
+    let mut invite = w.metas_invite();
+    invite.uri = wabridge::sip::SipUri::new(Some("+4930123456"), "meta-voip.example.com").into();
+    w.sends(Meta, invite.clone());
+    let challenge = w.is_refused(Meta, &invite, 407);
+    let again = w.answers_challenge(&invite, &challenge, PASSWORD);
+    w.sends(Meta, again.clone());
+    w.is_refused(Meta, &again, 404);
+    w.is_left_empty();
+}
+
 // ---- we prove ourselves --------------------------------------------------------------------------------------------
 
 /// Meta accepts the INVITE and the call runs its course.
