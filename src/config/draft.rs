@@ -172,6 +172,26 @@ impl Draft {
                 self.check_default_number(&format!("pbx[{at}].default_number"), pbx, document);
             }
         }
+        self.check_tls_pbxs(document);
+    }
+
+    /// Connections to PBXs share one set of TLS rules: another name, authority or laxity would hold for the wrong one.
+    fn check_tls_pbxs(&self, document: &Document<'_>) {
+        let rules = |pbx: &Pbx| (pbx.address.host.clone(), pbx.ca_file.clone(), pbx.verify);
+        let over_tls = self
+            .pbxs
+            .iter()
+            .filter(|(_, pbx)| pbx.transport == transport::Protocol::Tls);
+        let mut first = None;
+        for (at, pbx) in over_tls {
+            if *first.get_or_insert_with(|| rules(pbx)) != rules(pbx) {
+                document.problem(
+                    &format!("pbx[{at}].transport"),
+                    "a second PBX over TLS, of another address, ca_file or verify",
+                    "reach all but one over \"tcp\" or \"udp\"",
+                );
+            }
+        }
     }
 
     fn check_default_number(&self, key: &str, pbx: &Pbx, document: &Document<'_>) {

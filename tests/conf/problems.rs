@@ -633,6 +633,22 @@ fn a_number_or_a_pbx_cannot_be_listed_twice() {
 }
 
 #[test]
+fn two_pbxs_over_tls_must_go_by_the_same_rules() {
+    let pbx = |name: &str, host: &str| {
+        format!(
+            "[[pbx]]\nname = \"{name}\"\naddress = \"{host}\"\ntransport = \"tls\"\nca_file = \"ca.pem\"\n"
+        )
+    };
+    let text = GOOD.replace("target = ", "pbx = \"main\"\ntarget = ");
+    let with = |host| format!("{text}{}{}", pbx("a", "127.0.0.2:5061"), pbx("b", host));
+    let workshop = Workshop::new();
+    assert_eq!(workshop.findings(&with("127.0.0.2:5063")), []);
+    let found = workshop.findings(&with("127.0.0.3:5061"));
+    let keys: Vec<_> = found.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys, ["pbx.transport"], "{found:#?}");
+}
+
+#[test]
 fn two_pbxs_and_a_number_that_names_neither_are_a_problem() {
     let pbx = "[[pbx]]\nname = \"branch\"\naddress = \"127.0.0.2\"\n";
     let found = Workshop::new().findings(&format!("{GOOD}\n{pbx}"));
