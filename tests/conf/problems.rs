@@ -294,6 +294,13 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case(
             "[media]",
+            "source = \"authentic\"\n[media]",
+            "pbx.source",
+            "source",
+            "without SRTP",
+        ),
+        case(
+            "[media]",
             "default_number = \"+4930123456\"\n[media]",
             "pbx.default_number",
             "default",
