@@ -7,12 +7,11 @@ use crate::policy::Number;
 use crate::sip::dialog::Identity;
 use crate::sip::digest::client::{Client, Login, NoAnswer, Target as Authenticated};
 use crate::sip::digest::{Challenge, server};
-use crate::sip::header::CSeq;
-use crate::sip::message::{Common, Headers, Method, Request, Response};
+use crate::sip::message::{Common, Headers, Request, Response};
 use crate::sip::transport::{Hop, Protocol};
-use crate::sip::{ALLOW, NameAddr, SipUri, Uri};
+use crate::sip::{NameAddr, SipUri, Uri};
 
-use super::{Caller, Fresh, Refusal, meta_refusals, printable};
+use super::{Caller, Fresh, Invite, Refusal, meta_refusals, printable};
 
 /// How Meta is reached, and how it reaches us.
 #[derive(Clone, Debug)]
@@ -56,35 +55,19 @@ impl Meta {
         hops_left: u8,
         sdp: &str,
     ) -> Request {
-        let identity = self.identity(number);
         let to = SipUri::new(Some(&user.sip_user()), &self.domain);
-        let from = NameAddr::new(SipUri::new(Some(&number.number.plus()), &number.hostname))
-            .with_tag(&fresh.tag);
-        let target = to.clone().with_param("transport", Some("tls"));
-        let mut invite = Request::new(Method::INVITE, target);
-        let headers = &mut invite.headers;
-        headers.push("Via", identity.via(&fresh.branch).to_string());
-        headers.push("Max-Forwards", hops_left.to_string());
-        headers.push("From", from.to_string());
-        headers.push("To", NameAddr::new(to).to_string());
-        headers.push("Call-ID", fresh.call_id);
-        headers.push(
-            "CSeq",
-            CSeq {
-                number: 1,
-                method: Method::INVITE,
-            }
-            .to_string(),
-        );
-        headers.push(
-            "Contact",
-            identity.contact(Some(&number.number.plus())).to_string(),
-        );
-        headers.push("Allow", ALLOW);
-        headers.push("User-Agent", identity.agent);
-        headers.push("Content-Type", "application/sdp");
-        invite.body = sdp.as_bytes().to_vec();
-        invite
+        let from = SipUri::new(Some(&number.number.plus()), &number.hostname);
+        Invite {
+            identity: self.identity(number),
+            target: to.clone().with_param("transport", Some("tls")),
+            from: NameAddr::new(from),
+            to,
+            contact: number.number.plus(),
+            fresh,
+            hops_left,
+            sdp,
+        }
+        .build()
     }
 }
 

@@ -10,6 +10,10 @@ pub use meta::Meta;
 pub use pbx::Pbx;
 
 use crate::number::User;
+use crate::sip::dialog::Identity;
+use crate::sip::header::CSeq;
+use crate::sip::message::{Method, Request};
+use crate::sip::{ALLOW, NameAddr, SipUri};
 
 /// Who calls, as the callee's phone should show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,58 @@ pub struct Fresh {
     pub tag: String,
     /// Via branch.
     pub branch: String,
+}
+
+/// An INVITE that starts a call: what both sides' have in common.
+struct Invite<'a> {
+    /// How we name ourselves to the callee's side.
+    identity: Identity,
+    /// The Request-URI.
+    target: SipUri,
+    from: NameAddr,
+    to: SipUri,
+    /// The user part of our Contact.
+    contact: String,
+    fresh: Fresh,
+    /// Max-Forwards.
+    hops_left: u8,
+    sdp: &'a str,
+}
+
+impl Invite<'_> {
+    fn build(self) -> Request {
+        let Invite {
+            identity,
+            target,
+            from,
+            to,
+            contact,
+            fresh,
+            hops_left,
+            sdp,
+        } = self;
+        let mut invite = Request::new(Method::INVITE, target);
+        let headers = &mut invite.headers;
+        headers.push("Via", identity.via(&fresh.branch).to_string());
+        headers.push("Max-Forwards", hops_left.to_string());
+        headers.push("From", from.with_tag(&fresh.tag).to_string());
+        headers.push("To", NameAddr::new(to).to_string());
+        headers.push("Call-ID", fresh.call_id);
+        headers.push(
+            "CSeq",
+            CSeq {
+                number: 1,
+                method: Method::INVITE,
+            }
+            .to_string(),
+        );
+        headers.push("Contact", identity.contact(Some(&contact)).to_string());
+        headers.push("Allow", ALLOW);
+        headers.push("User-Agent", identity.agent);
+        headers.push("Content-Type", "application/sdp");
+        invite.body = sdp.as_bytes().to_vec();
+        invite
+    }
 }
 
 /// A refusal as the other leg is told it: a status, a Q.850 cause, and the words of whoever refused.

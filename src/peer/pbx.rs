@@ -6,12 +6,11 @@ use crate::number::{self, BadNumber, E164, User};
 use crate::policy::Number;
 use crate::sdp::Keying;
 use crate::sip::dialog::Identity;
-use crate::sip::header::CSeq;
-use crate::sip::message::{Common, Method, Request, Response};
+use crate::sip::message::{Common, Request, Response};
 use crate::sip::transport::{Hop, Protocol};
-use crate::sip::{ALLOW, NameAddr, SipUri};
+use crate::sip::{NameAddr, SipUri};
 
-use super::{Caller, Fresh, Refusal, printable};
+use super::{Caller, Fresh, Invite, Refusal, printable};
 
 /// One telephone system.
 #[derive(Clone, Debug)]
@@ -73,39 +72,25 @@ impl Pbx {
         hops_left: u8,
         sdp: &str,
     ) -> Request {
-        let identity = self.identity(self.hop.protocol);
         let target = self.target(number);
-        let mut from = NameAddr::new(SipUri::new(Some(&from_user(caller)), &self.our_host))
-            .with_tag(&fresh.tag);
+        let mut from = NameAddr::new(SipUri::new(Some(&from_user(caller)), &self.our_host));
         from.display = caller.name.clone();
         let mut to = target.clone();
         to.params.remove("transport");
-        let mut invite = Request::new(Method::INVITE, target);
-        let headers = &mut invite.headers;
-        headers.push("Via", identity.via(&fresh.branch).to_string());
-        headers.push("Max-Forwards", hops_left.to_string());
-        headers.push("From", from.to_string());
-        headers.push("To", NameAddr::new(to).to_string());
-        headers.push("Call-ID", fresh.call_id);
-        headers.push(
-            "CSeq",
-            CSeq {
-                number: 1,
-                method: Method::INVITE,
-            }
-            .to_string(),
-        );
-        headers.push(
-            "Contact",
-            identity.contact(Some(&number.number.plus())).to_string(),
-        );
-        headers.push("Allow", ALLOW);
-        headers.push("User-Agent", identity.agent);
+        let invite = Invite {
+            identity: self.identity(self.hop.protocol),
+            target,
+            from,
+            to,
+            contact: number.number.plus(),
+            fresh,
+            hops_left,
+            sdp,
+        };
+        let mut invite = invite.build();
         for (name, value) in custom {
-            headers.push(name, value);
+            invite.headers.push(name, value);
         }
-        headers.push("Content-Type", "application/sdp");
-        invite.body = sdp.as_bytes().to_vec();
         invite
     }
 
