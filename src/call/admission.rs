@@ -1,5 +1,8 @@
 //! Whose requests are heard: those from allowed addresses, and those of calls that began when others were allowed.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
+
 use super::live::CallId;
 use super::setup::Setup;
 use crate::policy::Sources;
@@ -13,7 +16,12 @@ pub struct Admission {
     now: Sources,
     /// What was allowed before a reload, and the last call that began under it.
     before: Vec<(Sources, CallId)>,
+    /// Strange addresses that the log has named.
+    named: HashSet<IpAddr>,
 }
+
+/// Most strange addresses that the log names: forged ones must fill neither it nor our memory.
+const MOST_NAMED: usize = 256;
 
 impl Admission {
     /// The addresses of a set-up.
@@ -21,6 +29,7 @@ impl Admission {
         Admission {
             now: sources(setup),
             before: Vec::new(),
+            named: HashSet::new(),
         }
     }
 
@@ -33,9 +42,19 @@ impl Admission {
                 .before
                 .iter_mut()
                 .any(|(before, _)| before.admit(source, flow.leg, flow.protocol).is_ok());
-        match known {
-            true => Ok(()),
-            false => self.now.admit(source, flow.leg, flow.protocol),
+        if known {
+            return Ok(());
+        }
+        self.now
+            .admit(source, flow.leg, flow.protocol)
+            .inspect_err(|_| self.name(flow))
+    }
+
+    /// An operator who forgot an address looks for it in the log; once is enough to be found.
+    fn name(&mut self, flow: Flow) {
+        let address = flow.remote.ip().to_canonical();
+        if self.named.len() < MOST_NAMED && self.named.insert(address) {
+            tracing::info!(leg = ?flow.leg, %address, "refused: this source is not in allowed_sources");
         }
     }
 
@@ -46,6 +65,7 @@ impl Admission {
         }
         self.now
             .replace(new.meta_sources.clone(), new.pbx_sources());
+        self.named.clear();
     }
 
     /// Name of the PBX that sends from there.

@@ -190,11 +190,9 @@ impl Bridge {
     }
 
     fn admit(&mut self, request: Option<&Request>, flow: Flow) -> Result<(), Refusal> {
-        self.admission.admit(request, flow).inspect_err(|_| {
-            self.stats.strangers += 1;
-            let address = flow.remote.ip().to_canonical();
-            tracing::debug!(leg = ?flow.leg, %address, "refused a request: its source is not in allowed_sources");
-        })
+        self.admission
+            .admit(request, flow)
+            .inspect_err(|_| self.stats.strangers += 1)
     }
 
     fn malformed(&mut self, malformed: &Malformed, flow: Flow, out: &mut Vec<Action>) {

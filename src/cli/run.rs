@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, Problem};
+use crate::config::{Config, Problem, Severity};
 use crate::daemon::{Daemon, Trust};
 use crate::observe::log::Log;
 
@@ -72,7 +72,11 @@ async fn reload(daemon: &mut Daemon, file: &Path, log: &Log) {
     let config = match Config::load(file) {
         Ok(config) => config,
         Err(problems) => {
-            for problem in &problems {
+            let (errors, warnings): (Vec<_>, Vec<_>) = problems
+                .into_iter()
+                .partition(|problem| problem.severity == Severity::Error);
+            warn_of(&warnings);
+            for problem in errors {
                 tracing::error!(%problem, "the configuration is not taken over");
             }
             return;
