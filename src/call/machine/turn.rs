@@ -31,7 +31,7 @@ pub enum Event {
     MediaClosed(Box<SessionStats>),
     /// The bridge stops.
     Stop,
-    /// [`Call::deadline`] has come.
+    /// [`Call::deadline`](super::Call::deadline) has come.
     Deadline,
 }
 
