@@ -42,7 +42,7 @@ vocabulary! {
 }
 
 /// Compact forms (RFC 3261 §7.3.3 and the registry of SIP parameters).
-fn long_form(name: &str) -> &str {
+pub(super) fn long_form(name: &str) -> &str {
     let &[letter] = name.as_bytes() else {
         return name;
     };

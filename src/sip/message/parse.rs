@@ -1,9 +1,13 @@
 //! Reading a whole message. Lenient where peers are known to differ and nothing is lost, strict where two readers
 //! could disagree about what was meant.
 
+use std::borrow::Cow;
+use std::mem;
+
 use super::super::header::{CSeq, NameAddr, Via};
 use super::super::uri::Uri;
 use super::grammar::{is_token, split};
+use super::headers::long_form;
 use super::{Headers, Message, Method, Request, Response};
 
 /// How much of a peer's message is read at all.
@@ -48,15 +52,15 @@ struct Head<'a> {
 
 pub(super) fn message(bytes: &[u8], limits: &Limits) -> Result<Message, Box<Malformed>> {
     let bytes = without_leading_line_ends(bytes);
-    let head = head(bytes, limits);
+    let mut head = head(bytes, limits);
     let response = head.start_line.starts_with("SIP/2.0 ");
-    let headers = head.headers.clone();
     let read = match response {
-        true => response_from(head),
-        false => request_from(head),
+        true => response_from(&mut head),
+        false => request_from(&mut head),
     };
     read.map_err(|(status, what)| {
         let status = status.filter(|_| !response);
+        let headers = head.headers;
         Box::new(Malformed {
             what,
             status,
@@ -101,15 +105,16 @@ fn head<'a>(bytes: &'a [u8], limits: &Limits) -> Head<'a> {
 }
 
 /// §7.3.1: a line that begins with white space continues the one before.
-fn unfold<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut unfolded: Vec<String> = Vec::new();
+fn unfold<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Cow<'a, str>> {
+    let mut unfolded: Vec<Cow<'a, str>> = Vec::new();
     for line in lines {
         match (line.starts_with([' ', '\t']), unfolded.last_mut()) {
             (true, Some(previous)) => {
+                let previous = previous.to_mut();
                 previous.push(' ');
                 previous.push_str(line.trim());
             }
-            _ => unfolded.push(line.to_owned()),
+            _ => unfolded.push(line.into()),
         }
     }
     unfolded
@@ -130,26 +135,25 @@ fn add_line(headers: &mut Headers, line: &str, limits: &Limits) -> Result<(), St
     if line.contains(['\0', '\r', '\n']) {
         return Err(format!("{name} holds a NUL or a bare line end"));
     }
-    let mut long = Headers::default();
-    long.push(name, "");
-    let long_name = long.iter().next().map_or("", |(n, _)| n);
-    match long_name {
-        // Values of these are taken off and put on one at a time, so each gets its own line (§7.3.1).
-        "Via" | "Route" | "Record-Route" => {
-            for value in split(value, ',')
-                .ok_or_else(|| format!("{long_name} has an open quote or bracket"))?
-            {
-                headers.push(long_name, value.trim());
-            }
-        }
-        _ => headers.push(name, value),
+    // Values of these are taken off and put on one at a time, so each gets its own line (§7.3.1).
+    let list = ["Via", "Route", "Record-Route"]
+        .into_iter()
+        .find(|list| list.eq_ignore_ascii_case(long_form(name)));
+    let Some(list) = list else {
+        headers.push(name, value);
+        return Ok(());
+    };
+    let values = split(value, ',').ok_or_else(|| format!("{list} has an open quote or bracket"))?;
+    for value in values {
+        headers.push(list, value.trim());
     }
     Ok(())
 }
 
 type Fault = (Option<u16>, String);
 
-fn request_from(head: Head<'_>) -> Result<Message, Fault> {
+/// Takes the headers out of `head` if nothing is wrong.
+fn request_from(head: &mut Head<'_>) -> Result<Message, Fault> {
     let bad = |what: String| (Some(400), what);
     let mut words = head.start_line.split(' ');
     let (method, uri, version) = match (words.next(), words.next(), words.next(), words.next()) {
@@ -165,7 +169,7 @@ fn request_from(head: Head<'_>) -> Result<Message, Fault> {
     if !version.eq_ignore_ascii_case("SIP/2.0") {
         return Err((Some(505), format!("the request is {version}, not SIP/2.0")));
     }
-    if let Some(fault) = head.fault {
+    if let Some(fault) = head.fault.take() {
         return Err(bad(fault));
     }
     let method = Method::parse(method).ok_or_else(|| bad("the method is no token".into()))?;
@@ -181,7 +185,7 @@ fn request_from(head: Head<'_>) -> Result<Message, Fault> {
         )));
     }
     let body = body(&head.headers, head.body).map_err(bad)?;
-    let mut headers = head.headers;
+    let mut headers = mem::take(&mut head.headers);
     headers.remove("Content-Length");
     Ok(Message::Request(Request {
         method,
@@ -197,9 +201,10 @@ fn not_a_request_line(line: &str) -> Fault {
     (line.contains("SIP/2.0").then_some(400), what)
 }
 
-fn response_from(head: Head<'_>) -> Result<Message, Fault> {
+/// Takes the headers out of `head` if nothing is wrong.
+fn response_from(head: &mut Head<'_>) -> Result<Message, Fault> {
     let drop = |what: String| (None, what);
-    if let Some(fault) = head.fault {
+    if let Some(fault) = head.fault.take() {
         return Err(drop(fault));
     }
     let rest = head.start_line.trim_start_matches("SIP/2.0 ");
@@ -211,7 +216,7 @@ fn response_from(head: Head<'_>) -> Result<Message, Fault> {
         .ok_or_else(|| drop(format!("the status code {code:.8} is not from 100 to 699")))?;
     essentials(&head.headers).map_err(drop)?;
     let body = body(&head.headers, head.body).map_err(drop)?;
-    let mut headers = head.headers;
+    let mut headers = mem::take(&mut head.headers);
     headers.remove("Content-Length");
     Ok(Message::Response(Response {
         status,
