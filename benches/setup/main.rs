@@ -1,6 +1,6 @@
 //! The bridge's own time to answer an authenticated INVITE of Meta: in the machine alone, and through the daemon.
 //!
-//!     cargo bench --bench setup
+//!     cargo bench --bench setup [-- machine | daemon]
 //!
 //! Docs: docs/performance.md. Nothing here passes or fails by time.
 
@@ -13,7 +13,16 @@ mod times;
 mod whole;
 
 fn main() {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
     println!("{}\n", far_ends::describe_machine());
-    machine::run();
-    whole::run();
+    if wants("machine") {
+        machine::run();
+    }
+    if wants("daemon") {
+        whole::run();
+    }
 }
