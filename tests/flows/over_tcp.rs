@@ -19,13 +19,10 @@ fn over_tcp() -> (World, Flow) {
     (w, flow)
 }
 
-#[test]
-fn a_pbx_behind_a_firewall_is_hung_up_over_the_connection_that_it_called_on() {
-    let (mut w, flow) = over_tcp();
+/// The PBX calls over its connection, and the user answers.
+fn called(w: &mut World, flow: Flow, contact: &str) -> Up {
     let mut theirs = w.pbx_invite(USER);
-    theirs
-        .headers
-        .set("Contact", "<sip:100@10.0.0.1:5060;transport=tcp>");
+    theirs.headers.set("Contact", contact);
     w.sends_over(flow, theirs.clone());
     w.gets(Pbx, 100);
     let first = w.gets_request(Meta, "INVITE");
@@ -35,10 +32,6 @@ fn a_pbx_behind_a_firewall_is_hung_up_over_the_connection_that_it_called_on() {
     w.sends(Meta, their_ok.clone());
     w.gets(Meta, "ACK");
     let our_ok = w.gets_response(Pbx, 200);
-    assert_eq!(
-        our_ok.contact().unwrap().uri.to_string(),
-        format!("sip:{USER}@192.0.2.1:5070;transport=tcp")
-    );
     let up = Up {
         caller: Pbx,
         theirs,
@@ -48,13 +41,55 @@ fn a_pbx_behind_a_firewall_is_hung_up_over_the_connection_that_it_called_on() {
     };
     let ack = w.ack(&up);
     w.sends_over(flow, ack);
-    let bye = w.within(&up, Meta, "BYE");
+    up
+}
+
+/// The user hangs up, and Meta has our 200 to that.
+fn user_hangs_up(w: &mut World, up: &Up) {
+    let bye = w.within(up, Meta, "BYE");
     w.sends(Meta, bye);
     w.gets(Meta, 200);
+}
+
+#[test]
+fn a_pbx_behind_a_firewall_is_hung_up_over_the_connection_that_it_called_on() {
+    let (mut w, flow) = over_tcp();
+    let up = called(&mut w, flow, "<sip:100@10.0.0.1:5060;transport=tcp>");
+    assert_eq!(
+        up.our_ok.contact().unwrap().uri.to_string(),
+        format!("sip:{USER}@192.0.2.1:5070;transport=tcp")
+    );
+    user_hangs_up(&mut w, &up);
     // World refuses whatever goes to another place than the flow or the PBX's own address.
     let bye = w.gets_request(Pbx, "BYE");
     assert_eq!(bye.uri.to_string(), "sip:100@10.0.0.1:5060;transport=tcp");
     w.sends_over(flow, build::response(&bye, 200, None));
+    w.leaves_nothing_behind();
+}
+
+#[test]
+fn a_pbx_whose_connection_was_closed_in_a_long_call_is_hung_up_at_its_contact() {
+    let (mut w, flow) = over_tcp();
+    let up = called(&mut w, flow, "<sip:100@192.0.2.7:5060;transport=tcp>");
+    w.gone = flow.connection;
+    user_hangs_up(&mut w, &up);
+    let bye = w.gets_request(Pbx, "BYE");
+    assert_eq!(bye.uri.to_string(), "sip:100@192.0.2.7:5060;transport=tcp");
+    assert!(reason(&bye).starts_with("Q.850;cause=16"));
+    let mut fresh = flow;
+    fresh.remote = "192.0.2.7:5060".parse().unwrap();
+    fresh.connection = Some(ConnectionId(6));
+    w.sends_over(fresh, build::response(&bye, 200, None));
+    w.leaves_nothing_behind();
+}
+
+#[test]
+fn a_pbx_that_is_gone_altogether_holds_no_call_up() {
+    let (mut w, flow) = over_tcp();
+    let up = called(&mut w, flow, "<sip:100@192.0.2.7:5060;transport=tcp>");
+    w.unreachable = true;
+    user_hangs_up(&mut w, &up);
+    w.gets_nothing(Pbx);
     w.leaves_nothing_behind();
 }
 

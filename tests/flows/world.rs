@@ -81,6 +81,8 @@ pub struct World {
     pub closed: Vec<Flow>,
     /// Nothing can be sent to the PBX.
     pub unreachable: bool,
+    /// A connection that is closed: what is sent on it comes back.
+    pub gone: Option<ConnectionId>,
     /// Where the bridge may send what is for the PBX.
     pub pbx_at: Hop,
     ladder: String,
@@ -120,6 +122,7 @@ impl World {
             echoing: false,
             closed: Vec::new(),
             unreachable: false,
+            gone: None,
             pbx_at: pbx::hop("192.0.2.7", 5060, Protocol::Udp),
             ladder: String::new(),
             branches: 0,
@@ -263,7 +266,8 @@ impl World {
             self.note(leg, "◀─ cut", &read);
             return receipt.map(|receipt| Event::Unsent(receipt, "connection reset".into()));
         }
-        if self.unreachable && leg == Leg::Pbx {
+        let gone = matches!(target, Target::Flow(flow) if flow.connection.is_some() && flow.connection == self.gone);
+        if gone || self.unreachable && leg == Leg::Pbx {
             self.note(leg, "◀─ refused", &read);
             return receipt.map(|receipt| Event::Unsent(receipt, "connection refused".into()));
         }

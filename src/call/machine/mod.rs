@@ -91,6 +91,8 @@ pub struct Call {
     held: Option<Box<(Request, Target)>>,
     /// The latest BYE to Meta, as long as it has given no credentials.
     unproven: Option<Box<Request>>,
+    /// A BYE that went out on the PBX's own connection, and its Contact, should that connection be gone.
+    detour: Option<Box<(Request, Hop)>>,
     /// Client transactions that have not ended.
     pending: usize,
     began: Instant,
@@ -177,6 +179,7 @@ impl Call {
             state: State::Ringing(Box::new(ringing)),
             held: None,
             unproven: None,
+            detour: None,
             pending: 0,
             began: now,
             answered: None,
@@ -315,15 +318,17 @@ impl Call {
                 let steps = self.callee.response(response, turn.tokens);
                 self.take(steps, turn);
             }
-            Purpose::Bye => self.bye_answered(&response, turn),
+            Purpose::Bye(_) => self.bye_answered(&response, turn),
             Purpose::Errand => {}
         }
     }
 
     fn lost(&mut self, purpose: Purpose, why: String, turn: &mut Turn<'_>) {
         self.pending = self.pending.saturating_sub(1);
-        if purpose != Purpose::Invite {
-            return;
+        match purpose {
+            Purpose::Invite => {}
+            Purpose::Bye(Leg::Pbx) => return self.bye_by_detour(turn),
+            Purpose::Bye(Leg::Meta) | Purpose::Errand => return,
         }
         let steps = self.callee.lost();
         self.take(steps, turn);

@@ -96,11 +96,15 @@ impl Call {
             Leg::Meta => self.parties.meta.identity(&self.parties.number),
             Leg::Pbx => self.parties.pbx.identity(protocol),
         };
-        let target = self.target(leg, dialog.next_hop(leg, protocol));
+        let hop = dialog.next_hop(leg, protocol);
+        let target = self.target(leg, hop.clone());
         let mut request = dialog.request(Method::BYE, &identity, &turn.tokens.branch());
         request.headers.push("Reason", reason);
         for (name, value) in custom {
             request.headers.push(name, value);
+        }
+        if let (Target::Flow(_), Some(hop)) = (&target, hop) {
+            self.detour = Some(Box::new((request.clone(), hop)));
         }
         if leg == self.caller_leg() && self.caller.awaits_ack() {
             self.held = Some(Box::new((request, target)));
@@ -113,7 +117,26 @@ impl Call {
         if leg == Leg::Meta {
             self.unproven = Some(Box::new(bye.clone()));
         }
-        self.open(bye, target, Purpose::Bye, turn);
+        self.open(bye, target, Purpose::Bye(leg), turn);
+    }
+
+    /// A connection may be closed in a long call because nothing was said on it: then the Contact is what is left.
+    pub(super) fn bye_by_detour(&mut self, turn: &mut Turn<'_>) {
+        let Some(detour) = self.detour.take() else {
+            return;
+        };
+        let (bye, hop) = *detour;
+        let identity = self.parties.pbx.identity(self.parties.pbx_protocol);
+        let cseq = bye.cseq().map_or(0, |c| c.number) + 1;
+        let again = build::again(&bye, &identity.via(&turn.tokens.branch()), cseq);
+        self.takes_longer(turn);
+        self.open(again, Target::Hop(hop), Purpose::Errand, turn);
+    }
+
+    fn takes_longer(&mut self, turn: &Turn<'_>) {
+        if let State::Closing(closing) = &mut self.state {
+            closing.until = turn.now + CLOSING;
+        }
     }
 
     /// No page says that Meta challenges a BYE; if it does, the user would stay on the line (unverified).
@@ -146,9 +169,7 @@ impl Call {
         let Some(held) = self.held.take() else {
             return;
         };
-        if let State::Closing(closing) = &mut self.state {
-            closing.until = turn.now + CLOSING;
-        }
+        self.takes_longer(turn);
         let (request, target) = *held;
         self.open_bye(self.caller_leg(), request, target, turn);
     }

@@ -40,8 +40,8 @@ pub enum Event {
 pub enum Purpose {
     /// The callee's INVITE.
     Invite,
-    /// A BYE.
-    Bye,
+    /// A BYE to a leg.
+    Bye(Leg),
     /// A CANCEL, or a BYE that has credentials: whatever it is answered, nothing follows.
     Errand,
 }
