@@ -31,6 +31,7 @@ pub struct Settings {
     #[serde(default = "port")]
     pub port: u16,
     /// Connects here in place of the domain's addresses: for a simulator. The certificate is checked all the same.
+    /// A change takes effect at the next start.
     pub address: Option<IpAddr>,
     /// PEM file with the authorities that may vouch for Meta, in place of the system's.
     pub ca_file: Option<PathBuf>,

@@ -37,12 +37,13 @@ fn sockets_and_threads_stay_until_a_restart() {
         &workshop,
         &[
             ["# listen = \"0.0.0.0:5061\"", "listen = \"0.0.0.0:15061\""],
+            ["## address = \"127.0.0.1\"", "address = \"127.0.0.1\""],
             ["# tcp = \"0.0.0.0:5070\"", "tcp = \"off\""],
             ["# ports = \"20000-29999\"", "ports = \"30000-39999\""],
             ["# workers = 0", "workers = 2"],
         ],
     );
-    let changes = ["meta.listen", "pbx_listener", "media"];
+    let changes = ["meta.listen", "meta.address", "pbx_listener", "media"];
     assert_eq!(restart_only_changes(&old, &new), changes);
     assert_eq!(restart_only_changes(&new, &new), Vec::<&str>::new());
 }
