@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use ipnet::IpNet;
+
 use super::document::Document;
 use super::{Certificate, Config, Listener, Meta, Pbx, files, number};
 use crate::observe::log;
@@ -172,7 +174,30 @@ impl Draft {
                 self.check_default_number(&format!("pbx[{at}].default_number"), pbx, document);
             }
         }
+        self.check_pbx_sources(document);
         self.check_tls_pbxs(document);
+    }
+
+    /// A PBX is known by the address that it calls from; of two that have the same, the first is meant.
+    fn check_pbx_sources(&self, document: &Document<'_>) {
+        let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+        for (place, (at, pbx)) in self.pbxs.iter().enumerate() {
+            let sources = pbx.allowed_sources();
+            let is_also = |(_, earlier): &&(usize, Pbx)| {
+                let theirs = earlier.allowed_sources();
+                sources.iter().any(|a| theirs.iter().any(|b| overlap(a, b)))
+            };
+            if let Some((_, earlier)) = self.pbxs[..place].iter().find(is_also) {
+                document.warning(
+                    &format!("pbx[{at}].allowed_sources"),
+                    &format!(
+                        "calls from there may be taken for calls of {:?}",
+                        earlier.name
+                    ),
+                    "a PBX is known by the address that it calls from: give each its own",
+                );
+            }
+        }
     }
 
     /// Connections to PBXs share one set of TLS rules: another name, authority or laxity would hold for the wrong one.

@@ -649,7 +649,10 @@ fn two_pbxs_over_tls_must_go_by_the_same_rules() {
     let text = GOOD.replace("target = ", "pbx = \"main\"\ntarget = ");
     let with = |host| format!("{text}{}{}", pbx("a", "127.0.0.2:5061"), pbx("b", host));
     let workshop = Workshop::new();
-    assert_eq!(workshop.findings(&with("127.0.0.2:5063")), []);
+    // What one address cannot do is tell them apart when they call.
+    let found = workshop.findings(&with("127.0.0.2:5063"));
+    let keys: Vec<_> = found.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys, ["pbx.allowed_sources"], "{found:#?}");
     let found = workshop.findings(&with("127.0.0.3:5061"));
     let keys: Vec<_> = found.iter().map(|p| p.key.as_str()).collect();
     assert_eq!(keys, ["pbx.transport"], "{found:#?}");
@@ -667,6 +670,20 @@ fn two_pbxs_and_a_number_that_names_neither_are_a_problem() {
         Workshop::new().load(&said).unwrap().numbers[0].pbx,
         "branch"
     );
+}
+
+#[test]
+fn a_pbx_that_would_be_taken_for_another_is_pointed_out() {
+    let good = GOOD.replace("\"100\"", "\"100\"\npbx = \"main\"");
+    let wide = good.replace("[media]", "allowed_sources = [\"127.0.0.0/8\"]\n[media]");
+    let second = "[[pbx]]\nname = \"branch\"\naddress = \"127.0.0.2\"\n";
+    let found = Workshop::new().findings(&format!("{wide}\n{second}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0].severity, Severity::Warning);
+    assert_eq!(found[0].key, "pbx.allowed_sources");
+    assert!(found[0].what.contains("\"main\""), "{}", found[0]);
+    let apart = Workshop::new().findings(&format!("{good}\n{second}"));
+    assert_eq!(apart, []);
 }
 
 #[test]
