@@ -216,7 +216,8 @@ pub(super) fn explain(error: &std::io::Error, name: &str) -> String {
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => format!(
                 "its certificate is not for {name} ({bad}); connect to the right host, or set the name to verify"
             ),
-            Bad::UnknownIssuer => format!(
+            // The second: an authority of the same name, but with another key.
+            Bad::UnknownIssuer | Bad::BadSignature => format!(
                 "its certificate for {name} comes from an authority that is not trusted here; name it in ca_file"
             ),
             Bad::Expired | Bad::ExpiredContext { .. } => {
