@@ -310,6 +310,21 @@ impl fmt::Debug for Masked<'_> {
     }
 }
 
+/// Somebody else's words, with every run of digits masked that is long enough for a number.
+pub fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (words, from) = rest.split_at(start);
+        let end = from.find(|c: char| !c.is_ascii_digit());
+        let (digits, after) = from.split_at(end.unwrap_or(from.len()));
+        out.push_str(words);
+        out.push_str(&shown(digits, revealed() || digits.len() < 7));
+        rest = after;
+    }
+    out + rest
+}
+
 /// `~` and 32 bits of SHA-256: enough to tell the calls of a day apart.
 fn tag(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
@@ -365,6 +380,16 @@ mod tests {
 
     fn dial(dialled: &str, settings: &Settings) -> Result<String, BadNumber> {
         normalise(dialled, settings).map(|user| user.sip_user())
+    }
+
+    #[test]
+    fn a_number_in_somebody_elses_words_is_masked_and_nothing_else() {
+        assert_eq!(
+            without_numbers("403 no permission of +12195550714 at 192.0.2.255:5061 ü"),
+            "403 no permission of +1219*****14 at 192.0.2.255:5061 ü"
+        );
+        assert_eq!(without_numbers("1234567"), "12***67");
+        assert_eq!(without_numbers(""), "");
     }
 
     #[test]

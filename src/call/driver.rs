@@ -11,7 +11,7 @@ use super::live::CallId;
 use super::setup::Setup;
 use super::summary::Summary;
 use crate::media::{MediaEvent, SideStats};
-use crate::number::Masked;
+use crate::number::{Masked, without_numbers};
 use crate::sip::transaction::ClientId;
 use crate::sip::transport::{TransportEvent, Transports};
 
@@ -143,7 +143,7 @@ fn log(summary: &Summary) {
         pbx_leg = %Masked(summary.call_id_of(crate::leg::Leg::Pbx)),
         status = summary.status,
         ended_by = ?summary.ended_by,
-        why = summary.why,
+        why = without_numbers(&summary.why),
         talked_s = summary.talked().as_secs_f64(),
         meta = %carried(&summary.media.meta),
         pbx = %carried(&summary.media.pbx),
