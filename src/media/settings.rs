@@ -69,13 +69,17 @@ impl Settings {
         if self.pbx_address.is_unspecified() {
             problems.push("media.pbx_address: name the address that the PBX shall send to".into());
         }
-        for (key, value) in [
-            ("silence_timeout", self.silence_timeout),
-            ("comfort_interval", self.comfort_interval),
-            ("report_interval", self.report_interval),
+        if self.silence_timeout == 0 {
+            problems.push("media.silence_timeout: must be more than 0".into());
+        }
+        // A frame lasts 20 ms; and Meta's client hangs up after 20 s without media (troubleshooting, 2026-06-24).
+        for (key, value, allowed, unit) in [
+            ("comfort_interval", self.comfort_interval, 20..=10_000, "ms"),
+            ("report_interval", self.report_interval, 1..=15, "s"),
         ] {
-            if value == 0 {
-                problems.push(format!("media.{key}: must be more than 0"));
+            if !allowed.contains(&value) {
+                let (from, to) = allowed.into_inner();
+                problems.push(format!("media.{key}: must be {from} to {to} {unit}"));
             }
         }
         problems
@@ -215,6 +219,25 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused() {
         assert!(toml::from_str::<Settings>("prots = \"30000-30100\"").is_err());
+    }
+
+    #[test]
+    fn intervals_at_which_whatsapp_would_hang_up_are_problems() {
+        for (comfort_interval, report_interval, key) in [
+            (19, 5, "media.comfort_interval: "),
+            (10_001, 5, "media.comfort_interval: "),
+            (400, 0, "media.report_interval: "),
+            (400, 16, "media.report_interval: "),
+        ] {
+            let settings = Settings {
+                comfort_interval,
+                report_interval,
+                ..Settings::default()
+            };
+            let problems = settings.problems();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with(key), "{problems:?}");
+        }
     }
 
     #[test]
