@@ -2,8 +2,10 @@
 
 use wabridge::call::EndedBy;
 use wabridge::leg::Leg::{Meta, Pbx};
+use wabridge::peer::pbx;
 use wabridge::sip::build;
 use wabridge::sip::message::Common;
+use wabridge::sip::transport::Protocol;
 
 use crate::world::*;
 
@@ -85,4 +87,43 @@ fn nobody_answers_in_time() {
     w.gets(Pbx, "ACK");
     let summary = w.leaves_nothing_behind();
     assert_eq!((summary.status, summary.ended_by), (480, EndedBy::Bridge));
+}
+
+#[test]
+fn a_pbx_at_an_ipv6_address_is_called_and_hung_up_there() {
+    let hop = pbx::hop("2001:db8::7", 5080, Protocol::Udp);
+    let mut w = World::with(with_pbx(|pbx| {
+        pbx.hop = hop.clone();
+        pbx.our_host = "[2001:db8::1]".into();
+    }));
+    w.pbx_at = hop;
+    let (theirs, ours) = w.user_calls();
+    assert_eq!(ours.uri.to_string(), "sip:100@[2001:db8::7]:5080");
+    let via = ours.headers.get("Via").unwrap();
+    assert!(via.starts_with("SIP/2.0/UDP [2001:db8::1]:5070;"), "{via}");
+    assert_eq!(
+        ours.headers.get("Contact"),
+        Some(format!("<sip:{BUSINESS}@[2001:db8::1]:5070>").as_str())
+    );
+    let from = ours.from().unwrap().uri.to_string();
+    assert_eq!(from, format!("sip:{USER}@[2001:db8::1]"));
+    let mut their_ok = pbx_ok(&ours);
+    their_ok
+        .headers
+        .set("Contact", "<sip:100@[2001:db8::7]:5080>");
+    w.sends(Pbx, their_ok.clone());
+    // World refuses whatever goes to another place than the PBX's address.
+    w.gets(Pbx, "ACK");
+    let our_ok = w.gets_response(Meta, 200);
+    let up = Up {
+        caller: Meta,
+        theirs,
+        our_ok,
+        ours,
+        their_ok,
+    };
+    let ack = w.ack(&up);
+    w.sends(Meta, ack);
+    w.hangs_up(&up, Meta);
+    assert_eq!(w.leaves_nothing_behind().status, 200);
 }
