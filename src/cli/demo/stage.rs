@@ -1,6 +1,6 @@
 //! The demo's stage: the bridge and both far ends on loopback addresses of their own, over real sockets.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -46,9 +46,9 @@ impl Stage {
     /// Sets everything up. `answering` is what each far end does with calls that come in.
     pub async fn set(calls: u16, meta: Answering, pbx: Answering) -> Result<Stage, Failure> {
         let paper = Paper::sign()?;
-        let [ours, metas, pbxs] = addresses()?;
+        let places = Places::choose()?;
         let password = Secret::new(password()?);
-        let config = configuration(calls, [ours, metas, pbxs], &paper, &password)?;
+        let config = configuration(calls, &places, &paper, &password)?;
         let roots = Roots::only(vec![paper.authority.clone()]);
         let trust = Trust {
             meta: roots.clone(),
@@ -62,14 +62,14 @@ impl Stage {
             password,
         };
         let meta = FarEnd::meta(MetaEnd {
-            listen: SocketAddr::new(metas, 5061),
-            media: metas,
+            listen: places.metas,
+            media: places.metas.ip(),
             server: tls::server_config_from(
                 paper.meta.chain().to_vec(),
                 paper.meta.key().clone_key(),
             )?,
             client: tls::client_config(&roots)?,
-            bridge: SocketAddr::new(ours, 5061),
+            bridge: places.for_meta,
             hostname: HOSTNAME.into(),
             businesses: vec![business],
             anybody: None,
@@ -78,10 +78,10 @@ impl Stage {
             answering: meta,
         });
         let pbx = FarEnd::pbx(PbxEnd {
-            listen: SocketAddr::new(pbxs, 5060),
+            listen: places.pbxs,
             protocol: Protocol::Udp,
-            media: pbxs,
-            bridge: SocketAddr::new(ours, 5070),
+            media: places.pbxs.ip(),
+            bridge: places.for_pbx,
             answering: pbx,
         });
         Ok(Stage {
@@ -109,12 +109,30 @@ pub fn answering(plan: Plan) -> Answering {
     }
 }
 
-/// Three loopback addresses that nobody else is likely to use: the bridge's, Meta's and the PBX's.
-fn addresses() -> Result<[IpAddr; 3], Failure> {
-    let random = getrandom::u32()?.to_be_bytes();
-    // 127.0.x.x is where other programs are; 255 would be a broadcast elsewhere.
-    let (second, third) = (random[0].clamp(1, 250), random[1].clamp(1, 250));
-    Ok([1, 2, 3].map(|last| IpAddr::from(Ipv4Addr::new(127, second, third, last))))
+/// Where each listens: on three loopback addresses that nobody else is likely to use.
+struct Places {
+    /// The bridge, for Meta.
+    for_meta: SocketAddr,
+    /// The bridge, for the PBX.
+    for_pbx: SocketAddr,
+    metas: SocketAddr,
+    pbxs: SocketAddr,
+}
+
+impl Places {
+    /// The ports are any that are free: a PBX or a bridge on this machine may have 5060 and the like on all addresses.
+    fn choose() -> Result<Places, Failure> {
+        let random = getrandom::u32()?.to_be_bytes();
+        // 127.0.x.x is where other programs are; 255 would be a broadcast elsewhere.
+        let (second, third) = (random[0].clamp(1, 250), random[1].clamp(1, 250));
+        let [ours, metas, pbxs] = [1, 2, 3].map(|last| Ipv4Addr::new(127, second, third, last));
+        Ok(Places {
+            for_meta: TcpListener::bind((ours, 0))?.local_addr()?,
+            for_pbx: UdpSocket::bind((ours, 0))?.local_addr()?,
+            metas: TcpListener::bind((metas, 0))?.local_addr()?,
+            pbxs: UdpSocket::bind((pbxs, 0))?.local_addr()?,
+        })
+    }
 }
 
 fn password() -> Result<String, Failure> {
@@ -152,21 +170,20 @@ impl Paper {
 
 fn configuration(
     calls: u16,
-    [ours, metas, pbxs]: [IpAddr; 3],
+    places: &Places,
     paper: &Paper,
     password: &Secret,
 ) -> Result<Config, Failure> {
     let number: E164 = BUSINESS.parse()?;
-    let listen = |port| SocketAddr::new(ours, port);
     Ok(Config {
         meta: config::Meta {
-            listen: listen(5061),
+            listen: places.for_meta,
             hostname: HOSTNAME.into(),
             certificate: Default::default(),
             key: Default::default(),
             domain: META.into(),
-            port: 5061,
-            address: Some(metas),
+            port: places.metas.port(),
+            address: Some(places.metas.ip()),
             ca_file: None,
             realm: None,
             // The far ends open their connections from wherever the routing table says: loopback.
@@ -184,8 +201,8 @@ fn configuration(
         pbxs: vec![config::Pbx {
             name: "demo".into(),
             address: config::Address {
-                host: pbxs.to_string(),
-                port: Some(5060),
+                host: places.pbxs.ip().to_string(),
+                port: Some(places.pbxs.port()),
             },
             transport: Protocol::Udp,
             our_host: None,
@@ -198,7 +215,7 @@ fn configuration(
             verify: true,
         }],
         pbx_listener: config::Listener {
-            udp: Some(listen(5070)),
+            udp: Some(places.for_pbx),
             ..config::Listener::OFF
         },
         sip: Default::default(),
@@ -208,8 +225,8 @@ fn configuration(
             ..call::Settings::default()
         },
         media: media::Settings {
-            meta_address: ours,
-            pbx_address: ours,
+            meta_address: places.for_meta.ip(),
+            pbx_address: places.for_pbx.ip(),
             ..media::Settings::default()
         },
         log: observe::log::Settings::default(),
