@@ -6,7 +6,7 @@
 //! ```
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::call::driver::{self, Order};
 use crate::call::{Bridge, Setup};
 use crate::config::{self, Config, restart_only_changes};
 use crate::leg::Leg;
-use crate::media::Engine;
+use crate::media::{self, Engine};
 use crate::peer::{Meta, Pbx, pbx};
 use crate::policy::Numbers;
 use crate::sdp::Keying;
@@ -43,6 +43,19 @@ pub enum DaemonError {
     /// The media engine.
     #[error("cannot start the media engine: {0}")]
     Media(io::Error),
+    /// An address for media that cannot be bound, most often one of another host.
+    #[error(
+        "cannot receive media at {address}: {source}; set {key} to an address of this host (media.meta_public_address \
+         is for that of a NAT)"
+    )]
+    MediaAddress {
+        /// The key that has it.
+        key: &'static str,
+        /// The address.
+        address: IpAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -107,7 +120,8 @@ pub struct Addresses {
 
 /// A running bridge.
 pub struct Daemon {
-    config: Config,
+    /// What it was started with: what keys that only a restart can change still say, whatever was reloaded since.
+    started: Config,
     addresses: Addresses,
     transports: Transports,
     orders: mpsc::Sender<Order>,
@@ -118,6 +132,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything, or nothing.
     pub async fn start(config: Config, trust: &Trust) -> Result<Daemon, DaemonError> {
+        media_addresses_are_ours(&config.media)?;
         let (heard, media) = mpsc::unbounded_channel();
         let engine = Engine::start(&config.media, move |event| {
             // It fails once signalling has stopped, and then nobody wants to know.
@@ -155,7 +170,10 @@ impl Daemon {
         };
         let signalling = tokio::spawn(driver::run(bridge, transports.clone(), sources));
         tracing::info!(
-            ?addresses,
+            meta = addresses.meta.map(tracing::field::display),
+            pbx_udp = addresses.udp.map(tracing::field::display),
+            pbx_tcp = addresses.tcp.map(tracing::field::display),
+            pbx_tls = addresses.tls.map(tracing::field::display),
             numbers = config.numbers.len(),
             pbxs = config.pbxs.len(),
             "listening"
@@ -166,7 +184,7 @@ impl Daemon {
             );
         }
         Ok(Daemon {
-            config,
+            started: config,
             addresses,
             transports,
             orders,
@@ -186,7 +204,7 @@ impl Daemon {
         let server = server_tls(&config)?;
         let clients = clients(&config, trust)?;
         let setup = setup(&config, &self.addresses).await?;
-        for key in restart_only_changes(&self.config, &config) {
+        for key in restart_only_changes(&self.started, &config) {
             tracing::warn!(key, "takes effect at the next start only");
         }
         self.transports
@@ -195,7 +213,6 @@ impl Daemon {
             .reload_tls(Leg::Pbx, Some(server), clients.pbx);
         // It fails only when signalling has ended, and then the daemon is about to.
         let _ = self.orders.send(Order::Reload(Arc::new(setup))).await;
-        self.config = config;
         Ok(())
     }
 
@@ -214,6 +231,21 @@ impl Daemon {
 fn server_tls(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
     let certificate = &config.certificate;
     tls::server_config_from(certificate.chain().to_vec(), certificate.key().clone_key())
+}
+
+/// Sockets for media are opened call by call: an address that is not ours must be found before the first one.
+fn media_addresses_are_ours(media: &media::Settings) -> Result<(), DaemonError> {
+    for (key, address) in [
+        ("media.meta_address", media.meta_address),
+        ("media.pbx_address", media.pbx_address),
+    ] {
+        UdpSocket::bind((address, 0)).map_err(|source| DaemonError::MediaAddress {
+            key,
+            address,
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 fn listens(config: &Config) -> Result<Vec<Listen>, TlsError> {
@@ -364,5 +396,28 @@ fn bracketed(host: &str) -> String {
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
         _ => host.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_for_media_that_another_host_has_is_named_with_its_key() {
+        let here = media::Settings::default();
+        assert!(media_addresses_are_ours(&here).is_ok());
+        let elsewhere = media::Settings {
+            // Reserved for documents (RFC 5737): no host has it.
+            meta_address: IpAddr::from([192, 0, 2, 10]),
+            ..here
+        };
+        let said = media_addresses_are_ours(&elsewhere)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("192.0.2.10") && said.contains("media.meta_address"),
+            "{said}"
+        );
     }
 }

@@ -144,7 +144,7 @@ fn log(summary: &Summary) {
         status = summary.status,
         ended_by = ?summary.ended_by,
         why = without_numbers(&summary.why),
-        talked_s = summary.talked().as_secs_f64(),
+        talked_s = (summary.talked().as_secs_f64() * 1000.0).round() / 1000.0,
         meta = %carried(&summary.media.meta),
         pbx = %carried(&summary.media.pbx),
         "call ended"
