@@ -78,6 +78,9 @@ pub enum SecretError {
     /// There is a place for it, and nothing in it.
     #[error("the secret in {0} is empty")]
     Empty(String),
+    /// Something else stands beside it: a comment, or a second password.
+    #[error("the secret in {0} has more than one line")]
+    Lines(String),
 }
 
 impl Source {
@@ -112,6 +115,7 @@ impl Source {
         };
         match text.trim_end_matches(['\r', '\n']) {
             "" => Err(SecretError::Empty(place)),
+            text if text.contains(['\r', '\n']) => Err(SecretError::Lines(place)),
             text => Ok(Secret::new(text)),
         }
     }
@@ -152,6 +156,16 @@ mod tests {
             unset.to_string().contains("WABRIDGE_TEST_NO_SUCH_VARIABLE"),
             "{unset}"
         );
+    }
+
+    #[test]
+    fn a_second_line_is_refused_without_being_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        fs::write(&path, "# Meta's\nmeta-generated-secret\n").unwrap();
+        let error = Source::File(path).load().unwrap_err();
+        assert!(matches!(error, SecretError::Lines(_)), "{error}");
+        assert!(!error.to_string().contains("generated"), "{error}");
     }
 
     #[test]

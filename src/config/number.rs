@@ -129,6 +129,7 @@ fn remedy(error: &SecretError) -> &'static str {
         SecretError::File { .. } => "create it, readable by the user that runs wabridge",
         SecretError::Env(_) => "set it in the environment of the service, or use password_file",
         SecretError::Empty(_) => "write the password that Meta generated into it",
+        SecretError::Lines(_) => "leave nothing but the password in it",
     }
 }
 
