@@ -121,8 +121,10 @@ impl Arguments {
     }
 
     fn end(&self) -> Result<MetaEnd, String> {
-        let text = std::fs::read_to_string(&self.password_file)
-            .map_err(|error| format!("{}: {error}", self.password_file.display()))?;
+        let text = std::fs::read_to_string(&self.password_file).map_err(|error| {
+            let file = self.password_file.display();
+            format!("--password-file: cannot read {file}: {error}")
+        })?;
         let password = Secret::new(text.trim_end_matches(['\r', '\n']));
         let roots = Roots {
             files: vec![self.ca.clone()],

@@ -105,6 +105,9 @@ async fn play(end: FarEnd, job: Job, wanted: Wanted) -> Result<bool, String> {
         }
         Job::Answer(answering, calls) => {
             end.answer(*answering);
+            if !wanted.json {
+                eprintln!("ready for calls");
+            }
             let mut reports = Vec::new();
             while calls.is_none_or(|calls| reports.len() < calls) {
                 tokio::select! {
@@ -151,10 +154,11 @@ fn story(report: &CallReport) -> String {
         Direction::UserInitiated => "user calls business",
         Direction::BusinessInitiated => "business calls user",
     };
-    let mut text = format!(
-        "{who}: {} → {}: {} {}",
-        report.from, report.to, report.status, report.reason
-    );
+    let mut text = format!("{who}: {} → {}: ", report.from, report.to);
+    text += &match report.status {
+        0 => "no answer to the INVITE".to_owned(),
+        status => format!("{status} {}", report.reason),
+    };
     if let Some(ms) = report.setup_ms {
         text += &format!(" after {ms} ms");
     }
