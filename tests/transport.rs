@@ -437,6 +437,25 @@ async fn an_answer_for_a_connection_of_metas_that_is_gone_fails_and_connects_to_
 }
 
 #[tokio::test]
+async fn an_answer_for_a_pbxs_connection_that_is_gone_goes_to_the_port_in_its_via() {
+    let mut end = End::pbx(Protocol::Tcp, Settings::default()).await;
+    let listener = TcpListener::bind(loopback()).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let request = String::from_utf8(options("1")).unwrap();
+    let request = request.replace("TCP c;", &format!("TCP c:{port};"));
+    let mut peer = TcpStream::connect(end.bound[0]).await.unwrap();
+    peer.write_all(request.as_bytes()).await.unwrap();
+    let request = end.arrival().await;
+    drop(peer);
+    assert_eq!(end.closed().await, "the peer closed it");
+    answer(&end, &request);
+    let (mut fresh, _) = in_time(listener.accept()).await.unwrap();
+    let mut line = [0; 14];
+    in_time(fresh.read_exact(&mut line)).await.unwrap();
+    assert_eq!(&line, b"SIP/2.0 200 OK");
+}
+
+#[tokio::test]
 async fn a_ping_is_answered_and_a_message_in_single_octets_is_read() {
     let mut end = End::pbx(Protocol::Tcp, Settings::default()).await;
     let mut peer = TcpStream::connect(end.bound[0]).await.unwrap();

@@ -86,8 +86,10 @@ pub struct Stats {
     pub refused: u64,
     /// Messages that could not be read.
     pub malformed: u64,
-    /// Requests from addresses that may not call.
-    pub strangers: u64,
+    /// Requests to Meta's listener from addresses that are not in its allowed_sources.
+    pub strangers_meta: u64,
+    /// Requests to the PBXs' listeners from addresses that are in none of their allowed_sources.
+    pub strangers_pbx: u64,
 }
 
 /// The signalling of all calls.
@@ -190,9 +192,12 @@ impl Bridge {
     }
 
     fn admit(&mut self, request: Option<&Request>, flow: Flow) -> Result<(), Refusal> {
-        self.admission
-            .admit(request, flow)
-            .inspect_err(|_| self.stats.strangers += 1)
+        self.admission.admit(request, flow).inspect_err(|_| {
+            match flow.leg {
+                Leg::Meta => self.stats.strangers_meta += 1,
+                Leg::Pbx => self.stats.strangers_pbx += 1,
+            };
+        })
     }
 
     fn malformed(&mut self, malformed: &Malformed, flow: Flow, out: &mut Vec<Action>) {

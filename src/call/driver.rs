@@ -51,7 +51,8 @@ pub async fn run(mut bridge: Bridge, transports: Transports, mut sources: Source
         calls = stats.calls,
         refused = stats.refused,
         malformed = stats.malformed,
-        strangers = stats.strangers,
+        strangers_meta = stats.strangers_meta,
+        strangers_pbx = stats.strangers_pbx,
         left = bridge.calls(),
         "signalling has stopped"
     );

@@ -63,32 +63,27 @@ impl Refusal {
     }
 }
 
-/// The addresses that may send requests, for each leg, and how many others have tried.
+/// The addresses that may send requests, for each leg.
 #[derive(Debug)]
 pub struct Sources {
     meta: Vec<IpNet>,
     pbxs: Vec<(String, Vec<IpNet>)>,
-    refused: [[u64; 3]; 2],
 }
 
 impl Sources {
     /// Networks of Meta; networks of each PBX, by its name. An empty list admits nobody.
     pub fn new(meta: Vec<IpNet>, pbxs: Vec<(String, Vec<IpNet>)>) -> Self {
-        Sources {
-            meta,
-            pbxs,
-            refused: [[0; 3]; 2],
-        }
+        Sources { meta, pbxs }
     }
 
-    /// Takes new lists and goes on counting.
+    /// Takes new lists.
     pub fn replace(&mut self, meta: Vec<IpNet>, pbxs: Vec<(String, Vec<IpNet>)>) {
         self.meta = meta;
         self.pbxs = pbxs;
     }
 
-    /// Whether a request may come from `source` to the listener of `leg`; counts it if not.
-    pub fn admit(&mut self, source: IpAddr, leg: Leg, protocol: Protocol) -> Result<(), Refusal> {
+    /// Whether a request may come from `source` to the listener of `leg`.
+    pub fn admit(&self, source: IpAddr, leg: Leg, protocol: Protocol) -> Result<(), Refusal> {
         let welcome = match leg {
             Leg::Meta => holds(&self.meta, source),
             Leg::Pbx => self.pbx_at(source).is_some(),
@@ -96,8 +91,6 @@ impl Sources {
         if welcome {
             return Ok(());
         }
-        let count = &mut self.refused[row(leg)][column(protocol)];
-        *count = count.saturating_add(1);
         Err(match protocol {
             Protocol::Udp => Refusal::Silence,
             Protocol::Tcp | Protocol::Tls => Refusal::Forbidden,
@@ -112,32 +105,12 @@ impl Sources {
             .find(|(_, networks)| holds(networks, source))?;
         Some(name)
     }
-
-    /// How many requests were refused on this leg over this protocol.
-    pub fn refused(&self, leg: Leg, protocol: Protocol) -> u64 {
-        self.refused[row(leg)][column(protocol)]
-    }
 }
 
 /// A socket that takes both families shows IPv4 senders as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
 fn holds(networks: &[IpNet], source: IpAddr) -> bool {
     let source = source.to_canonical();
     networks.iter().any(|network| network.contains(&source))
-}
-
-fn row(leg: Leg) -> usize {
-    match leg {
-        Leg::Meta => 0,
-        Leg::Pbx => 1,
-    }
-}
-
-fn column(protocol: Protocol) -> usize {
-    match protocol {
-        Protocol::Udp => 0,
-        Protocol::Tcp => 1,
-        Protocol::Tls => 2,
-    }
 }
 
 #[cfg(test)]
@@ -158,7 +131,7 @@ mod tests {
 
     #[test]
     fn metas_addresses_of_the_samples_are_admitted_and_their_neighbours_are_not() {
-        let mut sources = sources();
+        let sources = sources();
         for seen in [
             "31.13.66.215",
             "69.171.251.112",
@@ -181,7 +154,6 @@ mod tests {
             let answer = sources.admit(ip(strange), Leg::Meta, Protocol::Tls);
             assert_eq!(answer, Err(Refusal::Forbidden), "{strange}");
         }
-        assert_eq!(sources.refused(Leg::Meta, Protocol::Tls), 5);
     }
 
     #[test]
@@ -193,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_pbx_is_known_by_its_address() {
-        let mut sources = sources();
+        let sources = sources();
         assert_eq!(sources.pbx_at(ip("::ffff:192.0.2.7")), Some("main"));
         assert_eq!(sources.pbx_at(ip("2001:db8::5")), Some("branch"));
         assert_eq!(sources.pbx_at(ip("192.0.2.8")), None);
@@ -205,27 +177,17 @@ mod tests {
 
     #[test]
     fn a_stranger_is_answered_over_a_connection_and_ignored_over_udp() {
-        let mut sources = sources();
+        let sources = sources();
         let stranger = ip("203.0.113.9");
-        let over = |sources: &mut Sources, protocol| sources.admit(stranger, Leg::Pbx, protocol);
-        assert_eq!(
-            over(&mut sources, Protocol::Udp).unwrap_err().status(),
-            None
-        );
-        assert_eq!(over(&mut sources, Protocol::Udp), Err(Refusal::Silence));
-        assert_eq!(
-            over(&mut sources, Protocol::Tcp).unwrap_err().status(),
-            Some(403)
-        );
-        assert_eq!(over(&mut sources, Protocol::Tls), Err(Refusal::Forbidden));
-        let counts =
-            [Protocol::Udp, Protocol::Tcp, Protocol::Tls].map(|p| sources.refused(Leg::Pbx, p));
-        assert_eq!(counts, [2, 1, 1]);
-        assert_eq!(sources.refused(Leg::Meta, Protocol::Udp), 0);
+        let over = |protocol| sources.admit(stranger, Leg::Pbx, protocol);
+        assert_eq!(over(Protocol::Udp).unwrap_err().status(), None);
+        assert_eq!(over(Protocol::Udp), Err(Refusal::Silence));
+        assert_eq!(over(Protocol::Tcp).unwrap_err().status(), Some(403));
+        assert_eq!(over(Protocol::Tls), Err(Refusal::Forbidden));
     }
 
     #[test]
-    fn new_lists_take_effect_and_the_counts_go_on() {
+    fn new_lists_take_effect() {
         let mut sources = sources();
         let new = ip("203.0.113.9");
         assert!(sources.admit(new, Leg::Meta, Protocol::Tls).is_err());
@@ -236,6 +198,5 @@ mod tests {
                 .admit(ip("192.0.2.7"), Leg::Pbx, Protocol::Tcp)
                 .is_err()
         );
-        assert_eq!(sources.refused(Leg::Meta, Protocol::Tls), 1);
     }
 }

@@ -26,6 +26,20 @@ fn calls_that_talk_get_a_bye_on_both_legs() {
 }
 
 #[test]
+fn a_caller_that_has_not_acknowledged_yet_gets_its_bye_at_once_when_the_bridge_stops() {
+    let mut w = World::new();
+    let (_, ours) = w.user_calls();
+    w.sends(Pbx, pbx_ok(&ours));
+    w.gets(Pbx, "ACK");
+    w.gets(Meta, 200);
+    w.handle(Event::Stop);
+    for leg in [Meta, Pbx] {
+        w.agrees_to(leg, "BYE");
+    }
+    assert_eq!(w.leaves_nothing_behind().ended_by, EndedBy::Bridge);
+}
+
+#[test]
 fn calls_that_ring_are_refused_and_cancelled() {
     for caller in [Meta, Pbx] {
         let mut w = World::new();

@@ -36,7 +36,12 @@ fn a_stranger_is_refused_over_a_stream_and_met_with_silence_over_udp() {
         }
         w.is_left_empty();
         let acks = u64::from(status.is_some());
-        assert_eq!(w.bridge.stats().strangers, 1 + acks);
+        let stats = w.bridge.stats();
+        let counted = match leg {
+            Meta => [stats.strangers_meta, stats.strangers_pbx],
+            Pbx => [stats.strangers_pbx, stats.strangers_meta],
+        };
+        assert_eq!(counted, [1 + acks, 0]);
         assert!(w.ended.is_empty());
     }
 }

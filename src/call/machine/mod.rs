@@ -213,11 +213,7 @@ impl Call {
             Event::AnswerSent => self.start_meta(&mut turn),
             Event::Silent(leg) => self.silent(leg, &mut turn),
             Event::MediaClosed(stats) => self.media_closed(*stats, &mut turn),
-            Event::Stop => self.end(
-                EndedBy::Bridge,
-                &Refusal::new(503, 41, "the bridge stops"),
-                &mut turn,
-            ),
+            Event::Stop => self.stop(&mut turn),
             Event::Deadline => self.tick(&mut turn),
         }
         turn.actions

@@ -39,6 +39,13 @@ impl Call {
         }
     }
 
+    /// The process is about to be gone, so no BYE can wait for an ACK any more.
+    pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
+        let refusal = Refusal::new(503, 41, "the bridge stops");
+        self.end(EndedBy::Bridge, &refusal, turn);
+        self.send_held_bye(turn);
+    }
+
     pub(super) fn close(&mut self, ended_by: EndedBy, why: &str, turn: &mut Turn<'_>) {
         if matches!(self.state, State::Closing(_)) {
             return;
@@ -178,7 +185,8 @@ impl Call {
 /// What a CANCEL or BYE says of its reason (RFC 3326), fit to be passed on.
 pub(super) fn reason_of(request: &Request) -> Option<String> {
     let reason = printable(request.headers.get("Reason")?, 256);
-    (!reason.is_empty()).then_some(reason)
+    let quotes_close = reason.matches('"').count().is_multiple_of(2);
+    (!reason.is_empty() && quotes_close).then_some(reason)
 }
 
 /// A Reason that carries a SIP status.

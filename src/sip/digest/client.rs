@@ -9,7 +9,7 @@
 //! A challenge that comes back after a right answer may be Meta's way to say that a nonce is too old, or that the
 //! password is wrong; one more try tells them apart without knocking for ever.
 
-use super::{Algorithm, Challenge, Counted, Credentials, Unreadable};
+use super::{Challenge, Counted, Credentials, Unreadable};
 use crate::secret::Secret;
 
 /// The request that is to be authenticated.
@@ -99,20 +99,6 @@ impl Client {
     /// been challenged. `None` before the first challenge.
     pub fn again(&mut self, target: Target, login: Login, cnonce: String) -> Option<Credentials> {
         Some(self.current.as_mut()?.next(target, login, cnonce))
-    }
-
-    /// The realm that asked last.
-    pub fn realm(&self) -> Option<&str> {
-        self.current
-            .as_ref()
-            .map(|session| session.challenge.realm.as_str())
-    }
-
-    /// The algorithm that was used last.
-    pub fn algorithm(&self) -> Option<Algorithm> {
-        self.current
-            .as_ref()
-            .map(|session| session.challenge.algorithm.unwrap_or(Algorithm::Md5))
     }
 
     /// The first answer is free; later ones need a new nonce, and are given once for a stale one and once without.
@@ -237,8 +223,6 @@ mod tests {
         let mut client = Client::new();
         let all = r#"Basic realm="x", Digest realm="r", nonce="1", algorithm=SHA-512-256, Digest realm="r", nonce="2", algorithm=SHA-256, Digest realm="r", nonce="3", algorithm=MD5"#;
         assert_eq!(answer(&mut client, all).unwrap().nonce, "2");
-        assert_eq!(client.algorithm(), Some(Algorithm::Sha256));
-        assert_eq!(client.realm(), Some("r"));
     }
 
     #[test]

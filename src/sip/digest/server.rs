@@ -77,14 +77,6 @@ impl Demand {
             Demand::Proxy | Demand::Off => "Proxy-Authenticate",
         }
     }
-
-    /// The header in which the answer comes.
-    pub fn credentials_header(self) -> &'static str {
-        match self {
-            Demand::Server => "Authorization",
-            Demand::Proxy | Demand::Off => "Proxy-Authorization",
-        }
-    }
 }
 
 /// The request that is challenged or carries credentials.
@@ -207,11 +199,6 @@ impl Server {
             Some(stamp) if self.is_current(stamp, now) => self.count(stamp, nc),
             _ => Verdict::Challenge { stale: true },
         }
-    }
-
-    /// How many answered nonces are remembered.
-    pub fn remembered(&self) -> usize {
-        self.counts.len()
     }
 
     /// Accepts a count higher than any before it (RFC 7616 §3.4: it may skip, it may not repeat).
@@ -455,7 +442,7 @@ mod tests {
             bench.check(&answer, &REQUEST),
             Verdict::Challenge { stale: true }
         );
-        assert_eq!(bench.server.remembered(), 0);
+        assert_eq!(bench.server.counts.len(), 0);
     }
 
     #[test]
@@ -623,7 +610,7 @@ mod tests {
         for answer in &answers {
             assert_eq!(bench.check(answer, &REQUEST), Verdict::Ok);
         }
-        assert_eq!(bench.server.remembered(), 2);
+        assert_eq!(bench.server.counts.len(), 2);
         for answer in &answers[..2] {
             assert_eq!(
                 bench.check(answer, &REQUEST),
@@ -644,7 +631,7 @@ mod tests {
         for _ in 0..1000 {
             bench.server.challenge(&REQUEST, false, bench.now);
         }
-        assert_eq!(bench.server.remembered(), 0);
+        assert_eq!(bench.server.counts.len(), 0);
     }
 
     #[test]
@@ -696,12 +683,7 @@ mod tests {
         let settings: Settings = toml::from_str("challenge = \"401\"").unwrap();
         assert_eq!(settings.challenge.status(), Some(401));
         assert_eq!(settings.challenge.challenge_header(), "WWW-Authenticate");
-        assert_eq!(settings.challenge.credentials_header(), "Authorization");
         assert_eq!(Settings::default().challenge.status(), Some(407));
-        assert_eq!(
-            Settings::default().challenge.credentials_header(),
-            "Proxy-Authorization"
-        );
         assert!(toml::from_str::<Settings>("challenge = \"403\"").is_err());
     }
 }

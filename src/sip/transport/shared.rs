@@ -10,6 +10,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::leg::Leg;
 
+use crate::sip::message::Common;
+use crate::sip::{Limits, Message};
+
 use super::gate::Gate;
 use super::pool::{Outgoing, Pool, Queued};
 use super::tls::ClientTls;
@@ -37,6 +40,16 @@ pub(super) struct Shared {
 /// Returns when the transports shall end, or nobody is left to tell.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The port in the topmost Via of a response of ours, which its peer listens on.
+fn sent_by_port(response: &[u8], protocol: Protocol) -> Option<u16> {
+    match Message::parse(response, &Limits::default()) {
+        Ok(Message::Response(response)) => {
+            Some(response.via()?.port.unwrap_or(protocol.default_port()))
+        }
+        _ => None,
+    }
 }
 
 impl Shared {
@@ -96,12 +109,13 @@ impl Shared {
             Target::Hop(hop) => Some(hop.clone()),
             // Meta's connections come from ephemeral ports, and its sent-by is never connected to.
             Target::Flow(flow) if flow.leg == Leg::Meta => None,
-            // §18.2.2: the address that the request came from.
-            Target::Flow(flow) => Some(Hop {
+            // §18.2.2: the address that the request came from, at the port that its Via names; a request of ours
+            // has no such Via, and the port of a client's connection listens to nobody.
+            Target::Flow(flow) => sent_by_port(&message.bytes, flow.protocol).map(|port| Hop {
                 leg: flow.leg,
                 protocol: flow.protocol,
                 host: flow.remote.ip().to_string(),
-                port: flow.remote.port(),
+                port,
             }),
         };
         message.again = true;
