@@ -132,6 +132,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything, or nothing.
     pub async fn start(config: Config, trust: &Trust) -> Result<Daemon, DaemonError> {
+        allow_files(config.calls.max.into());
         media_addresses_are_ours(&config.media)?;
         let (heard, media) = mpsc::unbounded_channel();
         let engine = Engine::start(&config.media, move |event| {
@@ -225,6 +226,22 @@ impl Daemon {
         self.transports.shutdown().await;
         drop(self.engine);
         tracing::info!("stopped");
+    }
+}
+
+/// A call has three sockets of media; beside them stand the connections of SIP and a few files. A shell allows 1024.
+fn allow_files(calls: u64) {
+    let needed = 3 * calls + 1024;
+    match rlimit::increase_nofile_limit(needed) {
+        Ok(allowed) if allowed < needed => {
+            tracing::warn!(
+                allowed,
+                needed,
+                "too few open files are allowed for calls.max: raise the limit (ulimit -n)"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
     }
 }
 
