@@ -143,7 +143,7 @@ fn log(summary: &Summary) {
         meta_leg = %Masked(summary.call_id_of(crate::leg::Leg::Meta)),
         pbx_leg = %Masked(summary.call_id_of(crate::leg::Leg::Pbx)),
         status = summary.status,
-        ended_by = ?summary.ended_by,
+        ended_by = %summary.ended_by,
         why = without_numbers(&summary.why),
         talked_s = (summary.talked().as_secs_f64() * 1000.0).round() / 1000.0,
         meta = %carried(&summary.media.meta),

@@ -48,6 +48,16 @@ pub enum EndedBy {
     Bridge,
 }
 
+impl std::fmt::Display for EndedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EndedBy::Leg(Leg::Meta) => "meta",
+            EndedBy::Leg(Leg::Pbx) => "pbx",
+            EndedBy::Bridge => "bridge",
+        })
+    }
+}
+
 /// A finished call.
 #[derive(Clone, Debug)]
 pub struct Summary {

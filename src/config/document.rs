@@ -11,6 +11,9 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::{Position, Problem, Severity};
 
+/// Most mistakes of TOML's grammar that are told of one file.
+const MOST_ERRORS: usize = 10;
+
 /// The text of a configuration file, where its keys stand, and what was found wrong so far.
 pub(super) struct Document<'t> {
     file: &'t Path,
@@ -40,7 +43,8 @@ impl<'t> Document<'t> {
             keys,
             problems: RefCell::default(),
         };
-        for error in &errors {
+        // Something that is no TOML at all has a mistake in every line; the first few tell it.
+        for error in errors.iter().take(MOST_ERRORS) {
             document.refuse(error);
         }
         document

@@ -8,6 +8,7 @@ use rustls_pki_types::DnsName;
 use serde::Deserialize;
 
 use super::document::Document;
+use super::networks;
 use crate::policy::sources::metas_networks;
 use crate::sip::digest::server as digest;
 
@@ -38,7 +39,7 @@ pub struct Settings {
     /// What our challenges call us; if unset, the hostname of the number that is called.
     pub realm: Option<String>,
     /// Networks that Meta's connections may come from.
-    #[serde(default = "metas_networks")]
+    #[serde(default = "metas_networks", deserialize_with = "networks::list")]
     pub allowed_sources: Vec<IpNet>,
     /// How an INVITE from Meta must prove that it is Meta's.
     #[serde(default)]

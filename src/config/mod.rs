@@ -15,6 +15,7 @@ mod document;
 mod draft;
 mod files;
 mod meta;
+mod networks;
 mod number;
 mod pbx;
 mod problem;

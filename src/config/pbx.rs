@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::document::Document;
 use super::meta::is_host_name;
+use super::networks;
 use crate::media::Source;
 use crate::number::{self, E164};
 use crate::sip::transport::Protocol;
@@ -27,6 +28,7 @@ pub struct Settings {
     /// where that means every address, the one of this host on the way to it.
     pub our_host: Option<String>,
     /// Networks that its requests may come from; if unset, its address alone.
+    #[serde(default, deserialize_with = "networks::optional")]
     pub allowed_sources: Option<Vec<IpNet>>,
     /// Our number that calls WhatsApp where the PBX does not say which.
     pub default_number: Option<E164>,

@@ -133,7 +133,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "allowed_sources = [\"31.13.24.0/33\"]\n[[number]]",
             "meta.allowed_sources",
             "allowed",
-            "invalid",
+            "neither a network",
         ),
         case(
             "[[number]]",
@@ -283,7 +283,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "allowed_sources = [\"x\"]\n[media]",
             "pbx.allowed_sources",
             "allowed",
-            "invalid",
+            "neither a network",
         ),
         case(
             "[media]",

@@ -9,8 +9,9 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{ConnectionId, Hop, Target};
 
-/// Most messages that wait for one connection.
-const QUEUE: usize = 256;
+/// Most messages that wait for one connection. All calls with Meta share one, and while it is being opened a burst of
+/// them waits; a few kB each, so this bounds memory all the same.
+const QUEUE: usize = 4096;
 /// How long a message may wait; a little less than a transaction does (64 × T1, RFC 3261 §17.1.1.2).
 const LIFETIME: Duration = Duration::from_secs(30);
 
