@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bridge::{Action, Bridge};
+use super::bridge::Bridge;
+use super::event::Action;
 use super::machine::{Beginning, Call, Parties};
 use super::refused::{Refused, answer_at_once, check_body, hops_left, understood};
 use super::summary::Direction;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::admission::Admission;
+use super::event::{Action, Event, Receipt, Stats};
 use super::live::{CallId, Live};
 use super::machine::{self, Call};
 use super::setup::Setup;
-use super::summary::Summary;
 use crate::leg::Leg;
 use crate::media::{MediaEvent, Plane};
 use crate::policy::sources::Refusal;
@@ -23,74 +23,6 @@ use crate::sip::message::{Common, Malformed, Message, Method, Request};
 use crate::sip::token::Tokens;
 use crate::sip::transaction::{self, ClientId, ServerId, Table};
 use crate::sip::transport::{Arrival, Flow, Protocol, Target};
-
-/// What happens to the bridge.
-#[derive(Debug)]
-pub enum Event {
-    /// A message came in.
-    Arrived(Arrival),
-    /// Something came in that is no message of use.
-    Malformed {
-        /// What is wrong, and what could be read.
-        malformed: Box<Malformed>,
-        /// Where it came in.
-        flow: Flow,
-    },
-    /// A message with a receipt is on the wire.
-    Sent(Receipt),
-    /// A message with a receipt could not be sent.
-    Unsent(Receipt, String),
-    /// The media engine says something.
-    Media(MediaEvent),
-    /// New calls follow this set-up; those in progress keep their own.
-    Reload(Arc<Setup>),
-    /// No new calls; those in progress end.
-    Stop,
-    /// [`Bridge::deadline`] has come.
-    Deadline,
-}
-
-/// What must be done for the bridge.
-#[derive(Debug)]
-pub enum Action {
-    /// Put a message on the wire.
-    Send {
-        /// The message.
-        message: Message,
-        /// Where to.
-        target: Target,
-        /// What to name when it is on the wire, or cannot be.
-        receipt: Option<Receipt>,
-    },
-    /// Close a stream: its peer has no business here.
-    Close(Flow),
-    /// A call is over and left nothing behind.
-    Ended(Box<Summary>),
-}
-
-/// Names a message whose fate somebody wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Receipt {
-    /// The request of a client transaction.
-    Client(ClientId),
-    /// The 200 to a call's INVITE.
-    Answer(CallId),
-}
-
-/// Counters since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Calls let in.
-    pub calls: u64,
-    /// INVITEs refused before they were calls.
-    pub refused: u64,
-    /// Messages that could not be read.
-    pub malformed: u64,
-    /// Requests to Meta's listener from addresses that are not in its allowed_sources.
-    pub strangers_meta: u64,
-    /// Requests to the PBXs' listeners from addresses that are in none of their allowed_sources.
-    pub strangers_pbx: u64,
-}
 
 /// The signalling of all calls.
 pub struct Bridge {

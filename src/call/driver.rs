@@ -6,7 +6,8 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::bridge::{Action, Bridge, Event, Receipt};
+use super::bridge::Bridge;
+use super::event::{Action, Event, Receipt};
 use super::live::CallId;
 use super::setup::Setup;
 use super::summary::Summary;

@@ -22,6 +22,7 @@ mod admission;
 mod arrival;
 mod bridge;
 pub mod driver;
+mod event;
 mod live;
 mod machine;
 mod refused;
@@ -29,7 +30,8 @@ pub mod settings;
 mod setup;
 mod summary;
 
-pub use bridge::{Action, Bridge, Event, Receipt, Stats};
+pub use bridge::Bridge;
+pub use event::{Action, Event, Receipt, Stats};
 pub use live::CallId;
 pub use settings::Settings;
 pub use setup::Setup;

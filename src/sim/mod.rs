@@ -18,6 +18,7 @@ pub mod agent;
 pub mod body;
 mod dialog;
 pub mod digits;
+mod driver;
 pub mod ear;
 pub mod ladder;
 pub mod line;
