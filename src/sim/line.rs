@@ -22,7 +22,7 @@ use crate::media::srtp::{Receiver, Sender};
 /// Media that overtakes the 200 or the ACK by less than this may have been sent after it: two sockets keep no common
 /// order, and on a busy machine a TLS record waits longer for its reader than a datagram. What plays while it rings
 /// rings longer.
-const RACE: Duration = Duration::from_millis(500);
+const RACE: Duration = Duration::from_millis(100);
 
 /// The app hangs up when nothing has come for this long after the answer, or in a call (§8).
 const FIRST_SILENCE: Duration = Duration::from_secs(20);

@@ -103,7 +103,7 @@ impl Stage {
 /// Answers at once, so that the demo is short, and follows `plan`.
 pub fn answering(plan: Plan) -> Answering {
     Answering {
-        after: Duration::from_millis(100),
+        after: Duration::from_millis(300),
         plan,
         ..Answering::default()
     }
