@@ -52,33 +52,42 @@ impl World {
 
     /// A user calls, the PBX answers, Meta acknowledges.
     pub fn user_talks(&mut self) -> Up {
-        let (theirs, ours) = self.user_calls();
-        let their_ok = pbx_ok(&ours);
-        self.up(Leg::Meta, theirs, ours, their_ok)
+        self.talks(Leg::Meta)
     }
 
     /// The PBX calls, the user answers, the PBX acknowledges.
     pub fn business_talks(&mut self) -> Up {
-        let (theirs, ours) = self.business_calls();
-        let their_ok = metas_ok(&ours);
-        self.up(Leg::Pbx, theirs, ours, their_ok)
+        self.talks(Leg::Pbx)
     }
 
-    fn up(&mut self, caller: Leg, theirs: Request, ours: Request, their_ok: Response) -> Up {
+    fn talks(&mut self, caller: Leg) -> Up {
+        let up = self.is_answered(caller);
+        let ack = self.ack(&up);
+        self.sends(caller, ack);
+        self.is_quiet();
+        up
+    }
+
+    /// The callee has answered, and the caller has our 200 without having acknowledged it.
+    pub fn is_answered(&mut self, caller: Leg) -> Up {
+        let (theirs, ours) = match caller {
+            Leg::Meta => self.user_calls(),
+            Leg::Pbx => self.business_calls(),
+        };
+        let their_ok = match caller.other() {
+            Leg::Meta => metas_ok(&ours),
+            Leg::Pbx => pbx_ok(&ours),
+        };
         self.sends(caller.other(), their_ok.clone());
         self.gets(caller.other(), "ACK");
         let our_ok = self.gets_response(caller, 200);
-        let up = Up {
+        Up {
             caller,
             theirs,
             our_ok,
             ours,
             their_ok,
-        };
-        let ack = self.ack(&up);
-        self.sends(caller, ack);
-        self.is_quiet();
-        up
+        }
     }
 
     /// The caller's ACK of our 200.

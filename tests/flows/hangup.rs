@@ -1,7 +1,7 @@
 //! Hanging up: from each side, in both directions, at the same time, and while messages are repeated or lost.
 
 use wabridge::call::EndedBy;
-use wabridge::leg::Leg::{self, Meta, Pbx};
+use wabridge::leg::Leg::{Meta, Pbx};
 use wabridge::sip::message::Common;
 
 use crate::world::*;
@@ -12,13 +12,6 @@ fn both() -> [(World, Up); 2] {
     let mut businesses = World::new();
     let business = businesses.business_talks();
     [(users, user), (businesses, business)]
-}
-
-fn answer(leg: Leg, ours: &wabridge::sip::Request) -> wabridge::sip::Response {
-    match leg {
-        Meta => metas_ok(ours),
-        Pbx => pbx_ok(ours),
-    }
 }
 
 #[test]
@@ -132,22 +125,8 @@ fn the_connection_to_meta_is_lost_and_the_pbx_is_freed_all_the_same() {
 fn the_callee_hangs_up_before_the_caller_has_acknowledged_and_the_bye_waits_for_the_ack() {
     for caller in [Meta, Pbx] {
         let mut w = World::new();
-        let (theirs, ours) = match caller {
-            Meta => w.user_calls(),
-            Pbx => w.business_calls(),
-        };
         let callee = caller.other();
-        let their_ok = answer(callee, &ours);
-        w.sends(callee, their_ok.clone());
-        w.gets(callee, "ACK");
-        let our_ok = w.gets_response(caller, 200);
-        let up = Up {
-            caller,
-            theirs,
-            our_ok,
-            ours,
-            their_ok,
-        };
+        let up = w.is_answered(caller);
         let bye = w.within(&up, callee, "BYE");
         w.sends(callee, bye);
         w.gets(callee, 200);
@@ -166,18 +145,7 @@ fn the_callee_hangs_up_before_the_caller_has_acknowledged_and_the_bye_waits_for_
 #[test]
 fn a_caller_that_never_acknowledges_gets_the_bye_when_its_time_is_up() {
     let mut w = World::new();
-    let (theirs, ours) = w.user_calls();
-    let their_ok = pbx_ok(&ours);
-    w.sends(Pbx, their_ok.clone());
-    w.gets(Pbx, "ACK");
-    let our_ok = w.gets_response(Meta, 200);
-    let up = Up {
-        caller: Meta,
-        theirs,
-        our_ok,
-        ours,
-        their_ok,
-    };
+    let up = w.is_answered(Meta);
     let bye = w.within(&up, Pbx, "BYE");
     w.sends(Pbx, bye);
     w.gets(Pbx, 200);
@@ -194,22 +162,7 @@ fn a_caller_that_never_acknowledges_gets_the_bye_when_its_time_is_up() {
 fn the_caller_hangs_up_without_ever_acknowledging() {
     for caller in [Meta, Pbx] {
         let mut w = World::new();
-        let (theirs, ours) = match caller {
-            Meta => w.user_calls(),
-            Pbx => w.business_calls(),
-        };
-        let callee = caller.other();
-        let their_ok = answer(callee, &ours);
-        w.sends(callee, their_ok.clone());
-        w.gets(callee, "ACK");
-        let our_ok = w.gets_response(caller, 200);
-        let up = Up {
-            caller,
-            theirs,
-            our_ok,
-            ours,
-            their_ok,
-        };
+        let up = w.is_answered(caller);
         w.hangs_up(&up, caller);
         let summary = w.leaves_nothing_behind();
         assert_eq!(summary.ended_by, EndedBy::Leg(caller));
@@ -219,18 +172,7 @@ fn the_caller_hangs_up_without_ever_acknowledging() {
 #[test]
 fn acks_and_byes_may_come_over_another_connection_than_the_invite() {
     let mut w = World::new();
-    let (theirs, ours) = w.user_calls();
-    let their_ok = pbx_ok(&ours);
-    w.sends(Pbx, their_ok.clone());
-    w.gets(Pbx, "ACK");
-    let our_ok = w.gets_response(Meta, 200);
-    let up = Up {
-        caller: Meta,
-        theirs,
-        our_ok,
-        ours,
-        their_ok,
-    };
+    let up = w.is_answered(Meta);
     let ack = w.ack(&up);
     w.sends_over(World::other_flow(Meta), ack);
     w.wait(secs(40));
