@@ -22,6 +22,7 @@ mod agreed;
 pub mod codec;
 pub mod demux;
 mod engine;
+pub mod ice;
 mod outbox;
 mod peer;
 mod ports;
