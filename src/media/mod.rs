@@ -201,7 +201,7 @@ pub struct SrtpKeys {
     pub receive: MasterKey,
 }
 
-/// SRTP master key followed by master salt: 16 + 14 octets for AES_CM_128.
+/// SRTP master key followed by master salt: 16 + 14 octets for AES_CM_128, 16 + 12 and 32 + 12 for GCM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MasterKey(pub Vec<u8>);
 
@@ -210,6 +210,10 @@ pub struct MasterKey(pub Vec<u8>);
 pub enum SrtpProfile {
     /// `AES_CM_128_HMAC_SHA1_80` (RFC 4568 §6.2.1).
     AesCm128HmacSha1_80,
+    /// `AEAD_AES_128_GCM` (RFC 7714). From DTLS only: SDES offers the one above.
+    AeadAes128Gcm,
+    /// `AEAD_AES_256_GCM` (RFC 7714). From DTLS only.
+    AeadAes256Gcm,
 }
 
 impl std::fmt::Debug for SrtpKeys {

@@ -147,6 +147,7 @@ fn tag(word: &str) -> Option<u32> {
     digits.then(|| word.parse().ok()).flatten()
 }
 
+/// One suite only, though RFC 7714 §14.1 names others: it is the one Meta is known to take.
 fn profile(suite_name: &str) -> Option<SrtpProfile> {
     let known = SrtpProfile::AesCm128HmacSha1_80;
     suite_name
@@ -157,6 +158,8 @@ fn profile(suite_name: &str) -> Option<SrtpProfile> {
 fn suite(profile: SrtpProfile) -> &'static str {
     match profile {
         SrtpProfile::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
+        SrtpProfile::AeadAes128Gcm => "AEAD_AES_128_GCM",
+        SrtpProfile::AeadAes256Gcm => "AEAD_AES_256_GCM",
     }
 }
 

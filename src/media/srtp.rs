@@ -1,4 +1,4 @@
-//! SRTP and SRTCP (RFC 3711) for one direction of one side, over the transforms of `rtc-srtp`.
+//! SRTP and SRTCP (RFC 3711, RFC 7714) for one direction of one side, over the transforms of `rtc-srtp`.
 //!
 //! ```text
 //!   packet ─▶ source known? ─ yes ─▶ seen, too old? ─ no ─▶ tag right? ─ yes ─▶ remember, hand on
@@ -40,6 +40,8 @@ impl SrtpProfile {
     fn library(self) -> ProtectionProfile {
         match self {
             SrtpProfile::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+            SrtpProfile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+            SrtpProfile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
         }
     }
 }
@@ -92,9 +94,9 @@ pub enum SrtpError {
 impl From<LibraryError> for SrtpError {
     fn from(error: LibraryError) -> SrtpError {
         match error {
-            LibraryError::RtpFailedToVerifyAuthTag | LibraryError::RtcpFailedToVerifyAuthTag => {
-                SrtpError::Forged
-            }
+            LibraryError::RtpFailedToVerifyAuthTag
+            | LibraryError::RtcpFailedToVerifyAuthTag
+            | LibraryError::ErrFailedToVerifyAuthTag => SrtpError::Forged,
             LibraryError::ErrTooShortRtp
             | LibraryError::ErrHeaderSizeInsufficient
             | LibraryError::ErrHeaderSizeInsufficientForExtension => SrtpError::Rtp,
@@ -319,7 +321,8 @@ fn rtcp_sender(packet: &[u8]) -> Result<Ssrc, SrtpError> {
     }
 }
 
-/// The index that stands before the tag of an SRTCP packet (RFC 3711 §3.4).
+/// The index of an SRTCP packet: before its tag (RFC 3711 §3.4), or at its end with GCM (RFC 7714 §9.2), where
+/// `tag_len` is therefore 0.
 fn rtcp_index(packet: &[u8], tag_len: usize) -> Result<u64, SrtpError> {
     const ENCRYPTED: u32 = 1 << 31;
     let untagged = packet
@@ -366,6 +369,9 @@ impl Keys {
             .map_err(|error| KeyError::Library(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod gcm_tests;
 
 #[cfg(test)]
 mod tests {
