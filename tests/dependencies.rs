@@ -231,6 +231,26 @@ fn only_the_message_layer_names_rsip() {
 }
 
 #[test]
+fn only_the_dtls_module_names_the_dtls_library_and_one_file_of_it_is_unsafe() {
+    for source in sources("src") {
+        let words = words(&source.code);
+        let path = source.path.as_str();
+        let dtls = path.starts_with("src/media/dtls/");
+        assert!(
+            dtls || !source.code.contains("openssl::"),
+            "{path} names openssl; only src/media/dtls may"
+        );
+        let library = path == "src/media/dtls/library.rs";
+        for word in ["unsafe", "unsafe_code", "openssl_sys", "foreign_types"] {
+            assert!(
+                library || !words.contains(word),
+                "{path} says `{word}`; only src/media/dtls/library.rs may (docs/architecture.md)"
+            );
+        }
+    }
+}
+
+#[test]
 fn no_parser_of_rsip_meets_the_network() {
     let naming: Vec<Source> = sources("src/sip/message")
         .into_iter()

@@ -16,11 +16,12 @@
 //!
 //! Machines, without socket or clock: `session` joins two `side`s; a side has what was `agreed` (payload numbers, keys),
 //! its `peer` (whose packets count), the one `stream` the peer hears, its `reports`, and an `outbox` for what it wants
-//! sent. Drivers: `engine` is the door, `worker` a thread, `slot` a session with its `sockets`, `ports` the range.
+//! sent. `dtls` shakes hands over a side's socket where keys are not in SDP. Drivers: `engine` is the door, `worker` a thread, `slot` a session with its `sockets`, `ports` the range.
 
 mod agreed;
 pub mod codec;
 pub mod demux;
+pub mod dtls;
 mod engine;
 pub mod ice;
 mod outbox;

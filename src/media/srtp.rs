@@ -34,7 +34,12 @@ const MAX_STRANGERS: usize = 64;
 impl SrtpProfile {
     /// Octets of master key and master salt together.
     pub fn key_and_salt_len(self) -> usize {
-        self.library().key_len() + self.library().salt_len()
+        self.library().key_len() + self.salt_len()
+    }
+
+    /// Octets of the master salt alone.
+    pub fn salt_len(self) -> usize {
+        self.library().salt_len()
     }
 
     fn library(self) -> ProtectionProfile {
