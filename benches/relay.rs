@@ -24,7 +24,8 @@ use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::sdes::Crypto;
 use wabridge::media::srtp::Sender;
 use wabridge::media::{
-    Codec, Command, Direction, Engine, Payload, Plane, Settings, SideSpec, Source, SrtpKeys,
+    Codec, Command, Direction, Engine, Payload, Plane, Security, Settings, SideSpec, Source,
+    SrtpKeys,
 };
 
 /// Calls at once.
@@ -349,11 +350,14 @@ fn side(remote: SocketAddr, srtp: bool) -> SideSpec {
         remote_rtcp: None,
         send: vec![payload],
         receive: vec![payload],
-        keys: srtp.then(|| SrtpKeys {
-            profile: crypto.profile,
-            send: Crypto::generate(1).key,
-            receive: crypto.key,
-        }),
+        security: match srtp {
+            false => Security::Plain,
+            true => Security::Sdes(SrtpKeys {
+                profile: crypto.profile,
+                send: Crypto::generate(1).key,
+                receive: crypto.key,
+            }),
+        },
         source: Source::Negotiated,
         direction: Direction::SendRecv,
     }

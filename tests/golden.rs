@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use wabridge::media::ice::Credentials;
 use wabridge::media::sdes::Crypto;
-use wabridge::media::{Codec, LocalPorts, SideSpec, Source};
-use wabridge::sdp::{Capabilities, Keying, Local, Offer, RemoteOffer};
+use wabridge::media::{Codec, LocalPorts, Security, SideSpec, Source, SrtpKeys};
+use wabridge::sdp::{Capabilities, Keying, Local, Offer, RemoteOffer, Setup};
 
 /// Our end as the fixtures of our own side describe it.
 fn local() -> Local {
@@ -13,10 +14,24 @@ fn local() -> Local {
         ports: LocalPorts {
             rtp: "198.51.100.20:40100".parse().unwrap(),
             rtcp: Some("198.51.100.20:40101".parse().unwrap()),
+            other_family: None,
         },
         session: 1_763_751_600,
         version: 1_763_751_600,
         crypto: key_of("bridge-offer-sdes-derived"),
+        ice: Credentials::new("72OlpnQq", "bCVEBw/kxYNfwC+U9IW02bMm").unwrap(),
+        fingerprint: format!("sha-256 {}", ["AB"; 32].join(":")).parse().unwrap(),
+    }
+}
+
+fn towards_meta() -> Capabilities {
+    Capabilities::meta(vec![Keying::Sdes], Setup::Actpass)
+}
+
+fn keys(side: SideSpec) -> SrtpKeys {
+    match side.security {
+        Security::Sdes(keys) => keys,
+        other => panic!("keyed by SDES: {other:?}"),
     }
 }
 
@@ -88,8 +103,8 @@ fn meta_offers_are_answered() {
         "uic-offer-sdes-digest-doc",
         "uic-offer-sdes-g711-derived",
     ] {
-        let side = answered(fixture, &meta(fixture), &Capabilities::meta());
-        let keys = side.keys.unwrap();
+        let side = answered(fixture, &meta(fixture), &towards_meta());
+        let keys = keys(side);
         assert_eq!(
             keys.receive,
             key_of(fixture).key,
@@ -105,7 +120,7 @@ fn meta_offers_are_answered() {
 
 #[test]
 fn meta_answers_our_offer_with_its_numbers() {
-    let mut capabilities = Capabilities::meta();
+    let mut capabilities = towards_meta();
     // Meta's sample answers an offer that had Opus as 107 and digits as 101.
     for (payload, number) in capabilities.payloads.iter_mut().zip([107, 101]) {
         payload.number = number;
@@ -115,17 +130,14 @@ fn meta_answers_our_offer_with_its_numbers() {
         &capabilities,
         &meta("bic-answer-sdes-doc"),
     );
-    assert_eq!(
-        side.keys.unwrap().receive,
-        key_of("bic-answer-sdes-doc").key
-    );
+    assert_eq!(keys(side).receive, key_of("bic-answer-sdes-doc").key);
 }
 
 #[test]
 fn business_gateways_answer_without_multiplexing() {
     // Printed by Meta as answers of a business; here they stand for any far end that ignores a=rtcp-mux.
     for fixture in ["uic-answer-sdes-doc", "uic-answer-sdes-digest-doc"] {
-        let side = accepted(fixture, &Capabilities::meta(), &meta(fixture));
+        let side = accepted(fixture, &towards_meta(), &meta(fixture));
         assert_eq!(
             side.remote_rtcp.map(|a| a.port()),
             Some(side.remote_rtp.port() + 1)
@@ -135,7 +147,7 @@ fn business_gateways_answer_without_multiplexing() {
 
 #[test]
 fn the_offer_to_meta_is_the_one_in_our_fixtures() {
-    let offer = Offer::new(&local(), &Capabilities::meta());
+    let offer = Offer::new(&local(), &towards_meta());
     assert_eq!(offer.text().as_bytes(), meta("bridge-offer-sdes-derived"));
 }
 

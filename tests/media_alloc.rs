@@ -13,7 +13,7 @@ use std::time::Duration;
 use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::{
-    Codec, Command, Direction, Engine, Payload, Plane, Settings, SideSpec, Source,
+    Codec, Command, Direction, Engine, Payload, Plane, Security, Settings, SideSpec, Source,
 };
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -60,7 +60,7 @@ fn phone(host: u8) -> (UdpSocket, SideSpec) {
         remote_rtcp: None,
         send: vec![payload],
         receive: vec![payload],
-        keys: None,
+        security: Security::Plain,
         source: Source::Negotiated,
         direction: Direction::SendRecv,
     };

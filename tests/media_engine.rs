@@ -9,7 +9,7 @@ use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
 use wabridge::media::{
     Codec, Command, Direction, Engine, MediaEvent, OpenError, Opened, Payload, Plane, PortRange,
-    SessionId, Settings, SideSpec, Source,
+    Security, SessionId, Settings, SideSpec, Source,
 };
 
 /// Long enough for any machine; nothing waits for it when all is well.
@@ -87,7 +87,7 @@ impl Phone {
             remote_rtcp: None,
             send: vec![payload],
             receive: vec![payload],
-            keys: None,
+            security: Security::Plain,
             source: Source::Negotiated,
             direction: Direction::SendRecv,
         }

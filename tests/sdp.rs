@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use wabridge::media::ice::Credentials;
 use wabridge::media::sdes::Crypto;
 use wabridge::media::{Codec, LocalPorts, Source};
-use wabridge::sdp::{Capabilities, Keying, Local, Offer, Reject, RemoteOffer};
+use wabridge::sdp::{Capabilities, Keying, Local, Offer, Reject, RemoteOffer, Setup};
 
 fn folder(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -27,20 +28,27 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
+fn towards_meta() -> Capabilities {
+    Capabilities::meta(vec![Keying::Sdes], Setup::Actpass)
+}
+
 fn local() -> Local {
     Local {
         ports: LocalPorts {
             rtp: "198.51.100.20:40100".parse().unwrap(),
             rtcp: None,
+            other_family: None,
         },
         session: 1,
         version: 1,
         crypto: Crypto::generate(1),
+        ice: Credentials::generate(),
+        fingerprint: format!("sha-256 {}", ["AB"; 32].join(":")).parse().unwrap(),
     }
 }
 
 fn answer_as_meta(offer: &[u8]) -> Result<String, Reject> {
-    let remote = RemoteOffer::parse(offer, &Capabilities::meta())?;
+    let remote = RemoteOffer::parse(offer, &towards_meta())?;
     Ok(remote.answer(&local(), &[Codec::Opus])?.text)
 }
 
@@ -182,7 +190,7 @@ fn struck(bytes: &[u8], blow: &Blow) -> Vec<u8> {
 /// Whatever comes: no panic, reasons that fit a log line, and answers that are SDP with a line for each offered one.
 fn survives(bytes: &[u8]) {
     let plain = Capabilities::pbx(Keying::Plain, Source::First);
-    for capabilities in [Capabilities::meta(), plain] {
+    for capabilities in [towards_meta(), plain] {
         let answered = RemoteOffer::parse(bytes, &capabilities)
             .and_then(|remote| Ok((remote.answer(&local(), &[Codec::Opus])?, remote.codecs())));
         match answered {

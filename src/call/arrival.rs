@@ -10,12 +10,14 @@ use super::machine::{Beginning, Call, Parties};
 use super::refused::{Refused, answer_at_once, check_body, hops_left, understood};
 use super::summary::Direction;
 use crate::leg::Leg;
+use crate::media::dtls::Fingerprint;
+use crate::media::ice;
 use crate::media::sdes::Crypto;
 use crate::media::{LocalPorts, OpenError, Opened};
 use crate::number::{Masked, User};
 use crate::peer::{Caller, Fresh, Pbx, meta, pbx};
 use crate::policy::Number;
-use crate::sdp::{Capabilities, Local, Offer, RemoteOffer};
+use crate::sdp::{Capabilities, Keying, Local, Offer, RemoteOffer, Setup};
 use crate::sip::dialog::{ClientInvite, Identity, ServerInvite};
 use crate::sip::digest::{Credentials, server};
 use crate::sip::grammar::quote;
@@ -112,7 +114,7 @@ impl Bridge {
             Leg::Pbx => Some(self.calling_pbx(flow)?),
         };
         let theirs = match pbx.as_deref() {
-            None => Capabilities::meta(),
+            None => Capabilities::meta(vec![Keying::Sdes], Setup::Actpass),
             // Multiplexed RTCP is taken where a PBX offers it, and never asked for: many know nothing of it.
             Some(pbx) => Capabilities {
                 rtcp_mux: true,
@@ -312,18 +314,20 @@ impl Bridge {
         let (caller, callee) = (ports(direction.caller()), ports(direction.callee()));
         Ok(Ends {
             media,
-            caller: self.local(caller),
-            callee: self.local(callee),
+            caller: self.local(caller, media.fingerprint),
+            callee: self.local(callee, media.fingerprint),
         })
     }
 
-    fn local(&mut self, ports: LocalPorts) -> Local {
+    fn local(&mut self, ports: LocalPorts, fingerprint: Fingerprint) -> Local {
         // RFC 8866 §5.2 asks for decimal digits; 63 bits fit whatever a peer reads them into.
         Local {
             ports,
             session: self.tokens.number() >> 1,
             version: 1,
             crypto: Crypto::generate(1),
+            ice: ice::Credentials::generate(),
+            fingerprint,
         }
     }
 
@@ -363,7 +367,10 @@ impl Bridge {
                 )
             }
             Callee::User(user) => {
-                let offer = Offer::new(local, &Capabilities::meta());
+                let offer = Offer::new(
+                    local,
+                    &Capabilities::meta(vec![Keying::Sdes], Setup::Actpass),
+                );
                 let invite =
                     parties
                         .meta

@@ -160,6 +160,8 @@ impl Bridge {
     fn heard_of_media(&mut self, event: MediaEvent, now: Instant, out: &mut Vec<Action>) {
         let (session, event) = match event {
             MediaEvent::Silent { id, leg } => (id, machine::Event::Silent(leg)),
+            MediaEvent::Keyed { id, leg } => (id, machine::Event::Keyed(leg)),
+            MediaEvent::Failed { id, leg, why } => (id, machine::Event::MediaFailed(leg, why)),
             MediaEvent::Closed { id, stats } => (id, machine::Event::MediaClosed(stats)),
         };
         if let Some(call) = self.live.of_session(session) {

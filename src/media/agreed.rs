@@ -3,7 +3,7 @@
 use super::demux::Kind;
 use super::peer::Peer;
 use super::srtp::{self, KeyError, SrtpError};
-use super::{Codec, Payload, SideSpec};
+use super::{Codec, Payload, Security, SideSpec};
 
 /// Octets of an event: code, flags and volume, duration (RFC 4733 §2.3).
 const EVENT_LEN: usize = 4;
@@ -23,7 +23,7 @@ impl Agreed {
     /// # Errors
     /// When a key cannot be used.
     pub(crate) fn new(spec: SideSpec, old: Option<Agreed>) -> Result<Agreed, KeyError> {
-        if let Some(old) = old.filter(|old| old.spec.keys == spec.keys) {
+        if let Some(old) = old.filter(|old| old.spec.security == spec.security) {
             let peer = if old.peer.is_still(&spec) {
                 old.peer
             } else {
@@ -31,7 +31,10 @@ impl Agreed {
             };
             return Ok(Agreed { peer, spec, ..old });
         }
-        let keys = spec.keys.as_ref();
+        let keys = match &spec.security {
+            Security::Sdes(keys) => Some(keys),
+            Security::Plain | Security::Dtls(_) => None,
+        };
         let sender = keys
             .map(|k| srtp::Sender::new(k.profile, &k.send))
             .transpose()?;

@@ -17,7 +17,7 @@ use super::side::Lot;
 use super::slot::Opening;
 use super::sockets::{Bound, Pool};
 use super::worker::{Order, WAKE, Worker};
-use super::{Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, SessionId};
+use super::{Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, SessionId, dtls};
 
 /// The running media plane. Dropping it closes every session and waits for its threads, so never drop it from within
 /// the function that it tells its events to.
@@ -37,6 +37,7 @@ struct Shared {
     announced_to_meta: IpAddr,
     announced_to_pbx: IpAddr,
     timing: Timing,
+    dtls: dtls::Context,
     opened: AtomicU64,
 }
 
@@ -51,12 +52,13 @@ impl Engine {
     /// Starts the worker threads. `listener` is called on them, so it must hand on what it hears and return.
     ///
     /// # Errors
-    /// When the system gives no thread or no epoll descriptor.
+    /// When the system gives no thread or no epoll descriptor, or the DTLS library no certificate.
     pub fn start(
         settings: &Settings,
         listener: impl Fn(MediaEvent) + Send + Sync + 'static,
     ) -> io::Result<Engine> {
         let listener = Arc::new(listener);
+        let certificate = dtls::Certificate::generate().map_err(io::Error::other)?;
         let rest = Duration::from_secs(settings.port_rest.into());
         let meta = Pool::new(settings.meta_address, settings.ports, rest);
         let pbx = if settings.pbx_address == settings.meta_address {
@@ -83,6 +85,8 @@ impl Engine {
             announced_to_meta: settings.announced_to_meta(),
             announced_to_pbx: settings.pbx_address,
             timing: settings.timing(),
+            dtls: dtls::Context::new(&certificate, &dtls::Settings::default())
+                .map_err(io::Error::other)?,
             opened: AtomicU64::new(0),
         };
         // Built before the threads are, so that a thread that cannot be had stops those that could.
@@ -173,6 +177,7 @@ impl Plane for Handle {
             id,
             meta: at_meta,
             pbx: at_pbx,
+            fingerprint: shared.dtls.fingerprint(),
         })
     }
 
@@ -222,5 +227,6 @@ fn local_ports(announced: IpAddr, bound: &Bound) -> LocalPorts {
             .rtcp
             .as_ref()
             .map(|_| SocketAddr::new(announced, bound.port + 1)),
+        other_family: None,
     }
 }

@@ -43,6 +43,7 @@ mod stream;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 pub use codec::Codec;
 pub use engine::{Engine, Handle};
@@ -61,6 +62,8 @@ pub struct LocalPorts {
     pub rtp: SocketAddr,
     /// RTCP: the next port, for a peer that does not multiplex (RFC 5761).
     pub rtcp: Option<SocketAddr>,
+    /// RTP on the other version of IP, as a second ICE candidate (RFC 8445 §5.1.1.1).
+    pub other_family: Option<SocketAddr>,
 }
 
 /// A freshly opened session and where it listens.
@@ -72,6 +75,8 @@ pub struct Opened {
     pub meta: LocalPorts,
     /// Towards the PBX: a pair.
     pub pbx: LocalPorts,
+    /// Of the certificate that the engine shows in every DTLS handshake.
+    pub fingerprint: dtls::Fingerprint,
 }
 
 /// Why no session could be opened.
@@ -137,12 +142,39 @@ pub struct SideSpec {
     pub send: Vec<Payload>,
     /// Payload numbers this side uses when it sends to us.
     pub receive: Vec<Payload>,
-    /// SRTP keys; `None`: plain RTP.
-    pub keys: Option<SrtpKeys>,
+    /// How its packets are protected.
+    pub security: Security,
     /// Whether the peer must send from `remote_rtp`, or may be learnt from its first packet.
     pub source: Source,
     /// Which way RTP flows: a side on hold is not sent to, though its session lives on.
     pub direction: Direction,
+}
+
+/// How the packets of one side are protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Not at all.
+    Plain,
+    /// By SRTP, with keys that SDP carried (RFC 4568).
+    Sdes(SrtpKeys),
+    /// By SRTP, with keys of a DTLS handshake over the path that ICE finds (RFC 5763, RFC 8445). Checks begin at
+    /// [`Command::Start`]; until there are keys, nothing is sent to that side.
+    Dtls(Box<DtlsSpec>),
+}
+
+/// What SDP said of ICE and DTLS on one side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DtlsSpec {
+    /// Which end of the handshake is ours.
+    pub role: dtls::Role,
+    /// What the peer's certificate must be: one of these (RFC 8122 §5).
+    pub fingerprints: Vec<dtls::Fingerprint>,
+    /// What our SDP says: the peer's checks are signed with it.
+    pub local: ice::Credentials,
+    /// What the peer's SDP says: our checks are signed with it.
+    pub remote: ice::Credentials,
+    /// Where the peer may be.
+    pub candidates: Vec<ice::Candidate>,
 }
 
 /// Which way RTP flows on one side, seen from us (RFC 3264 §6.1). RTCP flows both ways in all of them.
@@ -239,6 +271,23 @@ pub enum MediaEvent {
         /// The leg that is silent.
         leg: Leg,
     },
+    /// The DTLS handshake with this leg is done: from now on it can be sent to.
+    Keyed {
+        /// The session.
+        id: SessionId,
+        /// The leg that has keys.
+        leg: Leg,
+    },
+    /// There is no path to this leg, or no key, or it does not consent to our packets any more (RFC 7675): nothing can
+    /// be sent to it.
+    Failed {
+        /// The session.
+        id: SessionId,
+        /// The leg that cannot be sent to.
+        leg: Leg,
+        /// Why, in words fit for a Reason header.
+        why: String,
+    },
     /// The session is gone; its ports rest. Always the last event of a session.
     Closed {
         /// The session.
@@ -280,6 +329,12 @@ pub struct SideStats {
     pub repeated: u64,
     /// Packets for the peer dropped because it may not be sent to yet, or nothing is agreed with it.
     pub held_back: u64,
+    /// Packets for the peer that were kept until it could be sent to, and then sent.
+    pub kept: u64,
+    /// Packets for the peer that were to be kept and had to make room, or that no key came for.
+    pub not_kept: u64,
+    /// Time from [`Command::Start`] to the keys; `None` where no DTLS handshake was completed.
+    pub keyed_after: Option<Duration>,
     /// Packets for the peer that the operating system would not send.
     pub unsent: u64,
     /// Silence frames of our own among `sent`.

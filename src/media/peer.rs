@@ -92,7 +92,7 @@ fn sendable(address: SocketAddr) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::Direction;
+    use crate::media::{Direction, Security};
 
     fn at(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -104,7 +104,7 @@ mod tests {
             remote_rtcp: Some(at("192.0.2.1:4001")),
             send: Vec::new(),
             receive: Vec::new(),
-            keys: None,
+            security: Security::Plain,
             source,
             direction: Direction::SendRecv,
         })

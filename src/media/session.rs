@@ -121,7 +121,8 @@ mod tests {
     use crate::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
     use crate::media::srtp::{Receiver, Sender};
     use crate::media::{
-        Codec, Direction, MasterKey, Payload, SideSpec, Source, SrtpKeys, SrtpProfile, rtcp,
+        Codec, Direction, MasterKey, Payload, Security, SideSpec, Source, SrtpKeys, SrtpProfile,
+        rtcp,
     };
 
     const META: &str = "198.51.100.1:40012";
@@ -148,7 +149,7 @@ mod tests {
             remote_rtcp: rtcp.map(at),
             send: map(payloads),
             receive: map(payloads),
-            keys: None,
+            security: Security::Plain,
             source: Source::Negotiated,
             direction: Direction::SendRecv,
         }
@@ -807,7 +808,7 @@ mod tests {
             receive: key(receive),
         };
         SideSpec {
-            keys: Some(keys),
+            security: Security::Sdes(keys),
             ..spec
         }
     }
@@ -886,7 +887,7 @@ mod tests {
         let command = Command::Agree {
             leg: Leg::Meta,
             side: SideSpec {
-                keys: Some(keys),
+                security: Security::Sdes(keys),
                 ..meta()
             },
         };

@@ -24,7 +24,7 @@ pub use remote::{Answered, RemoteOffer};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::media::sdes::Crypto;
-use crate::media::{Codec, LocalPorts, Payload, Source};
+use crate::media::{Codec, LocalPorts, Payload, Source, dtls, ice};
 
 /// Octets of SDP that are read; Meta's need about 1200, a browser's 6000.
 pub const MAX_OCTETS: usize = 16 * 1024;
@@ -38,8 +38,10 @@ pub struct Capabilities {
     /// Codecs in our order of preference, each with the payload number under which we offer it. An answer to an
     /// offer uses the offer's numbers instead (RFC 3264 §6.1).
     pub payloads: Vec<Payload>,
-    /// How media is keyed on this leg. It is a setting, not a negotiation: an offer keyed otherwise is rejected.
-    pub keying: Keying,
+    /// How media may be keyed on this leg: offered by the first, and an offer is answered in its own if it is listed.
+    pub keyings: Vec<Keying>,
+    /// Which end of the DTLS handshake an offer leaves us.
+    pub setup: Setup,
     /// Whether RTCP may share the RTP port (RFC 5761): offered, and taken up where the peer offers it.
     pub rtcp_mux: bool,
     /// Which senders the media side accepts; goes into the `SideSpec` as it is.
@@ -47,12 +49,13 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Opus and digits towards Meta: SDES, RTCP multiplexed, digits as 126 because Meta sends them so even to a
-    /// peer that did not offer them.
-    pub fn meta() -> Capabilities {
+    /// Opus and digits towards Meta: RTCP multiplexed, digits as 126 because Meta sends them so even to a peer that did
+    /// not offer them.
+    pub fn meta(keyings: Vec<Keying>, setup: Setup) -> Capabilities {
         Capabilities {
             payloads: numbered(111, 126),
-            keying: Keying::Sdes,
+            keyings,
+            setup,
             rtcp_mux: true,
             // That Meta's relay sends from where it receives is likely, but documented nowhere; its keys tell it.
             source: Source::Authentic,
@@ -63,7 +66,8 @@ impl Capabilities {
     pub fn pbx(keying: Keying, source: Source) -> Capabilities {
         Capabilities {
             payloads: numbered(111, 101),
-            keying,
+            keyings: vec![keying],
+            setup: Setup::default(),
             rtcp_mux: false,
             source,
         }
@@ -91,6 +95,19 @@ pub enum Keying {
     Plain,
     /// SRTP with keys in the SDP: `RTP/SAVP` and `a=crypto` (RFC 4568).
     Sdes,
+    /// SRTP with keys of a DTLS handshake, over a path that ICE finds: `UDP/TLS/RTP/SAVPF` (RFC 5763, RFC 8839).
+    Dtls,
+}
+
+/// The `a=setup` of our offers (RFC 5763 §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Setup {
+    /// The peer chooses.
+    #[default]
+    Actpass,
+    /// We send the ClientHello.
+    Active,
 }
 
 impl Keying {
@@ -99,6 +116,7 @@ impl Keying {
         match self {
             Keying::Plain => "RTP/AVP",
             Keying::Sdes => "RTP/SAVP with a=crypto",
+            Keying::Dtls => "UDP/TLS/RTP/SAVPF with a=fingerprint",
         }
     }
 }
@@ -114,6 +132,10 @@ pub struct Local {
     pub version: u64,
     /// Our key. Used on legs keyed with SDES; the answer puts it under the offer's tag.
     pub crypto: Crypto,
+    /// What checks of the peer are signed with. Used on legs keyed with DTLS.
+    pub ice: ice::Credentials,
+    /// Of the certificate that we show in a DTLS handshake.
+    pub fingerprint: dtls::Fingerprint,
 }
 
 /// Rejects a peer that our address cannot send to.
@@ -140,6 +162,7 @@ mod tests {
             ports: LocalPorts {
                 rtp,
                 rtcp: Some(SocketAddr::new(rtp.ip(), port + 1)),
+                other_family: None,
             },
             session: 1000,
             version: 1,
@@ -148,6 +171,8 @@ mod tests {
                 profile: crate::media::SrtpProfile::AesCm128HmacSha1_80,
                 key,
             },
+            ice: ice::Credentials::new("8hhY", "asd88fgpdd777uzjYhagZg").unwrap(),
+            fingerprint: format!("sha-256 {}", ["AB"; 32].join(":")).parse().unwrap(),
         }
     }
 

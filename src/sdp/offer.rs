@@ -1,7 +1,7 @@
 //! Our offer, and what the peer's answer makes of it.
 
 use crate::media::sdes::Crypto;
-use crate::media::{Codec, Direction, Payload, SideSpec, SrtpKeys};
+use crate::media::{Codec, Direction, Payload, Security, SideSpec, SrtpKeys};
 
 use super::reject::Reject;
 use super::remote::common;
@@ -19,9 +19,9 @@ pub struct Offer {
 impl Offer {
     /// Offers everything in `capabilities`.
     pub fn new(local: &Local, capabilities: &Capabilities) -> Offer {
-        let (proto, crypto) = match capabilities.keying {
-            Keying::Plain => ("RTP/AVP", None),
-            Keying::Sdes => ("RTP/SAVP", Some(&local.crypto)),
+        let (proto, crypto) = match capabilities.keyings.first() {
+            Some(Keying::Sdes) => ("RTP/SAVP", Some(&local.crypto)),
+            _ => ("RTP/AVP", None),
         };
         let section = write::Section {
             proto,
@@ -51,7 +51,7 @@ impl Offer {
         // We offer one stream, so only the first m= line answers it (RFC 3264 §6).
         let first = session.medias.first().filter(|m| m.media == "audio");
         let media = first.ok_or_else(|| Reject::NoAudio(stream::kinds(&session)))?;
-        let stream = stream::stream(&session, media, self.capabilities.keying)?;
+        let stream = stream::stream(&session, media, &self.capabilities.keyings)?;
         same_family(self.local.ports.rtp.ip(), stream.rtp)?;
         let send = common(&stream, &self.capabilities)?;
         let rtcp_mux = stream.rtcp_mux && self.capabilities.rtcp_mux;
@@ -60,7 +60,7 @@ impl Offer {
             remote_rtcp: (!rtcp_mux).then_some(stream.rtcp),
             receive: self.receive(&send),
             send,
-            keys: keys(&stream, &self.local.crypto)?,
+            security: keys(&stream, &self.local.crypto)?,
             source: self.capabilities.source,
             direction: stream.direction(),
         })
@@ -86,14 +86,14 @@ impl Offer {
 }
 
 /// Both keys, if the answer takes the one that we offered.
-fn keys(stream: &Stream, ours: &Crypto) -> Result<Option<SrtpKeys>, Reject> {
+fn keys(stream: &Stream, ours: &Crypto) -> Result<Security, Reject> {
     match &stream.keys {
-        PeerKeys::Plain => Ok(None),
+        PeerKeys::Plain => Ok(Security::Plain),
         PeerKeys::Sdes(theirs) if theirs.tag != ours.tag => Err(Reject::Tag {
             answered: theirs.tag,
             offered: ours.tag,
         }),
-        PeerKeys::Sdes(theirs) => Ok(Some(SrtpKeys {
+        PeerKeys::Sdes(theirs) => Ok(Security::Sdes(SrtpKeys {
             profile: theirs.profile,
             send: ours.key.clone(),
             receive: theirs.key.clone(),
@@ -117,7 +117,7 @@ mod tests {
 
     fn keyed() -> Capabilities {
         Capabilities {
-            keying: Keying::Sdes,
+            keyings: vec![Keying::Sdes],
             ..plain()
         }
     }
@@ -224,7 +224,9 @@ mod tests {
             ))
         };
         let offer = Offer::new(&local(5000), &keyed());
-        let keys = offer.accept(&answer(1)).unwrap().keys.unwrap();
+        let Security::Sdes(keys) = offer.accept(&answer(1)).unwrap().security else {
+            panic!("keyed by SDES")
+        };
         assert_eq!((keys.send.0, keys.receive.0), (vec![7; 30], vec![9; 30]));
         assert_eq!(
             offer.accept(&answer(2)).unwrap_err(),

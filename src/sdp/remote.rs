@@ -3,7 +3,7 @@
 use sdp_types::{Attribute, Session};
 
 use crate::media::sdes::Crypto;
-use crate::media::{Codec, Payload, SideSpec, SrtpKeys};
+use crate::media::{Codec, Payload, Security, SideSpec, SrtpKeys};
 
 use super::reject::Reject;
 use super::rtpmap::names;
@@ -35,7 +35,7 @@ impl RemoteOffer {
     /// Reads and checks an offer: keyed as this leg is, with a codec of sound that we carry.
     pub fn parse(offer: &[u8], capabilities: &Capabilities) -> Result<RemoteOffer, Reject> {
         let session = stream::session(offer)?;
-        let (index, stream) = stream::audio(&session, capabilities.keying)?;
+        let (index, stream) = stream::audio(&session, &capabilities.keyings)?;
         let common = common(&stream, capabilities)?;
         Ok(RemoteOffer {
             session,
@@ -64,7 +64,7 @@ impl RemoteOffer {
         self.reachable_from(local)?;
         let payloads = self.agreed(carried)?;
         let rtcp_mux = self.stream.rtcp_mux && self.capabilities.rtcp_mux;
-        let (crypto, keys) = keyed(&self.stream.keys, &local.crypto);
+        let (crypto, security) = keyed(&self.stream.keys, &local.crypto);
         let section = write::Section {
             proto: self.proto(),
             payloads: &payloads,
@@ -79,7 +79,7 @@ impl RemoteOffer {
             remote_rtcp: (!rtcp_mux).then_some(self.stream.rtcp),
             send: payloads.clone(),
             receive: payloads,
-            keys,
+            security,
             source: self.capabilities.source,
             direction: self.stream.direction(),
         };
@@ -147,9 +147,9 @@ pub(super) fn common(stream: &Stream, capabilities: &Capabilities) -> Result<Vec
 
 /// Our `a=crypto` under the tag of the peer's, and both keys. Each side's key protects what that side sends
 /// (RFC 4568 §5.1.2).
-fn keyed(theirs: &PeerKeys, ours: &Crypto) -> (Option<Crypto>, Option<SrtpKeys>) {
+fn keyed(theirs: &PeerKeys, ours: &Crypto) -> (Option<Crypto>, Security) {
     match theirs {
-        PeerKeys::Plain => (None, None),
+        PeerKeys::Plain => (None, Security::Plain),
         PeerKeys::Sdes(theirs) => {
             let answer = Crypto {
                 tag: theirs.tag,
@@ -161,7 +161,7 @@ fn keyed(theirs: &PeerKeys, ours: &Crypto) -> (Option<Crypto>, Option<SrtpKeys>)
                 send: ours.key.clone(),
                 receive: theirs.key.clone(),
             };
-            (Some(answer), Some(keys))
+            (Some(answer), Security::Sdes(keys))
         }
     }
 }
@@ -282,21 +282,23 @@ mod tests {
     #[test]
     fn our_key_goes_out_under_the_offers_tag_and_theirs_opens_what_comes() {
         let capabilities = Capabilities {
-            keying: crate::sdp::Keying::Sdes,
+            keyings: vec![crate::sdp::Keying::Sdes],
             ..plain()
         };
         let offer = RemoteOffer::parse(&sdp(KEYED), &capabilities).unwrap();
         let answered = offer.answer(&local(5000), &[Codec::Opus]).unwrap();
         let ours = "a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\r\n";
         assert!(answered.text.contains(ours), "{}", answered.text);
-        let keys = answered.side.keys.unwrap();
+        let Security::Sdes(keys) = answered.side.security else {
+            panic!("keyed by SDES")
+        };
         assert_eq!((keys.send.0, keys.receive.0), (vec![7; 30], vec![9; 30]));
     }
 
     #[test]
     fn neither_key_is_printed_with_an_offer_or_an_answer() {
         let capabilities = Capabilities {
-            keying: crate::sdp::Keying::Sdes,
+            keyings: vec![crate::sdp::Keying::Sdes],
             ..plain()
         };
         let offer = RemoteOffer::parse(&sdp(KEYED), &capabilities).unwrap();

@@ -60,7 +60,7 @@ pub(super) fn session(bytes: &[u8]) -> Result<Session, Reject> {
 
 /// The first audio stream that a leg of this keying can use, with its place among the m= lines. If there is none,
 /// the reason is that of the first audio stream: a peer lists what it prefers first.
-pub(super) fn audio(session: &Session, keying: Keying) -> Result<(usize, Stream), Reject> {
+pub(super) fn audio(session: &Session, keyings: &[Keying]) -> Result<(usize, Stream), Reject> {
     let mut reason = None;
     for (index, media) in session
         .medias
@@ -68,7 +68,7 @@ pub(super) fn audio(session: &Session, keying: Keying) -> Result<(usize, Stream)
         .enumerate()
         .filter(|(_, m)| m.media == "audio")
     {
-        match stream(session, media, keying) {
+        match stream(session, media, keyings) {
             Ok(stream) => return Ok((index, stream)),
             Err(e) => reason = reason.or(Some(e)),
         }
@@ -87,11 +87,15 @@ pub(super) fn kinds(session: &Session) -> String {
 }
 
 /// Reads one m= section.
-pub(super) fn stream(session: &Session, media: &Media, keying: Keying) -> Result<Stream, Reject> {
+pub(super) fn stream(
+    session: &Session,
+    media: &Media,
+    keyings: &[Keying],
+) -> Result<Stream, Reject> {
     if media.port == 0 {
         return Err(Reject::Refused);
     }
-    let keys = keys(media, keying)?;
+    let keys = keys(media, keyings)?;
     let formats = formats(media)?;
     let rtp = SocketAddr::new(address(session, media)?, media.port);
     let mid = value(&media.attributes, "mid")
@@ -113,18 +117,20 @@ pub(super) fn stream(session: &Session, media: &Media, keying: Keying) -> Result
 }
 
 /// The peer's keys, if its transport is the one this leg is set to.
-fn keys(media: &Media, keying: Keying) -> Result<PeerKeys, Reject> {
-    let (offered, wanted) = (quote(&media.proto), keying.wanted());
-    match (media.proto.as_str(), keying) {
-        ("RTP/AVP" | "RTP/AVPF", Keying::Plain) => Ok(PeerKeys::Plain),
-        ("RTP/SAVP" | "RTP/SAVPF", Keying::Sdes) => crypto(media).map(PeerKeys::Sdes),
-        ("RTP/AVP" | "RTP/AVPF", Keying::Sdes) => Err(Reject::Transport {
+fn keys(media: &Media, keyings: &[Keying]) -> Result<PeerKeys, Reject> {
+    let offered = quote(&media.proto);
+    let wanted = keyings.first().map_or("nothing", |keying| keying.wanted());
+    let takes = |keying| keyings.contains(&keying);
+    match media.proto.as_str() {
+        "RTP/AVP" | "RTP/AVPF" if takes(Keying::Plain) => Ok(PeerKeys::Plain),
+        "RTP/SAVP" | "RTP/SAVPF" if takes(Keying::Sdes) => crypto(media).map(PeerKeys::Sdes),
+        "RTP/AVP" | "RTP/AVPF" => Err(Reject::Transport {
             offered,
             keys: false,
             wanted,
         }),
         // With a=crypto beside it or not: whoever names DTLS in the m= line will not send by those keys.
-        (proto, _) if proto.contains("TLS") => Err(Reject::Dtls { offered, wanted }),
+        proto if proto.contains("TLS") => Err(Reject::Dtls { offered, wanted }),
         _ => Err(Reject::Transport {
             offered,
             keys: true,
@@ -227,7 +233,7 @@ mod tests {
     }
 
     fn read_as(keying: Keying, rest: &str) -> Result<Stream, Reject> {
-        audio(&session(&sdp(rest))?, keying).map(|(_, stream)| stream)
+        audio(&session(&sdp(rest))?, &[keying]).map(|(_, stream)| stream)
     }
 
     #[test]
@@ -253,7 +259,7 @@ mod tests {
         }
         let none = b"v=0\r\nm=audio 4000 RTP/AVP 0\r\n";
         assert_eq!(
-            audio(&session(none).unwrap(), Keying::Plain).unwrap_err(),
+            audio(&session(none).unwrap(), &[Keying::Plain]).unwrap_err(),
             Reject::NoAddress
         );
     }
@@ -315,7 +321,7 @@ mod tests {
         let whole = |own: &str| {
             let text =
                 format!("v=0\r\nc=IN IP4 192.0.2.9\r\na=sendonly\r\nm=audio 4 RTP/AVP 0\r\n{own}");
-            audio(&session(text.as_bytes()).unwrap(), Keying::Plain)
+            audio(&session(text.as_bytes()).unwrap(), &[Keying::Plain])
                 .unwrap()
                 .1
                 .direction()
@@ -381,7 +387,7 @@ mod tests {
         let text = sdp(
             "m=video 1 RTP/AVP 96\nm=audio 2 RTP/SAVP 0\nm=audio 0 RTP/AVP 0\nm=audio 4 RTP/AVP 0\n",
         );
-        let (index, stream) = audio(&session(&text).unwrap(), Keying::Plain).unwrap();
+        let (index, stream) = audio(&session(&text).unwrap(), &[Keying::Plain]).unwrap();
         assert_eq!((index, stream.rtp.port()), (3, 4));
     }
 

@@ -42,11 +42,14 @@ impl Plane for Engine {
             meta: LocalPorts {
                 rtp: at("198.51.100.1", port),
                 rtcp: None,
+                other_family: None,
             },
             pbx: LocalPorts {
                 rtp: at("192.0.2.1", port + 2),
                 rtcp: Some(at("192.0.2.1", port + 3)),
+                other_family: None,
             },
+            fingerprint: format!("sha-256 {}", ["AB"; 32].join(":")).parse().unwrap(),
         })
     }
 

@@ -212,6 +212,8 @@ impl Call {
             Event::Request(leg, server, request) => self.request(leg, server, &request, &mut turn),
             Event::AnswerSent => self.start_meta(&mut turn),
             Event::Silent(leg) => self.silent(leg, &mut turn),
+            Event::Keyed(leg) => tracing::debug!(%leg, "the DTLS handshake is done"),
+            Event::MediaFailed(leg, why) => self.media_failed(leg, &why, &mut turn),
             Event::MediaClosed(stats) => self.media_closed(*stats, &mut turn),
             Event::Stop => self.stop(&mut turn),
             Event::Deadline => self.tick(&mut turn),

@@ -23,6 +23,11 @@ impl Call {
         self.end(EndedBy::Bridge, &refusal, turn);
     }
 
+    pub(super) fn media_failed(&mut self, leg: Leg, why: &str, turn: &mut Turn<'_>) {
+        let refusal = Refusal::new(503, 41, format!("no media path to {leg}: {why}"));
+        self.end(EndedBy::Bridge, &refusal, turn);
+    }
+
     /// Ends the call from our side, whatever it is doing.
     pub(super) fn end(&mut self, by: EndedBy, why: &Refusal, turn: &mut Turn<'_>) {
         match &self.state {

@@ -27,6 +27,10 @@ pub enum Event {
     AnswerSent,
     /// Nothing comes from a leg any more.
     Silent(Leg),
+    /// The packets of a leg have keys.
+    Keyed(Leg),
+    /// No media can be sent to a leg; why.
+    MediaFailed(Leg, String),
     /// The media session is closed.
     MediaClosed(Box<SessionStats>),
     /// The bridge stops.
