@@ -359,6 +359,7 @@ async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonEr
                 Keying::Plain
             },
             source: pbx.source,
+            ack_when_keyed: pbx.ack_when_keyed,
             dialling: pbx.dialling.clone(),
             default_number: pbx.default_number.clone(),
         };
@@ -371,6 +372,7 @@ async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonEr
             our_port: port(addresses.meta).unwrap_or(config.meta.listen.port()),
             digest: config.meta.digest.clone(),
             realm: config.meta.realm.clone(),
+            dtls_setup: config.meta.dtls_setup,
         }),
         meta_sources: config.meta.allowed_sources.clone(),
         pbxs,

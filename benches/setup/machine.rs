@@ -11,8 +11,8 @@ use wabridge::media::{
 };
 use wabridge::number;
 use wabridge::peer::{Meta, Pbx, pbx};
-use wabridge::policy::{Number, Numbers};
-use wabridge::sdp::Keying;
+use wabridge::policy::{KeyExchange, Keying, Number, Numbers};
+use wabridge::sdp;
 use wabridge::secret::Secret;
 use wabridge::sip::dialog::Pace;
 use wabridge::sip::digest::server;
@@ -325,6 +325,7 @@ fn setup() -> Setup {
         hostname: "meta-voip.example.com".into(),
         target: Some("100".into()),
         pbx: "main".into(),
+        keying: Keying::Set(KeyExchange::Sdes),
     };
     let pbx = Pbx {
         name: "main".into(),
@@ -335,8 +336,9 @@ fn setup() -> Setup {
             tcp: None,
             tls: None,
         },
-        keying: Keying::Plain,
+        keying: sdp::Keying::Plain,
         source: Source::Negotiated,
+        ack_when_keyed: false,
         dialling: number::Settings::default(),
         default_number: None,
     };
@@ -347,6 +349,7 @@ fn setup() -> Setup {
             our_port: 5061,
             digest: server::Settings::default(),
             realm: None,
+            dtls_setup: Default::default(),
         }),
         meta_sources: wabridge::policy::sources::metas_networks(),
         pbxs: vec![(

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::document::Document;
 use super::networks;
 use crate::policy::sources::metas_networks;
+use crate::sdp::Setup;
 use crate::sip::digest::server as digest;
 
 /// `[meta]`
@@ -38,6 +39,9 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// What our challenges call us; if unset, the hostname of the number that is called.
     pub realm: Option<String>,
+    /// The `a=setup` of our offers that are keyed by DTLS.
+    #[serde(default)]
+    pub dtls_setup: Setup,
     /// Networks that Meta's connections may come from.
     #[serde(default = "metas_networks", deserialize_with = "networks::list")]
     pub allowed_sources: Vec<IpNet>,

@@ -1,4 +1,4 @@
-//! `[[number]]`: a business number, its password at Meta and the PBX that it belongs to.
+//! `[[number]]`: a business number, its password and keying at Meta, and the PBX that it belongs to.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::document::Document;
 use super::files;
 use super::meta::is_host_name;
 use crate::number::E164;
-use crate::policy::Number;
+use crate::policy::{KeyExchange, Keying, Number};
 use crate::secret::{Secret, SecretError, Source};
 
 /// `[[number]]` as it is written.
@@ -29,6 +29,21 @@ pub(super) struct Settings {
     pub(super) pbx: Option<String>,
     /// The SIP server name that is set for this number at Meta, where it is not `meta.hostname`.
     pub(super) hostname: Option<String>,
+    /// How its media gets its keys, as it is set at Meta.
+    #[serde(default)]
+    keying: Choice,
+    /// For `auto`: what our offers ask for.
+    offer: Option<KeyExchange>,
+}
+
+/// `keying`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Choice {
+    Dtls,
+    Sdes,
+    #[default]
+    Auto,
 }
 
 impl Settings {
@@ -43,6 +58,7 @@ impl Settings {
         document: &Document<'_>,
     ) -> Option<Number> {
         self.check_names(at, document);
+        let keying = self.keying(at, document);
         let pbx = self.pbx(at, pbxs, document);
         let password = self.password(at, folder, document);
         Some(Number {
@@ -50,6 +66,7 @@ impl Settings {
             password: password?,
             target: self.target,
             pbx: pbx?,
+            keying,
             hostname: self.hostname.unwrap_or_else(|| meta_hostname.to_owned()),
         })
     }
@@ -70,6 +87,26 @@ impl Settings {
                 "give the name that is set as SIP server of this number at Meta",
             );
         }
+    }
+
+    fn keying(&self, at: &str, document: &Document<'_>) -> Keying {
+        let set = match self.keying {
+            Choice::Dtls => KeyExchange::Dtls,
+            Choice::Sdes => KeyExchange::Sdes,
+            Choice::Auto => {
+                return Keying::Auto {
+                    offer: self.offer.unwrap_or_default(),
+                };
+            }
+        };
+        if self.offer.is_some() {
+            document.problem(
+                &format!("{at}.offer"),
+                &format!("our offers ask for what keying says: \"{set}\""),
+                "leave it out, or set keying to \"auto\"",
+            );
+        }
+        Keying::Set(set)
     }
 
     /// The PBX that is named, or the only one there is.

@@ -41,6 +41,9 @@ pub struct Settings {
     /// Whose media packets are taken for its own.
     #[serde(default = "source")]
     pub source: Source,
+    /// Whether its answer to a WhatsApp user is acknowledged only when Meta's DTLS handshake is done.
+    #[serde(default)]
+    pub ack_when_keyed: bool,
     /// For `tls`: PEM file with the authorities that may vouch for it, in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// For `tls`: whether its certificate is verified.

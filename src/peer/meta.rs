@@ -4,6 +4,7 @@
 use crate::leg::Leg;
 use crate::number::{E164, User};
 use crate::policy::Number;
+use crate::sdp::Setup;
 use crate::sip::dialog::Identity;
 use crate::sip::digest::client::{Client, Login, NoAnswer, Target as Authenticated};
 use crate::sip::digest::{Challenge, server};
@@ -26,6 +27,9 @@ pub struct Meta {
     pub digest: server::Settings,
     /// What our challenges call us; `None`: the hostname of the number that is called.
     pub realm: Option<String>,
+    /// The `a=setup` of our offers that are keyed by DTLS. Meta recommends `active` (integration patterns, 2026), and
+    /// documents its answer to `actpass` alone.
+    pub dtls_setup: Setup,
 }
 
 impl Meta {
@@ -300,6 +304,7 @@ mod tests {
             hostname: "meta-voip.example.com".into(),
             target: None,
             pbx: "main".into(),
+            keying: Default::default(),
         }
     }
 
@@ -310,6 +315,7 @@ mod tests {
             our_port: 5061,
             digest: server::Settings::default(),
             realm: None,
+            dtls_setup: Setup::default(),
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Pbx {
     pub keying: Keying,
     /// Whose media is accepted.
     pub source: Source,
+    /// Whether its 200 to a WhatsApp user is acknowledged only when Meta's leg has its keys: some play from our ACK on,
+    /// and nothing of that is to be lost.
+    pub ack_when_keyed: bool,
     /// How its dialled numbers become international ones.
     pub dialling: number::Settings,
     /// The business number of a call that names none of ours.
@@ -189,6 +192,7 @@ mod tests {
             },
             keying: Keying::Plain,
             source: Source::Negotiated,
+            ack_when_keyed: false,
             dialling: number::Settings::default(),
             default_number: None,
         }
@@ -201,6 +205,7 @@ mod tests {
             hostname: "meta-voip.example.com".into(),
             target: Some("100".into()),
             pbx: "main".into(),
+            keying: Default::default(),
         };
         let fresh = Fresh {
             call_id: "c".into(),

@@ -3,13 +3,16 @@
 //! ```text
 //!   sources   may this address send us requests at all?  admitted, answered 403, or met with silence
 //!   route     called number ─▶ PBX and extension;  PBX and what it claims ─▶ the business number that calls
+//!   keying    how the number's media gets its keys at Meta: what we offer, and what we expect
 //! ```
 //!
 //! Nothing here believes a header that the other side could have written as it liked: a source address is checked
 //! before anything else, and a PBX can call only as a number that was given to it.
 
+pub mod keying;
 pub mod route;
 pub mod sources;
 
+pub use keying::{KeyExchange, Keying};
 pub use route::{Number, Numbers};
 pub use sources::Sources;

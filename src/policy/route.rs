@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::keying::Keying;
 use crate::number::{self, E164, User};
 use crate::secret::Secret;
 
@@ -18,6 +19,8 @@ pub struct Number {
     pub target: Option<String>,
     /// Name of the PBX that it belongs to.
     pub pbx: String,
+    /// How its media gets its keys at Meta.
+    pub keying: Keying,
 }
 
 impl Number {
@@ -117,6 +120,7 @@ mod tests {
             hostname: "meta-voip.example.com".to_owned(),
             target: None,
             pbx: pbx.to_owned(),
+            keying: Keying::default(),
         }
     }
 

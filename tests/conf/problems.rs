@@ -2,6 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, KeyPair};
 use wabridge::config::{Problem, Severity};
+use wabridge::policy::{KeyExchange, Keying};
 
 use super::workshop::Workshop;
 
@@ -213,6 +214,13 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "realm",
             "without quotes",
         ),
+        case(
+            "[[number]]",
+            "dtls_setup = \"passive\"\n[[number]]",
+            "meta.dtls_setup",
+            "dtls_setup",
+            "`actpass` or `active`",
+        ),
         // Numbers.
         case(
             "+12145551869",
@@ -255,6 +263,27 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "number.pbx",
             "pbx",
             "no PBX is called \"branch\"",
+        ),
+        case(
+            "\"100\"",
+            "\"100\"\nkeying = \"none\"",
+            "number.keying",
+            "keying",
+            "unknown variant `none`",
+        ),
+        case(
+            "\"100\"",
+            "\"100\"\nkeying = \"sdes\"\noffer = \"dtls\"",
+            "number.offer",
+            "offer",
+            "what keying says: \"sdes\"",
+        ),
+        case(
+            "\"100\"",
+            "\"100\"\nkeying = \"dtls\"\noffer = \"dtls\"",
+            "number.offer",
+            "offer",
+            "what keying says: \"dtls\"",
         ),
         case(
             "\"100\"",
@@ -714,4 +743,34 @@ fn a_file_that_is_not_there_is_said_so() {
         "{}",
         found[0]
     );
+}
+
+#[test]
+fn a_number_offers_what_it_is_set_to_at_meta_or_with_auto_what_it_is_told() {
+    let workshop = Workshop::new();
+    for (said, keying) in [
+        (
+            "",
+            Keying::Auto {
+                offer: KeyExchange::Dtls,
+            },
+        ),
+        (
+            "offer = \"sdes\"",
+            Keying::Auto {
+                offer: KeyExchange::Sdes,
+            },
+        ),
+        (
+            "keying = \"auto\"\noffer = \"dtls\"",
+            Keying::Auto {
+                offer: KeyExchange::Dtls,
+            },
+        ),
+        ("keying = \"dtls\"", Keying::Set(KeyExchange::Dtls)),
+        ("keying = \"sdes\"", Keying::Set(KeyExchange::Sdes)),
+    ] {
+        let text = GOOD.replace("\"100\"", &format!("\"100\"\n{said}"));
+        assert_eq!(workshop.load(&text).unwrap().numbers[0].keying, keying);
+    }
 }

@@ -22,6 +22,9 @@ fn what_the_next_call_can_use_needs_no_restart() {
             ["## target = \"100\"", "target = \"200\""],
             ["address = \"127.0.0.1:5060\"", "address = \"127.0.0.2\""],
             ["# ring_timeout = 55", "ring_timeout = 20"],
+            ["# keying = \"auto\"", "keying = \"sdes\""],
+            ["# dtls_setup = \"actpass\"", "dtls_setup = \"active\""],
+            ["# ack_when_keyed = false", "ack_when_keyed = true"],
             ["# level = \"info\"", "level = \"debug\""],
         ],
     );

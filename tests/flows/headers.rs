@@ -226,6 +226,7 @@ fn dialled(change: impl FnOnce(&mut Request)) -> Request {
         hostname: "second.example.com".into(),
         target: None,
         pbx: "main".into(),
+        keying: Default::default(),
     };
     let foreign = wabridge::policy::Number {
         number: "+442079460958".parse().unwrap(),

@@ -7,8 +7,8 @@ use wabridge::call::Setup;
 use wabridge::media::Source;
 use wabridge::number;
 use wabridge::peer::{Meta, Pbx, pbx};
-use wabridge::policy::{Number, Numbers};
-use wabridge::sdp::Keying;
+use wabridge::policy::{KeyExchange, Keying, Number, Numbers};
+use wabridge::sdp;
 use wabridge::secret::Secret;
 use wabridge::sip::dialog::Pace;
 use wabridge::sip::digest::server;
@@ -24,6 +24,7 @@ pub fn meta() -> Meta {
         our_port: 5061,
         digest: server::Settings::default(),
         realm: None,
+        dtls_setup: Default::default(),
     }
 }
 
@@ -49,6 +50,7 @@ pub fn setup() -> Setup {
         hostname: "meta-voip.example.com".into(),
         target: Some("100".into()),
         pbx: "main".into(),
+        keying: Keying::Set(KeyExchange::Sdes),
     };
     let pbx = Pbx {
         name: "main".into(),
@@ -59,8 +61,9 @@ pub fn setup() -> Setup {
             tcp: Some(5070),
             tls: None,
         },
-        keying: Keying::Plain,
+        keying: sdp::Keying::Plain,
         source: Source::Negotiated,
+        ack_when_keyed: false,
         dialling: number::Settings::default(),
         default_number: Some(BUSINESS.parse().unwrap()),
     };

@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use crate::config::{self, Certificate, Config};
 use crate::daemon::{Daemon, Trust};
 use crate::number::E164;
-use crate::policy::Number;
+use crate::policy::{KeyExchange, Keying, Number};
 use crate::secret::Secret;
 use crate::sim::meta::{Business, Challenges, DigestUri};
 use crate::sim::run::{FarEnd, MetaEnd, PbxEnd};
@@ -186,6 +186,7 @@ fn configuration(
             address: Some(places.metas.ip()),
             ca_file: None,
             realm: None,
+            dtls_setup: Default::default(),
             // The far ends open their connections from wherever the routing table says: loopback.
             allowed_sources: vec!["127.0.0.0/8".parse()?],
             digest: digest::Settings::default(),
@@ -197,6 +198,7 @@ fn configuration(
             hostname: HOSTNAME.into(),
             target: Some("100".into()),
             pbx: "demo".into(),
+            keying: Keying::Set(KeyExchange::Sdes),
         }],
         pbxs: vec![config::Pbx {
             name: "demo".into(),
@@ -211,6 +213,7 @@ fn configuration(
             dialling: number::Settings::default(),
             srtp: false,
             source: media::Source::Negotiated,
+            ack_when_keyed: false,
             ca_file: None,
             verify: true,
         }],

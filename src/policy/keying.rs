@@ -1,0 +1,63 @@
+//! How the media of a number's calls with Meta gets its keys. It is a setting of the number at Meta and not negotiated
+//! call by call (SIP guide, 2025-12-15), and may change there without our being told.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// What Meta calls `srtp_key_exchange_protocol` (settings API, 2025-12-10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyExchange {
+    /// A DTLS handshake over the path that ICE finds: Meta's default.
+    #[default]
+    Dtls,
+    /// Keys in SDP (RFC 4568).
+    Sdes,
+}
+
+impl fmt::Display for KeyExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            KeyExchange::Dtls => "dtls",
+            KeyExchange::Sdes => "sdes",
+        })
+    }
+}
+
+/// What is known of a number's setting at Meta. Whatever Meta offers is answered in its own kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keying {
+    /// It is this: offered, and an offer of the other kind is a surprise.
+    Set(KeyExchange),
+    /// It may be either.
+    Auto {
+        /// What our own offers ask for.
+        offer: KeyExchange,
+    },
+}
+
+impl Default for Keying {
+    fn default() -> Keying {
+        Keying::Auto {
+            offer: KeyExchange::default(),
+        }
+    }
+}
+
+impl Keying {
+    /// What our offers ask for.
+    pub fn offered(self) -> KeyExchange {
+        match self {
+            Keying::Set(kind) | Keying::Auto { offer: kind } => kind,
+        }
+    }
+
+    /// What Meta's offers should ask for, if that is known.
+    pub fn expected(self) -> Option<KeyExchange> {
+        match self {
+            Keying::Set(kind) => Some(kind),
+            Keying::Auto { .. } => None,
+        }
+    }
+}
