@@ -132,7 +132,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything, or nothing.
     pub async fn start(config: Config, trust: &Trust) -> Result<Daemon, DaemonError> {
-        allow_files(config.calls.max.into());
+        allow_files(config.calls.max.into(), config.media.sockets());
         media_addresses_are_ours(&config.media)?;
         let (heard, media) = mpsc::unbounded_channel();
         let engine = Engine::start(&config.media, move |event| {
@@ -229,9 +229,9 @@ impl Daemon {
     }
 }
 
-/// A call has three sockets of media; beside them stand the connections of SIP and a few files. A shell allows 1024.
-fn allow_files(calls: u64) {
-    let needed = 3 * calls + 1024;
+/// A call has so many sockets of media; beside them stand the connections of SIP and a few files. A shell allows 1024.
+fn allow_files(calls: u64, sockets: u64) {
+    let needed = sockets * calls + 1024;
     match rlimit::increase_nofile_limit(needed) {
         Ok(allowed) if allowed < needed => {
             tracing::warn!(
@@ -252,10 +252,13 @@ fn server_tls(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
 
 /// Sockets for media are opened call by call: an address that is not ours must be found before the first one.
 fn media_addresses_are_ours(media: &media::Settings) -> Result<(), DaemonError> {
+    let ipv6 = media.meta_ipv6_address.map(IpAddr::from);
     for (key, address) in [
-        ("media.meta_address", media.meta_address),
-        ("media.pbx_address", media.pbx_address),
+        ("media.meta_address", Some(media.meta_address)),
+        ("media.meta_ipv6_address", ipv6),
+        ("media.pbx_address", Some(media.pbx_address)),
     ] {
+        let Some(address) = address else { continue };
         UdpSocket::bind((address, 0)).map_err(|source| DaemonError::MediaAddress {
             key,
             address,

@@ -1,9 +1,16 @@
-//! What one side agreed to: its peer, its payload numbers, its keys.
+//! What one side agreed to: its peer, its payload numbers, its keys, and where DTLS makes those, the path to them.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::common::Common;
 use super::demux::Kind;
+use super::path::Path;
 use super::peer::Peer;
 use super::srtp::{self, KeyError, SrtpError};
-use super::{Codec, Payload, Security, SideSpec};
+use super::{Codec, Payload, Security, SideSpec, SrtpKeys};
+use crate::leg::Leg;
 
 /// Octets of an event: code, flags and volume, duration (RFC 4733 §2.3).
 const EVENT_LEN: usize = 4;
@@ -14,11 +21,13 @@ pub(crate) struct Agreed {
     pub(crate) peer: Peer,
     sender: Option<srtp::Sender>,
     receiver: Option<srtp::Receiver>,
+    /// From [`Agreed::begin`] on, where DTLS makes the keys.
+    path: Option<Box<Path>>,
 }
 
 impl Agreed {
-    /// What is agreed now, after `old`. Contexts of unchanged keys and a learnt address live on: a key stream must not
-    /// begin anew under the same key.
+    /// What is agreed now, after `old`. Contexts of unchanged keys, a path and a learnt address live on: a key stream
+    /// must not begin anew under the same key.
     ///
     /// # Errors
     /// When a key cannot be used.
@@ -31,22 +40,70 @@ impl Agreed {
             };
             return Ok(Agreed { peer, spec, ..old });
         }
-        let keys = match &spec.security {
-            Security::Sdes(keys) => Some(keys),
-            Security::Plain | Security::Dtls(_) => None,
+        let (sender, receiver) = match &spec.security {
+            Security::Sdes(keys) => ends(keys).map(|(s, r)| (Some(s), Some(r)))?,
+            Security::Plain | Security::Dtls(_) => (None, None),
         };
-        let sender = keys
-            .map(|k| srtp::Sender::new(k.profile, &k.send))
-            .transpose()?;
-        let receiver = keys
-            .map(|k| srtp::Receiver::new(k.profile, &k.receive))
-            .transpose()?;
         Ok(Agreed {
             peer: Peer::new(&spec),
             spec,
             sender,
             receiver,
+            path: None,
         })
+    }
+
+    /// The side has started: where DTLS makes the keys, the path to the peer is looked for from now on, unless it is
+    /// already.
+    pub(crate) fn begin(&mut self, leg: Leg, common: &Arc<Common>, now: Instant) {
+        if let (Security::Dtls(spec), None) = (&self.spec.security, &self.path) {
+            self.path = Some(Box::new(Path::new(spec, leg, common.clone(), now)));
+        }
+    }
+
+    /// Whether STUN and DTLS are for us.
+    pub(crate) fn is_by_dtls(&self) -> bool {
+        matches!(self.spec.security, Security::Dtls(_))
+    }
+
+    /// The path to the peer, where there is one and it has begun.
+    pub(crate) fn path(&mut self) -> Option<&mut Path> {
+        self.path.as_deref_mut()
+    }
+
+    /// When the path wants to be woken.
+    pub(crate) fn path_due(&self) -> Option<Instant> {
+        self.path.as_ref()?.deadline()
+    }
+
+    /// Whether packets can be protected as was agreed.
+    pub(crate) fn is_keyed(&self) -> bool {
+        matches!(self.spec.security, Security::Plain) || self.sender.is_some()
+    }
+
+    /// Whether the path has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| path.is_over())
+    }
+
+    /// The path has keys: from now on the peer is at `remote`.
+    ///
+    /// # Errors
+    /// When a key cannot be used.
+    pub(crate) fn key(&mut self, remote: SocketAddr, keys: &SrtpKeys) -> Result<(), KeyError> {
+        let (sender, receiver) = ends(keys)?;
+        (self.sender, self.receiver) = (Some(sender), Some(receiver));
+        self.peer.settle(remote);
+        Ok(())
+    }
+
+    /// The path has failed: nothing is sent to the peer any more, in clear least of all.
+    pub(crate) fn fail(&mut self) {
+        (self.sender, self.receiver) = (None, None);
+        self.peer = Peer::new(&self.spec);
+        if let Some(path) = &mut self.path {
+            path.end();
+        }
     }
 
     /// Whether RTP may be sent, and there is somewhere to send it to.
@@ -67,7 +124,8 @@ impl Agreed {
         clear: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], SrtpError> {
         match (&mut self.receiver, kind) {
-            (None, _) => return Ok(datagram),
+            (None, _) if matches!(self.spec.security, Security::Plain) => return Ok(datagram),
+            (None, _) => return Err(SrtpError::NoKey),
             (Some(receiver), Kind::Rtcp) => receiver.unprotect_rtcp(datagram, clear)?,
             (Some(receiver), _) => receiver.unprotect_rtp(datagram, clear)?,
         }
@@ -82,7 +140,8 @@ impl Agreed {
         sealed: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], SrtpError> {
         match (&mut self.sender, kind) {
-            (None, _) => return Ok(packet),
+            (None, _) if matches!(self.spec.security, Security::Plain) => return Ok(packet),
+            (None, _) => return Err(SrtpError::NoKey),
             (Some(sender), Kind::Rtcp) => sender.protect_rtcp(packet, sealed)?,
             (Some(sender), _) => sender.protect_rtp(packet, sealed)?,
         }
@@ -108,6 +167,14 @@ impl Agreed {
         };
         same.or_else(event).copied()
     }
+}
+
+/// What protects and what opens with these keys.
+fn ends(keys: &SrtpKeys) -> Result<(srtp::Sender, srtp::Receiver), KeyError> {
+    Ok((
+        srtp::Sender::new(keys.profile, &keys.send)?,
+        srtp::Receiver::new(keys.profile, &keys.receive)?,
+    ))
 }
 
 /// An event with its duration counted in the other clock. One too long for the field stays at its end, as a sender

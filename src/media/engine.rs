@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mio::{Poll, Waker};
 use tracing::error;
 
+use super::common::Common;
 use super::rtcp::WallClock;
 use super::session::Session;
-use super::settings::{Settings, Timing};
+use super::settings::Settings;
 use super::side::Lot;
 use super::slot::Opening;
 use super::sockets::{Bound, Pool};
@@ -33,11 +34,12 @@ pub struct Handle(Arc<Shared>);
 struct Shared {
     workers: Vec<Remote>,
     meta: Arc<Pool>,
+    /// On the other version of IP.
+    meta_ipv6: Option<Arc<Pool>>,
     pbx: Arc<Pool>,
     announced_to_meta: IpAddr,
     announced_to_pbx: IpAddr,
-    timing: Timing,
-    dtls: dtls::Context,
+    common: Arc<Common>,
     opened: AtomicU64,
 }
 
@@ -60,11 +62,21 @@ impl Engine {
         let listener = Arc::new(listener);
         let certificate = dtls::Certificate::generate().map_err(io::Error::other)?;
         let rest = Duration::from_secs(settings.port_rest.into());
-        let meta = Pool::new(settings.meta_address, settings.ports, rest);
-        let pbx = if settings.pbx_address == settings.meta_address {
-            meta.clone()
-        } else {
-            Pool::new(settings.pbx_address, settings.ports, rest)
+        let pool = |address| Pool::new(address, settings.ports, rest);
+        let meta = pool(settings.meta_address);
+        let meta_ipv6 = settings.meta_ipv6_address.map(|ipv6| pool(ipv6.into()));
+        let for_meta = [Some(&meta), meta_ipv6.as_ref()].into_iter().flatten();
+        let pbx = for_meta
+            .clone()
+            .find(|pool| pool.address() == settings.pbx_address)
+            .map_or_else(|| pool(settings.pbx_address), Arc::clone);
+        let address = |pool: &Arc<Pool>| SocketAddr::new(pool.address(), 0);
+        let common = Common {
+            timing: settings.timing(),
+            ice: settings.ice(),
+            dtls: dtls::Context::new(&certificate, &settings.dtls()).map_err(io::Error::other)?,
+            meta: for_meta.map(address).collect(),
+            pbx: vec![address(&pbx)],
         };
         let (mut workers, mut pending) = (Vec::new(), Vec::new());
         for _ in 0..settings.worker_count() {
@@ -81,12 +93,11 @@ impl Engine {
         let shared = Shared {
             workers,
             meta,
+            meta_ipv6,
             pbx,
             announced_to_meta: settings.announced_to_meta(),
             announced_to_pbx: settings.pbx_address,
-            timing: settings.timing(),
-            dtls: dtls::Context::new(&certificate, &dtls::Settings::default())
-                .map_err(io::Error::other)?,
+            common: Arc::new(common),
             opened: AtomicU64::new(0),
         };
         // Built before the threads are, so that a thread that cannot be had stops those that could.
@@ -138,8 +149,11 @@ impl Plane for Handle {
     fn open(&mut self) -> Result<Opened, OpenError> {
         let shared = &*self.0;
         let meta = shared.meta.bind(false)?;
+        let meta_ipv6 = shared.meta_ipv6.as_ref();
+        let meta_ipv6 = meta_ipv6.map(|pool| pool.bind(false)).transpose()?;
         let pbx = shared.pbx.bind(true)?;
-        let at_meta = local_ports(shared.announced_to_meta, &meta);
+        let mut at_meta = local_ports(shared.announced_to_meta, &meta);
+        at_meta.other_family = meta_ipv6.as_ref().map(Bound::address);
         let at_pbx = local_ports(shared.announced_to_pbx, &pbx);
         let failed = |reason: String| OpenError::Socket {
             address: shared.announced_to_meta,
@@ -155,7 +169,7 @@ impl Plane for Handle {
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
         );
-        let session = Session::new(shared.timing, meta_lot, pbx_lot, wall, now);
+        let session = Session::new(shared.common.clone(), meta_lot, pbx_lot, wall, now);
 
         let least = shared
             .workers
@@ -169,6 +183,7 @@ impl Plane for Handle {
             id,
             session,
             meta,
+            meta_ipv6,
             pbx,
         }))) {
             return Err(failed("the media engine has stopped".into()));
@@ -177,7 +192,7 @@ impl Plane for Handle {
             id,
             meta: at_meta,
             pbx: at_pbx,
-            fingerprint: shared.dtls.fingerprint(),
+            fingerprint: shared.common.dtls.fingerprint(),
         })
     }
 

@@ -14,17 +14,28 @@
 //! ([`Command::Start`]); the session answers with [`MediaEvent`]s. A session lives on one worker thread from its
 //! first packet to its last.
 //!
-//! Machines, without socket or clock: `session` joins two `side`s; a side has what was `agreed` (payload numbers, keys),
-//! its `peer` (whose packets count), the one `stream` the peer hears, its `reports`, and an `outbox` for what it wants
-//! sent. `dtls` shakes hands over a side's socket where keys are not in SDP. Drivers: `engine` is the door, `worker` a thread, `slot` a session with its `sockets`, `ports` the range.
+//! Machines, without socket or clock: `session` joins two `side`s, and has what of the PBX's speech is `kept` until Meta
+//! can be sent to; a side has what was `agreed` (payload numbers, keys), its `peer` (whose packets count), the one
+//! `stream` the peer hears, its `reports`, and an `outbox` for what it wants sent. Where keys are not in SDP, a side has a
+//! `path`: `ice` finds the peer's address, `dtls` shakes hands over it. What all sessions share is `common`. Drivers:
+//! `engine` is the door, `worker` a thread, `slot` a session with its `sockets`, `ports` the range.
+//!
+//! ```text
+//!   Agree(Dtls) and Start{Meta} ▶ ICE checks ▶ Selected ▶ DTLS handshake ▶ Keyed ▶ what was kept ▶ live packets
+//!                                      └───────────── Failed ───────────┴─────── Failed: no consent any more
+//!   Start{Pbx} ▶ packets of the PBX are kept: the newest of them, for as long as the settings say ──┘
+//! ```
 
 mod agreed;
 pub mod codec;
+mod common;
 pub mod demux;
 pub mod dtls;
 mod engine;
 pub mod ice;
+mod kept;
 mod outbox;
+mod path;
 mod peer;
 mod ports;
 pub mod reception;
@@ -71,7 +82,7 @@ pub struct LocalPorts {
 pub struct Opened {
     /// Names the session in all that follows.
     pub id: SessionId,
-    /// Towards Meta: one socket, RTCP multiplexed.
+    /// Towards Meta: RTCP multiplexed; where there is a second address, one socket of each version of IP.
     pub meta: LocalPorts,
     /// Towards the PBX: a pair.
     pub pbx: LocalPorts,
@@ -123,7 +134,9 @@ pub enum Command {
         side: SideSpec,
     },
     /// This side may now be sent to. Towards Meta: our 200 is out, or its 200 has our ACK; never earlier, because
-    /// the app takes the first packet as "answered" (Meta FAQ, 2025-11-13). Until then packets for it are dropped.
+    /// the app takes the first packet as "answered" (Meta FAQ, 2025-11-13). Until then packets for it are dropped, but
+    /// those that the PBX sends after its own start are kept for Meta. Said of the PBX once more, when it has answered,
+    /// it makes that begin anew.
     Start {
         /// The side that may be sent to.
         leg: Leg,
@@ -133,7 +146,7 @@ pub enum Command {
 /// What SDP agreed for one side of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideSpec {
-    /// Where its RTP is sent to. An unspecified address (0.0.0.0, ::) is the hold of RFC 2543: neither RTP nor RTCP
+    /// Where its RTP is sent to, unless ICE finds that out. An unspecified address (0.0.0.0, ::) is the hold of RFC 2543: neither RTP nor RTCP
     /// may be sent there (RFC 3264 §8.4), and `direction` says so for RTP.
     pub remote_rtp: SocketAddr,
     /// Where its RTCP is sent to; `None`: multiplexed with RTP (RFC 5761).
@@ -158,7 +171,8 @@ pub enum Security {
     /// By SRTP, with keys that SDP carried (RFC 4568).
     Sdes(SrtpKeys),
     /// By SRTP, with keys of a DTLS handshake over the path that ICE finds (RFC 5763, RFC 8445). Checks begin at
-    /// [`Command::Start`]; until there are keys, nothing is sent to that side.
+    /// [`Command::Start`]; until there are keys, no media is sent to that side. Where it is sent to and whose packets
+    /// count is then the path's and the keys' to say, whatever the addresses and [`Source`] of the [`SideSpec`] are.
     Dtls(Box<DtlsSpec>),
 }
 

@@ -14,13 +14,24 @@ pub(crate) enum Socket {
     Rtcp,
 }
 
-/// Packets to send and silent legs to report, in order.
+/// What there is to tell of a leg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Nothing comes from it any more.
+    Silent,
+    /// A handshake gave it keys.
+    Keyed,
+    /// It cannot be sent to; why.
+    Failed(String),
+}
+
+/// Packets to send and news to tell, each in order.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     /// All packets, end to end.
     bytes: Vec<u8>,
     packets: Vec<(Leg, Socket, SocketAddr, Range<usize>)>,
-    silent: Vec<Leg>,
+    news: Vec<(Leg, News)>,
 }
 
 /// A packet to send.
@@ -38,7 +49,7 @@ impl Outbox {
         Outbox {
             bytes: Vec::with_capacity(4096),
             packets: Vec::with_capacity(8),
-            silent: Vec::with_capacity(2),
+            news: Vec::with_capacity(2),
         }
     }
 
@@ -50,9 +61,9 @@ impl Outbox {
             .push((leg, socket, to, start..self.bytes.len()));
     }
 
-    /// Adds the news that a leg is silent.
-    pub(crate) fn silent(&mut self, leg: Leg) {
-        self.silent.push(leg);
+    /// Adds news of a leg.
+    pub(crate) fn tell(&mut self, leg: Leg, news: News) {
+        self.news.push((leg, news));
     }
 
     /// What to send.
@@ -67,15 +78,15 @@ impl Outbox {
             })
     }
 
-    /// Which legs have become silent.
-    pub(crate) fn silent_legs(&self) -> impl Iterator<Item = Leg> {
-        self.silent.iter().copied()
+    /// What to tell.
+    pub(crate) fn news(&self) -> impl Iterator<Item = (Leg, &News)> {
+        self.news.iter().map(|(leg, news)| (*leg, news))
     }
 
     /// Forgets everything but the memory it took.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.packets.clear();
-        self.silent.clear();
+        self.news.clear();
     }
 }

@@ -1,9 +1,12 @@
 //! Whose packets a side accepts, and where its own go (symmetric RTP, RFC 4961).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::outbox::Socket;
-use super::{SideSpec, Source};
+use super::{Security, SideSpec, Source};
+
+/// Not known yet.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// The addresses of the far end of one side.
 #[derive(Debug)]
@@ -19,10 +22,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// The peer of a side as agreed, with nothing learnt yet.
     pub(crate) fn new(spec: &SideSpec) -> Peer {
+        let (source, rtp, rtcp) = far_end(spec);
         Peer {
-            source: spec.source,
-            rtp: spec.remote_rtp,
-            rtcp: spec.remote_rtcp,
+            source,
+            rtp,
+            rtcp,
             learnt_rtp: None,
             learnt_rtcp: None,
         }
@@ -30,7 +34,12 @@ impl Peer {
 
     /// Whether `spec` names the same far end, so that what was learnt of it still holds.
     pub(crate) fn is_still(&self, spec: &SideSpec) -> bool {
-        (self.source, self.rtp, self.rtcp) == (spec.source, spec.remote_rtp, spec.remote_rtcp)
+        (self.source, self.rtp, self.rtcp) == far_end(spec)
+    }
+
+    /// ICE has found where the peer is.
+    pub(crate) fn settle(&mut self, remote: SocketAddr) {
+        self.learnt_rtp = Some(remote);
     }
 
     /// Whether a packet from this address may be the peer's, as far as its address tells.
@@ -81,6 +90,15 @@ impl Peer {
             Socket::Rtp => self.learnt_rtp,
             Socket::Rtcp => self.learnt_rtcp,
         }
+    }
+}
+
+/// Whose packets are accepted, and where RTP and RTCP go at first. With DTLS, whatever SDP says, the keys tell who it is,
+/// ICE where, and RTCP is multiplexed (RFC 8834 §4.5).
+fn far_end(spec: &SideSpec) -> (Source, SocketAddr, Option<SocketAddr>) {
+    match spec.security {
+        Security::Dtls(_) => (Source::Authentic, NOWHERE, None),
+        Security::Plain | Security::Sdes(_) => (spec.source, spec.remote_rtp, spec.remote_rtcp),
     }
 }
 

@@ -1,10 +1,12 @@
 //! What an operator may set about media.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{dtls, ice};
 
 /// The `[media]` table of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -15,6 +17,9 @@ pub struct Settings {
     pub meta_address: IpAddr,
     /// Address that Meta is told, where a one-to-one NAT stands between Meta and `meta_address`. Unset: the same.
     pub meta_public_address: Option<IpAddr>,
+    /// A second address of this machine, IPv6, that listens for Meta's media beside an IPv4 `meta_address`, and that Meta
+    /// is told as a second ICE candidate where DTLS makes the keys. Unset: none.
+    pub meta_ipv6_address: Option<Ipv6Addr>,
     /// Address of this machine that listens for the PBX's media, and that the PBX is told.
     pub pbx_address: IpAddr,
     /// First and last UDP port for media, as in `"20000-29999"`. A call takes two pairs of them, so 10000 ports carry
@@ -31,6 +36,16 @@ pub struct Settings {
     pub comfort_interval: u16,
     /// Longest time in seconds between two RTCP reports to one side.
     pub report_interval: u16,
+    /// Milliseconds of what the PBX says that are kept while Meta cannot be sent to yet, and sent at once when it can: the
+    /// newest, because it joins what follows. 0: none.
+    pub kept_audio: u16,
+    /// Seconds for which a path to Meta is looked for by ICE, where DTLS makes the keys. Meta's client hangs up after 20 s
+    /// without media.
+    pub ice_timeout: u16,
+    /// Seconds that the DTLS handshake with Meta may take once ICE has found the path.
+    pub dtls_timeout: u16,
+    /// Seconds without an answer to our ICE consent checks after which Meta is sent nothing more (RFC 7675 §5.1).
+    pub consent_timeout: u16,
 }
 
 impl Default for Settings {
@@ -38,6 +53,7 @@ impl Default for Settings {
         Settings {
             meta_address: IpAddr::from([127, 0, 0, 1]),
             meta_public_address: None,
+            meta_ipv6_address: None,
             pbx_address: IpAddr::from([127, 0, 0, 1]),
             ports: PortRange {
                 first: 20_000,
@@ -48,6 +64,10 @@ impl Default for Settings {
             silence_timeout: 30,
             comfort_interval: 400,
             report_interval: 5,
+            kept_audio: 2_000,
+            ice_timeout: 15,
+            dtls_timeout: 10,
+            consent_timeout: 30,
         }
     }
 }
@@ -66,16 +86,33 @@ impl Settings {
                 "media.meta_public_address: Meta cannot send to an unspecified address".into(),
             );
         }
+        if let Some(second) = self.meta_ipv6_address {
+            if self.meta_address.is_ipv6() {
+                problems.push(
+                    "media.meta_ipv6_address: meta_address is IPv6 already; give that an IPv4 one, or leave this out"
+                        .into(),
+                );
+            }
+            if second.is_unspecified() || second.to_ipv4_mapped().is_some() {
+                problems.push("media.meta_ipv6_address: name one IPv6 address".into());
+            }
+        }
         if self.pbx_address.is_unspecified() {
             problems.push("media.pbx_address: name the address that the PBX shall send to".into());
         }
         if self.silence_timeout == 0 {
             problems.push("media.silence_timeout: must be more than 0".into());
         }
-        // A frame lasts 20 ms; and Meta's client hangs up after 20 s without media (troubleshooting, 2026-06-24).
+        // A frame lasts 20 ms; and Meta's client hangs up after 20 s without media (troubleshooting, 2026-06-24). What was
+        // kept for longer than 10 s nobody waits for. A handshake repeats a flight twelve times, which takes 25 s. Consent
+        // is asked for every 4 to 6 s, and holds for 30 s at most (RFC 7675 §5.1).
         for (key, value, allowed, unit) in [
             ("comfort_interval", self.comfort_interval, 20..=10_000, "ms"),
             ("report_interval", self.report_interval, 1..=15, "s"),
+            ("kept_audio", self.kept_audio, 0..=10_000, "ms"),
+            ("ice_timeout", self.ice_timeout, 1..=60, "s"),
+            ("dtls_timeout", self.dtls_timeout, 1..=25, "s"),
+            ("consent_timeout", self.consent_timeout, 10..=30, "s"),
         ] {
             if !allowed.contains(&value) {
                 let (from, to) = allowed.into_inner();
@@ -88,6 +125,11 @@ impl Settings {
     /// What Meta's SDP must say instead of `meta_address`.
     pub fn announced_to_meta(&self) -> IpAddr {
         self.meta_public_address.unwrap_or(self.meta_address)
+    }
+
+    /// Sockets of one session: for Meta one of each version of IP, and a pair for the PBX.
+    pub fn sockets(&self) -> u64 {
+        3 + u64::from(self.meta_ipv6_address.is_some())
     }
 
     /// `workers`, with 0 resolved.
@@ -104,6 +146,24 @@ impl Settings {
             silence: Duration::from_secs(self.silence_timeout.into()),
             comfort: Duration::from_millis(self.comfort_interval.into()),
             report: Duration::from_secs(self.report_interval.into()),
+            keep: Duration::from_millis(self.kept_audio.into()),
+        }
+    }
+
+    /// The times that ICE keeps.
+    pub fn ice(&self) -> ice::Settings {
+        ice::Settings {
+            give_up: Duration::from_secs(self.ice_timeout.into()),
+            lost: Duration::from_secs(self.consent_timeout.into()),
+            ..ice::Settings::default()
+        }
+    }
+
+    /// How DTLS handshakes are done.
+    pub fn dtls(&self) -> dtls::Settings {
+        dtls::Settings {
+            give_up: Duration::from_secs(self.dtls_timeout.into()),
+            ..dtls::Settings::default()
         }
     }
 }
@@ -117,6 +177,8 @@ pub struct Timing {
     pub comfort: Duration,
     /// Longest time between two RTCP reports.
     pub report: Duration,
+    /// How much of what the PBX says is kept until Meta can be sent to.
+    pub keep: Duration,
 }
 
 /// UDP ports, both ends included; written `"20000-29999"`.
@@ -234,10 +296,63 @@ mod tests {
                 report_interval,
                 ..Settings::default()
             };
-            let problems = settings.problems();
-            assert_eq!(problems.len(), 1, "{problems:?}");
-            assert!(problems[0].starts_with(key), "{problems:?}");
+            has_one_problem(&settings, key);
         }
+    }
+
+    fn has_one_problem(settings: &Settings, key: &str) {
+        let problems = settings.problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(key), "{problems:?}");
+    }
+
+    #[test]
+    fn times_that_no_call_could_live_with_are_problems() {
+        for (text, key) in [
+            ("kept_audio = 10001", "media.kept_audio: "),
+            ("ice_timeout = 0", "media.ice_timeout: "),
+            ("ice_timeout = 61", "media.ice_timeout: "),
+            ("dtls_timeout = 0", "media.dtls_timeout: "),
+            ("dtls_timeout = 26", "media.dtls_timeout: "),
+            ("consent_timeout = 9", "media.consent_timeout: "),
+            ("consent_timeout = 31", "media.consent_timeout: "),
+        ] {
+            has_one_problem(&toml::from_str(text).unwrap(), key);
+        }
+        for text in [
+            "kept_audio = 0",
+            "dtls_timeout = 25",
+            "consent_timeout = 10",
+        ] {
+            let settings: Settings = toml::from_str(text).unwrap();
+            assert_eq!(settings.problems(), Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_reach_ice_dtls_and_the_packet_path() {
+        let text = "kept_audio = 3\nice_timeout = 4\ndtls_timeout = 5\nconsent_timeout = 16";
+        let settings: Settings = toml::from_str(text).unwrap();
+        assert_eq!(settings.timing().keep, Duration::from_millis(3));
+        assert_eq!(settings.ice().give_up, Duration::from_secs(4));
+        assert_eq!(settings.dtls().give_up, Duration::from_secs(5));
+        assert_eq!(settings.ice().lost, Duration::from_secs(16));
+    }
+
+    #[test]
+    fn the_second_address_is_of_the_other_version_of_ip_and_one_address() {
+        let key = "media.meta_ipv6_address: ";
+        for text in [
+            "meta_address = \"2001:db8::1\"\nmeta_ipv6_address = \"2001:db8::2\"",
+            "meta_ipv6_address = \"::\"",
+            "meta_ipv6_address = \"::ffff:192.0.2.1\"",
+        ] {
+            has_one_problem(&toml::from_str(text).unwrap(), key);
+        }
+        assert!(toml::from_str::<Settings>("meta_ipv6_address = \"192.0.2.1\"").is_err());
+        let settings: Settings = toml::from_str("meta_ipv6_address = \"2001:db8::2\"").unwrap();
+        assert_eq!(settings.problems(), Vec::<String>::new());
+        assert_eq!((settings.sockets(), Settings::default().sockets()), (4, 3));
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! One side of a session: what was agreed with the peer, what comes from it, and the one stream it hears from us.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::agreed::{Agreed, rescale};
 use super::codec::Codec;
+use super::common::Common;
 use super::demux::Kind;
-use super::outbox::{Outbox, Socket};
+use super::outbox::{News, Outbox, Socket};
+use super::path::Step;
 use super::reports::Reports;
 use super::rtcp::WallClock;
 use super::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
-use super::settings::Timing;
 use super::srtp::KeyError;
 use super::stream::{Arriving, Place, Stream};
 use super::{SideSpec, SideStats};
@@ -43,13 +45,14 @@ impl Lot {
 /// One side of a session.
 pub(crate) struct Side {
     leg: Leg,
-    timing: Timing,
+    common: Arc<Common>,
     agreed: Option<Agreed>,
-    started: bool,
+    /// When it was first allowed to be sent to.
+    started: Option<Instant>,
     ssrc: Ssrc,
     stream: Stream,
     reports: Reports,
-    /// When RTP was last sent.
+    /// When RTP was last sent, or if it had been kept, came.
     sent: Option<Instant>,
     /// When the peer was last heard, or allowed to be sent to.
     heard: Option<Instant>,
@@ -62,8 +65,9 @@ pub(crate) struct Side {
 
 /// RTP of the peer, opened and understood.
 pub(crate) struct Heard<'a> {
-    packet: Packet<'a>,
-    codec: Codec,
+    pub(crate) header: Header,
+    pub(crate) codec: Codec,
+    pub(crate) payload: &'a [u8],
 }
 
 /// Why a packet of one side went no further on the other.
@@ -79,18 +83,24 @@ pub(crate) enum Lost {
 
 impl Side {
     /// A side with which nothing is agreed yet.
-    pub(crate) fn new(leg: Leg, timing: Timing, lot: Lot, wall: WallClock, now: Instant) -> Side {
+    pub(crate) fn new(
+        leg: Leg,
+        common: Arc<Common>,
+        lot: Lot,
+        wall: WallClock,
+        now: Instant,
+    ) -> Side {
         let ssrc = Ssrc(lot.ssrc);
         // RFC 3711 §3.3.1: below 2^15 the peer cannot mistake the rollover counter when the first packets are lost.
         let before = Seq(lot.seq & 0x7fff).plus(u16::MAX);
         Side {
             leg,
-            timing,
             agreed: None,
-            started: false,
+            started: None,
             ssrc,
             stream: Stream::new(before, Timestamp(lot.timestamp), now),
-            reports: Reports::new(ssrc, timing.report, wall),
+            reports: Reports::new(ssrc, common.timing.report, wall),
+            common,
             sent: None,
             heard: None,
             silence_told: false,
@@ -105,8 +115,9 @@ impl Side {
     ///
     /// # Errors
     /// When a key cannot be used; nothing is then agreed.
-    pub(crate) fn agree(&mut self, spec: SideSpec) -> Result<(), KeyError> {
+    pub(crate) fn agree(&mut self, spec: SideSpec, now: Instant) -> Result<(), KeyError> {
         self.agreed = Some(Agreed::new(spec, self.agreed.take())?);
+        self.begin(now);
         Ok(())
     }
 
@@ -115,10 +126,35 @@ impl Side {
     pub(crate) fn start(&mut self, now: Instant) {
         self.heard = Some(now);
         self.silence_told = false;
-        if !self.started {
-            self.started = true;
+        if self.started.is_none() {
+            self.started = Some(now);
             self.reports.start(now);
         }
+        self.begin(now);
+    }
+
+    /// Started and agreed, whichever came last: where there is a path to be found, it is looked for from now on.
+    fn begin(&mut self, now: Instant) {
+        if let (Some(_), Some(agreed)) = (self.started, &mut self.agreed) {
+            agreed.begin(self.leg, &self.common, now);
+        }
+    }
+
+    /// Whether it was started.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.is_some()
+    }
+
+    /// Whether it cannot be sent to yet, but may be soon: not agreed, not started, no keys.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let agreed = self.agreed.as_ref();
+        let ready = self.started.is_some() && agreed.is_some_and(Agreed::is_keyed);
+        !ready && !self.has_failed()
+    }
+
+    /// Whether there is no path to it, or none any more.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.agreed.as_ref().is_some_and(Agreed::has_failed)
     }
 
     /// Takes a datagram; gives back what the other side should hear.
@@ -128,7 +164,15 @@ impl Side {
         from: SocketAddr,
         datagram: &'a [u8],
         now: Instant,
+        out: &mut Outbox,
     ) -> Option<Heard<'a>> {
+        let kind = Kind::of(datagram);
+        if matches!(kind, Kind::Stun | Kind::Dtls)
+            && self.agreed.as_ref().is_some_and(Agreed::is_by_dtls)
+        {
+            self.walk_with(kind, from, datagram, now, out);
+            return None;
+        }
         let Some(agreed) = self
             .agreed
             .as_mut()
@@ -137,7 +181,6 @@ impl Side {
             self.stats.strangers += 1;
             return None;
         };
-        let kind = Kind::of(datagram);
         let opened = match kind {
             Kind::Rtp | Kind::Rtcp => agreed.open(kind, datagram, &mut self.clear),
             Kind::Stun | Kind::Dtls | Kind::Unknown => {
@@ -159,30 +202,84 @@ impl Side {
             return None;
         }
         let packet = Packet::parse(clear).ok();
-        let heard = packet.and_then(|packet| {
-            Some(Heard {
-                codec: agreed.codec(packet.payload_type())?,
-                packet,
-            })
-        });
-        if heard.is_some() {
+        let understood =
+            packet.and_then(|packet| Some((agreed.codec(packet.payload_type())?, packet)));
+        if understood.is_some() {
             agreed.peer.learn(socket, from);
         }
         // What nobody agreed to (comfort noise, say) is of no use to the other side, but the peer is there.
         if agreed.peer.knows(socket, from) {
             self.heard = Some(now);
         }
-        let Some(heard) = heard else {
+        let Some((codec, packet)) = understood else {
             self.stats.unusable += 1;
             return None;
         };
         self.stats.received += 1;
-        self.reports
-            .heard(&heard.packet, heard.codec.is_audio(), now);
-        agreed.may_receive().then_some(heard)
+        self.reports.heard(&packet, codec.is_audio(), now);
+        agreed.may_receive().then_some(Heard {
+            header: packet.header(),
+            codec,
+            payload: packet.payload(),
+        })
     }
 
-    /// Sends on what was heard on the other side.
+    /// Hands a datagram of STUN or DTLS to the path.
+    fn walk_with(
+        &mut self,
+        kind: Kind,
+        from: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let Some(path) = self.agreed.as_mut().and_then(Agreed::path) else {
+            self.stats.unusable += 1;
+            return;
+        };
+        match path.handle(kind, datagram, from, now) {
+            Some(steps) => self.walk(steps, now, out),
+            None => self.stats.strangers += 1,
+        }
+    }
+
+    /// Does what the path to the peer has due.
+    pub(crate) fn tick_path(&mut self, now: Instant, out: &mut Outbox) {
+        if let Some(path) = self.agreed.as_mut().and_then(Agreed::path) {
+            let steps = path.tick(now);
+            self.walk(steps, now, out);
+        }
+    }
+
+    /// Does what the path wants done.
+    fn walk(&mut self, steps: Vec<Step>, now: Instant, out: &mut Outbox) {
+        for step in steps {
+            let Some(agreed) = &mut self.agreed else {
+                return;
+            };
+            let failed = match step {
+                Step::Send { to, datagram } => {
+                    out.send(self.leg, Socket::Rtp, to, &datagram);
+                    continue;
+                }
+                Step::Keys { remote, keys } => match agreed.key(remote, &keys) {
+                    Ok(()) => {
+                        self.heard = Some(now);
+                        self.stats.keyed_after =
+                            self.started.map(|at| now.saturating_duration_since(at));
+                        out.tell(self.leg, News::Keyed);
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                },
+                Step::Failed(why) => why,
+            };
+            agreed.fail();
+            out.tell(self.leg, News::Failed(failed));
+        }
+    }
+
+    /// Sends on what was heard on the other side at `now`, or before, if it was kept.
     pub(crate) fn forward(
         &mut self,
         heard: &Heard<'_>,
@@ -192,26 +289,26 @@ impl Side {
         let Some(agreed) = self
             .agreed
             .as_ref()
-            .filter(|agreed| self.started && agreed.may_send())
+            .filter(|agreed| self.started.is_some() && agreed.may_send())
         else {
             self.stats.held_back += 1;
             return Err(Lost::HeldBack);
         };
         let payload = agreed.payload(heard.codec).ok_or(Lost::NoPayload)?;
-        let packet = &heard.packet;
+        let header = heard.header;
         let arriving = Arriving {
-            ssrc: packet.ssrc(),
-            seq: packet.seq(),
-            timestamp: packet.timestamp(),
-            marker: packet.marker(),
+            ssrc: header.ssrc,
+            seq: header.seq,
+            timestamp: header.timestamp,
+            marker: header.marker,
             audio: heard.codec.is_audio(),
         };
         if payload.codec == heard.codec {
             let place = self.stream.place(&arriving, now).ok_or(Lost::Repeated)?;
-            self.send(payload.number, place, packet.payload(), now, out);
+            self.send(payload.number, place, heard.payload, now, out);
         } else {
             let event =
-                rescale(packet.payload(), heard.codec, payload.codec).ok_or(Lost::NoPayload)?;
+                rescale(heard.payload, heard.codec, payload.codec).ok_or(Lost::NoPayload)?;
             let place = self.stream.place(&arriving, now).ok_or(Lost::Repeated)?;
             self.send(payload.number, place, &event, now, out);
         }
@@ -225,6 +322,17 @@ impl Side {
             Lost::NoPayload => self.stats.unusable += 1,
             Lost::Repeated => self.stats.repeated += 1,
         }
+    }
+
+    /// Counts packets that were kept for this side until it could be sent to, and others that were not.
+    pub(crate) fn count_kept(&mut self, kept: u64, not_kept: u64) {
+        self.stats.kept += kept;
+        self.stats.not_kept += not_kept;
+    }
+
+    /// Counts packets that were not for this side after all: what it may be sent begins later.
+    pub(crate) fn count_held_back(&mut self, packets: u64) {
+        self.stats.held_back += packets;
     }
 
     /// Counts a packet that the system would not send.
@@ -244,21 +352,20 @@ impl Side {
         }
         if self.silence_due().is_some_and(|due| due <= now) {
             self.silence_told = true;
-            out.silent(self.leg);
+            out.tell(self.leg, News::Silent);
         }
     }
 
     /// When [`Side::tick`] is next due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.comfort_due(), self.report_due(), self.silence_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let path_due = self.agreed.as_ref().and_then(Agreed::path_due);
+        let own = [self.comfort_due(), self.report_due(), self.silence_due()];
+        own.into_iter().chain([path_due]).flatten().min()
     }
 
     /// Tells the peer that our stream ends.
     pub(crate) fn bye(&mut self, now: Instant, out: &mut Outbox) {
-        if self.started && self.sent.is_some() {
+        if self.sent.is_some() {
             self.reports
                 .write(self.stream.timestamp(now), true, now, &mut self.written);
             self.send_rtcp(out);
@@ -275,21 +382,23 @@ impl Side {
     /// Only Meta ends a call for want of media, and only Meta has to hear us before it says anything.
     fn comfort_due(&self) -> Option<Instant> {
         let agreed = self.agreed.as_ref()?;
-        let speaks = self.leg == Leg::Meta && self.started && agreed.may_send();
+        let speaks = self.leg == Leg::Meta && self.started.is_some() && agreed.may_send();
         (speaks && agreed.payload(Codec::Opus).is_some()).then_some(())?;
         Some(
             self.sent
-                .map_or(self.heard?, |sent| sent + self.timing.comfort),
+                .map_or(self.heard?, |sent| sent + self.common.timing.comfort),
         )
     }
 
     fn report_due(&self) -> Option<Instant> {
-        self.agreed.as_ref().filter(|_| self.started)?.peer.rtcp()?;
+        self.started?;
+        self.agreed.as_ref()?.peer.rtcp()?;
         self.reports.due()
     }
 
     fn silence_due(&self) -> Option<Instant> {
-        (self.started && !self.silence_told).then_some(self.heard? + self.timing.silence)
+        self.started.filter(|_| !self.silence_told)?;
+        Some(self.heard? + self.common.timing.silence)
     }
 
     fn comfort(&mut self, now: Instant, out: &mut Outbox) {

@@ -1,12 +1,13 @@
 //! A session with its sockets and ports, as its worker keeps it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 
-use super::outbox::{Outbox, Outgoing, Socket};
+use super::outbox::{News, Outbox, Outgoing, Socket};
 use super::session::Session;
 use super::sockets::{Bound, Lease};
 use super::worker::Listener;
@@ -18,32 +19,48 @@ pub(crate) struct Opening {
     pub(crate) id: SessionId,
     pub(crate) session: Session,
     pub(crate) meta: Bound,
+    /// On the other version of IP, which is IPv6.
+    pub(crate) meta_ipv6: Option<Bound>,
     pub(crate) pbx: Bound,
 }
 
+/// One of the sockets of a slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Door {
+    Meta,
+    Pbx,
+    PbxRtcp,
+    /// A second one for Meta, beside one of IPv4.
+    MetaIpv6,
+}
+
 /// The sockets of a slot, in the order of their tokens.
-const SOCKETS: [(Leg, Socket); 3] = [
-    (Leg::Meta, Socket::Rtp),
-    (Leg::Pbx, Socket::Rtp),
-    (Leg::Pbx, Socket::Rtcp),
-];
+const DOORS: [Door; 4] = [Door::Meta, Door::Pbx, Door::PbxRtcp, Door::MetaIpv6];
+
+impl Door {
+    /// What a datagram that comes in here is to the session.
+    pub(crate) fn of_side(self) -> (Leg, Socket) {
+        match self {
+            Door::Meta | Door::MetaIpv6 => (Leg::Meta, Socket::Rtp),
+            Door::Pbx => (Leg::Pbx, Socket::Rtp),
+            Door::PbxRtcp => (Leg::Pbx, Socket::Rtcp),
+        }
+    }
+}
 
 /// A session and what belongs to it. The sockets are closed before their ports are given back.
 pub(crate) struct Slot {
     pub(crate) id: SessionId,
     pub(crate) session: Session,
-    meta: UdpSocket,
-    pbx: UdpSocket,
-    pbx_rtcp: Option<UdpSocket>,
-    _leases: [Lease; 2],
+    sockets: [Option<UdpSocket>; DOORS.len()],
+    _leases: [Option<Lease>; 3],
     /// When the worker means to wake it.
     pub(crate) wake: Option<Instant>,
 }
 
-/// The slot, side and socket that a token of [`Slot::new`] names.
-pub(crate) fn named_by(token: Token) -> (usize, Leg, Socket) {
-    let (leg, socket) = SOCKETS[token.0 % SOCKETS.len()];
-    (token.0 / SOCKETS.len(), leg, socket)
+/// The slot and the socket that a token of [`Slot::new`] names.
+pub(crate) fn named_by(token: Token) -> (usize, Door) {
+    (token.0 / DOORS.len(), DOORS[token.0 % DOORS.len()])
 }
 
 impl Slot {
@@ -53,26 +70,23 @@ impl Slot {
             id,
             session,
             meta,
+            meta_ipv6,
             pbx,
         } = opening;
+        let (meta_ipv6, ipv6_lease) = meta_ipv6.map(|bound| (bound.rtp, bound.lease)).unzip();
         let mut slot = Slot {
             id,
             session,
-            meta: UdpSocket::from_std(meta.rtp),
-            pbx: UdpSocket::from_std(pbx.rtp),
-            pbx_rtcp: pbx.rtcp.map(UdpSocket::from_std),
-            _leases: [meta.lease, pbx.lease],
+            sockets: [Some(meta.rtp), Some(pbx.rtp), pbx.rtcp, meta_ipv6]
+                .map(|socket| socket.map(UdpSocket::from_std)),
+            _leases: [Some(meta.lease), Some(pbx.lease), ipv6_lease],
             wake: None,
         };
-        for (offset, (leg, socket)) in SOCKETS.into_iter().enumerate() {
-            let Some(socket) = slot.socket_mut(leg, socket) else {
-                continue;
-            };
-            registry.register(
-                socket,
-                Token(index * SOCKETS.len() + offset),
-                Interest::READABLE,
-            )?;
+        for (offset, socket) in slot.sockets.iter_mut().enumerate() {
+            if let Some(socket) = socket {
+                let token = Token(index * DOORS.len() + offset);
+                registry.register(socket, token, Interest::READABLE)?;
+            }
         }
         Ok(slot)
     }
@@ -86,34 +100,36 @@ impl Slot {
             bytes,
         } in out.packets()
         {
-            let sent = self
-                .socket(leg, socket)
-                .map(|socket| socket.send_to(bytes, to));
+            let door = self.door(leg, socket, to);
+            let sent = self.socket(door).map(|socket| socket.send_to(bytes, to));
             if !matches!(sent, Some(Ok(_))) {
                 self.session.unsent(leg);
             }
         }
-        for leg in out.silent_legs() {
-            listener(MediaEvent::Silent { id: self.id, leg });
+        let id = self.id;
+        for (leg, news) in out.news() {
+            listener(match news.clone() {
+                News::Silent => MediaEvent::Silent { id, leg },
+                News::Keyed => MediaEvent::Keyed { id, leg },
+                News::Failed(why) => MediaEvent::Failed { id, leg, why },
+            });
         }
         out.clear();
     }
 
-    pub(crate) fn socket(&self, leg: Leg, socket: Socket) -> Option<&UdpSocket> {
-        match (leg, socket) {
-            (Leg::Meta, Socket::Rtp) => Some(&self.meta),
-            (Leg::Meta, Socket::Rtcp) => None,
-            (Leg::Pbx, Socket::Rtp) => Some(&self.pbx),
-            (Leg::Pbx, Socket::Rtcp) => self.pbx_rtcp.as_ref(),
-        }
+    pub(crate) fn socket(&self, door: Door) -> Option<&UdpSocket> {
+        self.sockets[door as usize].as_ref()
     }
 
-    fn socket_mut(&mut self, leg: Leg, socket: Socket) -> Option<&mut UdpSocket> {
+    /// From where a packet leaves: towards Meta from the socket of its destination's version of IP.
+    fn door(&self, leg: Leg, socket: Socket, to: SocketAddr) -> Door {
         match (leg, socket) {
-            (Leg::Meta, Socket::Rtp) => Some(&mut self.meta),
-            (Leg::Meta, Socket::Rtcp) => None,
-            (Leg::Pbx, Socket::Rtp) => Some(&mut self.pbx),
-            (Leg::Pbx, Socket::Rtcp) => self.pbx_rtcp.as_mut(),
+            (Leg::Meta, _) if to.is_ipv6() && self.socket(Door::MetaIpv6).is_some() => {
+                Door::MetaIpv6
+            }
+            (Leg::Meta, _) => Door::Meta,
+            (Leg::Pbx, Socket::Rtp) => Door::Pbx,
+            (Leg::Pbx, Socket::Rtcp) => Door::PbxRtcp,
         }
     }
 }

@@ -41,6 +41,13 @@ pub(crate) struct Lease {
     port: u16,
 }
 
+impl Bound {
+    /// Where RTP listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.lease.pool.address, self.port)
+    }
+}
+
 impl Pool {
     /// A pool with all of `range` free.
     pub(crate) fn new(address: IpAddr, range: PortRange, rest: Duration) -> Arc<Pool> {
@@ -49,6 +56,11 @@ impl Pool {
             range,
             ports: Mutex::new(Ports::new(range, rest)),
         })
+    }
+
+    /// The address whose ports these are.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Binds RTP to a free even port and, if wanted, RTCP to the one above.

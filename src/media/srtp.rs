@@ -85,6 +85,9 @@ pub enum SrtpError {
     /// Its authentication tag is wrong: forged, damaged, or made with another key.
     #[error("the authentication tag is wrong")]
     Forged,
+    /// DTLS is to make the keys, and has not, or no longer stands for them.
+    #[error("there are no keys")]
+    NoKey,
     /// SRTCP that says it is not encrypted, which nobody agreed to.
     #[error("SRTCP without encryption")]
     Unencrypted,

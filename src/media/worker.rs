@@ -176,13 +176,14 @@ impl Worker {
 
     /// Takes what a socket holds, but no more than its turn.
     fn drain(&mut self, token: Token) {
-        let (index, leg, socket) = slot::named_by(token);
+        let (index, door) = slot::named_by(token);
+        let (leg, socket) = door.of_side();
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut emptied = false;
         self.guarded(index, |slot, out, listener, now| {
             for _ in 0..TURN {
                 match slot
-                    .socket(leg, socket)
+                    .socket(door)
                     .map(|socket| socket.recv_from(&mut buffer))
                 {
                     Some(Ok((length, from))) => {

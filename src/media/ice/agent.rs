@@ -82,6 +82,15 @@ impl Agent {
         self
     }
 
+    /// Whether `address` is one that is being checked, or nominated: what comes from there may be the peer's.
+    pub fn tries(&self, address: SocketAddr) -> bool {
+        match &self.state {
+            State::Checking { pairs, .. } => pairs.iter().any(|pair| pair.remote == address),
+            State::Nominating { remote, .. } => *remote == address,
+            State::Selected { .. } | State::Over => false,
+        }
+    }
+
     /// When [`Agent::tick`] is next due; `None` once the agent is done.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {

@@ -97,6 +97,11 @@ impl Pairs {
     }
 
     /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Pair> {
+        self.all.iter()
+    }
+
+    /// The same, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pair> {
         self.all.iter_mut()
     }

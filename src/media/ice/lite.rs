@@ -9,7 +9,7 @@ use sha1::Sha1;
 
 /// What a lite peer does beside answering well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(crate) enum Manner {
     Proper,
     /// Answers this many requests with 487 first.
     Conflicted(usize),
@@ -19,23 +19,23 @@ pub(super) enum Manner {
     Unauthorized,
 }
 
-pub(super) struct Lite {
-    pub(super) ufrag: &'static str,
-    pub(super) pwd: &'static str,
-    pub(super) manner: Manner,
+pub(crate) struct Lite {
+    pub(crate) ufrag: &'static str,
+    pub(crate) pwd: &'static str,
+    pub(crate) manner: Manner,
     /// The agent's, which the second half of USERNAME has to be.
-    pub(super) theirs: String,
+    pub(crate) theirs: String,
     /// Addresses of ours over which the agent nominated, each request.
-    pub(super) nominated: Vec<SocketAddr>,
+    pub(crate) nominated: Vec<SocketAddr>,
     /// Transactions that ended with an error.
-    pub(super) ended: Vec<Vec<u8>>,
+    pub(crate) ended: Vec<Vec<u8>>,
     /// Requests that were right.
-    pub(super) checks: usize,
+    pub(crate) checks: usize,
 }
 
 impl Lite {
     /// The answer of our address `at` to what came from `from`. Panics at anything that a lite peer would refuse.
-    pub(super) fn answer(&mut self, datagram: &[u8], from: SocketAddr, at: SocketAddr) -> Vec<u8> {
+    pub(crate) fn answer(&mut self, datagram: &[u8], from: SocketAddr, at: SocketAddr) -> Vec<u8> {
         assert_eq!(datagram[..2], [0, 1], "Binding request");
         assert_eq!(datagram[4..8], [0x21, 0x12, 0xa4, 0x42], "magic cookie");
         assert_eq!(usize::from(word(&datagram[2..])) + 20, datagram.len());
@@ -103,7 +103,7 @@ impl Lite {
 }
 
 /// A check as a full agent sends it: for what a lite one never does.
-pub(super) fn request(
+pub(crate) fn request(
     username: &str,
     pwd: &str,
     id: [u8; 12],
@@ -117,7 +117,7 @@ pub(super) fn request(
 }
 
 /// An answer to `request` signed with `pwd`.
-pub(super) fn success(request: &[u8], from: SocketAddr, pwd: &str) -> Vec<u8> {
+pub(crate) fn success(request: &[u8], from: SocketAddr, pwd: &str) -> Vec<u8> {
     let id = &request[8..20];
     close(
         &attribute(&header(0x0101, id), 0x0020, &xored(from, id)),

@@ -31,7 +31,7 @@ mod check;
 mod consent;
 mod credentials;
 #[cfg(test)]
-mod lite;
+pub(crate) mod lite;
 mod speaker;
 mod stun;
 #[cfg(test)]
