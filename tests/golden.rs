@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use wabridge::media::dtls::Role;
 use wabridge::media::ice::Credentials;
 use wabridge::media::sdes::Crypto;
-use wabridge::media::{Codec, LocalPorts, Security, SideSpec, Source, SrtpKeys};
+use wabridge::media::{Codec, DtlsSpec, LocalPorts, Security, SideSpec, Source, SrtpKeys};
 use wabridge::sdp::{Capabilities, Keying, Local, Offer, RemoteOffer, Setup};
 
 /// Our end as the fixtures of our own side describe it.
@@ -19,13 +20,27 @@ fn local() -> Local {
         session: 1_763_751_600,
         version: 1_763_751_600,
         crypto: key_of("bridge-offer-sdes-derived"),
-        ice: Credentials::new("72OlpnQq", "bCVEBw/kxYNfwC+U9IW02bMm").unwrap(),
-        fingerprint: format!("sha-256 {}", ["AB"; 32].join(":")).parse().unwrap(),
+        ice: credentials_of("bridge-answer-dtls-derived"),
+        fingerprint: value_of("bridge-answer-dtls-derived", "fingerprint")
+            .parse()
+            .unwrap(),
     }
 }
 
+/// Our end where it listens on both versions of IP.
+fn local_of_two_families() -> Local {
+    let mut local = local();
+    local.ports.other_family = Some("[2001:db8:40::20]:40100".parse().unwrap());
+    local
+}
+
+/// A number that Meta has set to SDES, and one that it has not: either kind of offer is answered.
 fn towards_meta() -> Capabilities {
-    Capabilities::meta(vec![Keying::Sdes], Setup::Actpass)
+    Capabilities::meta(vec![Keying::Sdes, Keying::Dtls], Setup::Actpass)
+}
+
+fn towards_meta_by_dtls() -> Capabilities {
+    Capabilities::meta(vec![Keying::Dtls, Keying::Sdes], Setup::Actpass)
 }
 
 fn keys(side: SideSpec) -> SrtpKeys {
@@ -35,14 +50,30 @@ fn keys(side: SideSpec) -> SrtpKeys {
     }
 }
 
-/// The key in one of Meta's sample descriptions.
-fn key_of(fixture: &str) -> Crypto {
+fn dtls(side: SideSpec) -> DtlsSpec {
+    match side.security {
+        Security::Dtls(spec) => *spec,
+        other => panic!("keyed by DTLS: {other:?}"),
+    }
+}
+
+/// The value of a line in one of Meta's sample descriptions.
+fn value_of(fixture: &str, name: &str) -> String {
     let text = String::from_utf8(meta(fixture)).unwrap();
-    let line = text
-        .lines()
-        .find_map(|l| l.strip_prefix("a=crypto:"))
-        .unwrap();
-    Crypto::parse(line).unwrap()
+    let start = format!("a={name}:");
+    let mut lines = text.lines();
+    let line = lines.find_map(|l| l.strip_prefix(&start));
+    line.unwrap_or_else(|| panic!("{fixture} has no {start}"))
+        .to_owned()
+}
+
+fn key_of(fixture: &str) -> Crypto {
+    Crypto::parse(&value_of(fixture, "crypto")).unwrap()
+}
+
+fn credentials_of(fixture: &str) -> Credentials {
+    let pwd = value_of(fixture, "ice-pwd");
+    Credentials::new(&value_of(fixture, "ice-ufrag"), &pwd).unwrap()
 }
 
 fn data(path: &str) -> PathBuf {
@@ -72,18 +103,18 @@ fn golden(case: &str, name: &str, text: &str) {
 }
 
 /// An offer from a peer, our answer to it and what both agreed.
-fn answered(case: &str, offer: &[u8], capabilities: &Capabilities) -> SideSpec {
+fn answered(case: &str, offer: &[u8], local: &Local, capabilities: &Capabilities) -> SideSpec {
     golden(case, "offer.sdp", std::str::from_utf8(offer).unwrap());
     let remote = RemoteOffer::parse(offer, capabilities).unwrap();
-    let answered = remote.answer(&local(), &[Codec::Opus]).unwrap();
+    let answered = remote.answer(local, &[Codec::Opus]).unwrap();
     golden(case, "answer.sdp", &answered.text);
     golden(case, "side.txt", &format!("{:#?}\n", answered.side));
     answered.side
 }
 
 /// Our offer, a peer's answer to it and what both agreed.
-fn accepted(case: &str, capabilities: &Capabilities, answer: &[u8]) -> SideSpec {
-    let offer = Offer::new(&local(), capabilities);
+fn accepted(case: &str, local: &Local, capabilities: &Capabilities, answer: &[u8]) -> SideSpec {
+    let offer = Offer::new(local, capabilities);
     golden(case, "offer.sdp", offer.text());
     golden(case, "answer.sdp", std::str::from_utf8(answer).unwrap());
     let side = offer.accept(answer).unwrap();
@@ -103,7 +134,7 @@ fn meta_offers_are_answered() {
         "uic-offer-sdes-digest-doc",
         "uic-offer-sdes-g711-derived",
     ] {
-        let side = answered(fixture, &meta(fixture), &towards_meta());
+        let side = answered(fixture, &meta(fixture), &local(), &towards_meta());
         let keys = keys(side);
         assert_eq!(
             keys.receive,
@@ -127,6 +158,7 @@ fn meta_answers_our_offer_with_its_numbers() {
     }
     let side = accepted(
         "bic-answer-sdes-doc",
+        &local(),
         &capabilities,
         &meta("bic-answer-sdes-doc"),
     );
@@ -137,7 +169,7 @@ fn meta_answers_our_offer_with_its_numbers() {
 fn business_gateways_answer_without_multiplexing() {
     // Printed by Meta as answers of a business; here they stand for any far end that ignores a=rtcp-mux.
     for fixture in ["uic-answer-sdes-doc", "uic-answer-sdes-digest-doc"] {
-        let side = accepted(fixture, &towards_meta(), &meta(fixture));
+        let side = accepted(fixture, &local(), &towards_meta(), &meta(fixture));
         assert_eq!(
             side.remote_rtcp.map(|a| a.port()),
             Some(side.remote_rtp.port() + 1)
@@ -156,12 +188,14 @@ fn a_pbx_is_offered_opus_in_clear_or_keyed() {
     let plain = Capabilities::pbx(Keying::Plain, Source::First);
     accepted(
         "pbx-answers-plain",
+        &local(),
         &plain,
         &by_hand("pbx-answers-plain", "answer.sdp"),
     );
     let keyed = Capabilities::pbx(Keying::Sdes, Source::Negotiated);
     accepted(
         "pbx-answers-keyed",
+        &local(),
         &keyed,
         &by_hand("pbx-answers-keyed", "answer.sdp"),
     );
@@ -178,6 +212,143 @@ fn a_pbx_that_calls_is_answered() {
         "pbx-offers-on-hold",
         "pbx-offers-video-too",
     ] {
-        answered(case, &by_hand(case, "offer.sdp"), &plain);
+        answered(case, &by_hand(case, "offer.sdp"), &local(), &plain);
     }
+}
+
+/// Meta's offers keyed by DTLS, documented, observed and derived; and ours, which any far end may be sent.
+const DTLS_OFFERS: [&str; 7] = [
+    "uic-offer-dtls-doc",
+    "uic-offer-dtls-g711-derived",
+    "uic-offer-webrtc-legacy-doc",
+    "field-2025-10-offer",
+    "field-2025-11-offer",
+    "freeswitch-2904-offer",
+    "bridge-offer-dtls-derived",
+];
+
+/// Answers to an offer of ours, and what they leave us to be.
+const DTLS_ANSWERS: [(&str, Role); 4] = [
+    ("bic-answer-dtls-active-derived", Role::Server),
+    ("bic-answer-dtls-passive-derived", Role::Client),
+    ("bic-answer-webrtc-legacy-doc", Role::Server),
+    ("bridge-answer-dtls-derived", Role::Server),
+];
+
+/// Printed by Meta for its Graph API: candidates were to follow, and SIP has no place for them.
+const WITHOUT_ADDRESS: [&str; 2] = ["bic-offer-webrtc-browser-doc", "uic-answer-webrtc-doc"];
+
+#[test]
+fn meta_offers_keyed_by_dtls_are_answered_though_the_number_says_sdes() {
+    for fixture in DTLS_OFFERS {
+        let side = answered(fixture, &meta(fixture), &local(), &towards_meta());
+        assert!(side.remote_rtp.is_ipv4(), "{fixture}: we have IPv4 only");
+        let spec = dtls(side);
+        assert_eq!(
+            spec.role,
+            Role::Client,
+            "{fixture}: actpass leaves us the first word"
+        );
+        assert_eq!(spec.remote, credentials_of(fixture), "{fixture}");
+        assert_eq!(spec.local, local().ice, "{fixture}");
+        assert_eq!(spec.candidates.len(), 2, "{fixture}");
+        let fingerprint = value_of(fixture, "fingerprint").parse().unwrap();
+        assert_eq!(spec.fingerprints, [fingerprint], "{fixture}");
+    }
+}
+
+#[test]
+fn an_offer_is_known_by_its_keying() {
+    for fixture in DTLS_OFFERS {
+        let offer = RemoteOffer::parse(&meta(fixture), &towards_meta()).unwrap();
+        assert_eq!(offer.keying(), Keying::Dtls, "{fixture}");
+    }
+    let offer = RemoteOffer::parse(&meta("uic-offer-sdes-doc"), &towards_meta_by_dtls()).unwrap();
+    assert_eq!(offer.keying(), Keying::Sdes);
+}
+
+#[test]
+fn meta_answers_our_offer_as_either_end_of_the_handshake() {
+    for (fixture, role) in DTLS_ANSWERS {
+        let side = accepted(fixture, &local(), &towards_meta_by_dtls(), &meta(fixture));
+        let spec = dtls(side);
+        assert_eq!(spec.role, role, "{fixture}");
+        assert_eq!(spec.remote, credentials_of(fixture), "{fixture}");
+    }
+}
+
+#[test]
+fn where_we_listen_on_both_versions_of_ip_both_are_said() {
+    let (local, capabilities) = (local_of_two_families(), towards_meta_by_dtls());
+    let case = "two-families-answered";
+    let side = answered(case, &meta("uic-offer-dtls-doc"), &local, &capabilities);
+    assert!(side.remote_rtp.is_ipv6(), "Meta prefers it");
+    let case = "two-families-offered";
+    let answer = meta("bic-answer-dtls-passive-derived");
+    let side = accepted(case, &local, &capabilities, &answer);
+    assert!(side.remote_rtp.is_ipv6(), "Meta prefers it");
+}
+
+/// The lines of a description without their order, and without what means nothing to Meta's relay: names of tracks and
+/// sources, and the generation of a candidate.
+fn meaning(text: &[u8]) -> Vec<String> {
+    let idle = |line: &&str| {
+        !["a=msid", "a=ssrc:"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    let text = std::str::from_utf8(text).unwrap();
+    let lines = text.lines().filter(idle);
+    let mut lines: Vec<_> = lines
+        .map(|line| line.replace(" generation 0", ""))
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn what_we_say_by_dtls_means_what_our_fixtures_say() {
+    let mut local = local_of_two_families();
+    let offer = RemoteOffer::parse(&meta("uic-offer-dtls-doc"), &towards_meta()).unwrap();
+    let answer = offer.answer(&local, &[Codec::Opus]).unwrap().text;
+    let fixture = meta("bridge-answer-dtls-derived");
+    assert_eq!(meaning(answer.as_bytes()), meaning(&fixture));
+
+    local.ice = credentials_of("bridge-offer-dtls-derived");
+    let offer = Offer::new(&local, &towards_meta_by_dtls());
+    let fixture = meta("bridge-offer-dtls-derived");
+    assert_eq!(meaning(offer.text().as_bytes()), meaning(&fixture));
+}
+
+#[test]
+fn browsers_samples_without_an_address_are_refused_in_plain_words() {
+    let [offer, answer] = WITHOUT_ADDRESS.map(meta);
+    let words = "there is no a=candidate: the peer must list its UDP addresses at once (RFC 8839)";
+    let reject = RemoteOffer::parse(&offer, &towards_meta()).unwrap_err();
+    assert_eq!((reject.status(), reject.to_string().as_str()), (488, words));
+    let offer = Offer::new(&local(), &towards_meta_by_dtls());
+    assert_eq!(offer.accept(&answer).unwrap_err().to_string(), words);
+}
+
+#[test]
+fn every_sample_keyed_by_dtls_is_in_one_of_these_tests() {
+    let samples = std::fs::read_dir(data("data/meta/sdp")).unwrap();
+    let samples = samples.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut by_dtls: Vec<String> = samples
+        .filter_map(|name| name.strip_suffix(".sdp").map(str::to_owned))
+        .filter(|name| {
+            String::from_utf8(meta(name))
+                .unwrap()
+                .contains("a=fingerprint")
+        })
+        .collect();
+    by_dtls.sort();
+    let answers = DTLS_ANSWERS.iter().map(|(fixture, _)| fixture);
+    let mut tested: Vec<_> = DTLS_OFFERS
+        .iter()
+        .chain(answers)
+        .chain(&WITHOUT_ADDRESS)
+        .collect();
+    tested.sort();
+    assert_eq!(by_dtls.iter().collect::<Vec<_>>(), tested);
 }

@@ -28,8 +28,9 @@ fn fixtures() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
+/// A number of either keying, and offers of both answered in their own.
 fn towards_meta() -> Capabilities {
-    Capabilities::meta(vec![Keying::Sdes], Setup::Actpass)
+    Capabilities::meta(vec![Keying::Sdes, Keying::Dtls], Setup::Actpass)
 }
 
 fn local() -> Local {
@@ -48,7 +49,11 @@ fn local() -> Local {
 }
 
 fn answer_as_meta(offer: &[u8]) -> Result<String, Reject> {
-    let remote = RemoteOffer::parse(offer, &towards_meta())?;
+    answer_as(&towards_meta(), offer)
+}
+
+fn answer_as(capabilities: &Capabilities, offer: &[u8]) -> Result<String, Reject> {
+    let remote = RemoteOffer::parse(offer, capabilities)?;
     Ok(remote.answer(&local(), &[Codec::Opus])?.text)
 }
 
@@ -61,14 +66,23 @@ fn every_sample_is_printed_as_it_was_read() {
 }
 
 #[test]
-fn every_sample_is_taken_if_it_is_keyed_by_sdes_and_else_refused_by_name() {
+fn every_sample_is_taken_by_a_leg_that_takes_its_keying_and_else_refused_by_name() {
     for (name, bytes) in fixtures() {
-        match answer_as_meta(&bytes) {
-            Ok(_) => assert!(name.contains("sdes"), "{name} is taken"),
-            Err(Reject::Dtls { .. }) => {
-                assert!(!name.contains("sdes"), "{name} is refused as DTLS")
-            }
+        let by_dtls = String::from_utf8_lossy(&bytes).contains("UDP/TLS/RTP/SAVPF");
+        let only = |keying| Capabilities::meta(vec![keying], Setup::Actpass);
+        let (taken, refused) = match by_dtls {
+            true => (only(Keying::Dtls), only(Keying::Sdes)),
+            false => (only(Keying::Sdes), only(Keying::Dtls)),
+        };
+        match answer_as(&taken, &bytes) {
+            Ok(text) => assert_eq!(text.contains("a=fingerprint"), by_dtls, "{name}"),
+            Err(Reject::NoCandidate) => assert!(name.contains("webrtc"), "{name}"),
             Err(other) => panic!("{name}: {other}"),
+        }
+        match answer_as(&refused, &bytes) {
+            Err(Reject::Dtls { .. }) if by_dtls => {}
+            Err(Reject::Transport { .. }) if !by_dtls => {}
+            other => panic!("{name}: {other:?}"),
         }
     }
 }
@@ -114,6 +128,14 @@ fn a_refusal_says_what_was_wrong_with_the_key() {
     assert!(reason("i41-sdp-bad-base64.sip").contains("base64"));
     assert!(reason("i42-sdp-unknown-suite.sip").contains("F8_999_NONE"));
     assert!(reason("i46-sdp-no-common-codec.sip").contains("G729/8000"));
+    assert_eq!(
+        reason("i47-sdp-dtls-bad-fingerprint.sip"),
+        "a=fingerprint has 31 octets, where sha-256 has 32: the peer must send the SHA-256 of its certificate"
+    );
+    assert_eq!(
+        reason("i48-sdp-dtls-no-fingerprint.sip"),
+        "there is no a=fingerprint: the peer must send the SHA-256 of its certificate"
+    );
 }
 
 /// One blow against a description.

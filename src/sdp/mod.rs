@@ -9,7 +9,12 @@
 //! A [`RemoteOffer`] is checked at once and answered later, because the bridge may answer one leg only when the
 //! other has said which codecs it takes. Nothing here draws a random number or opens a port: session ids, keys and
 //! addresses come in by [`Local`], so equal input gives equal text.
+//!
+//! `stream` reads the one stream that we take, `rtpmap` its codecs, `keys` what protects it, `dtls` its end of ICE and
+//! DTLS; `write` says ours.
 
+mod dtls;
+mod keys;
 mod offer;
 mod reject;
 mod remote;
@@ -21,10 +26,9 @@ pub use offer::Offer;
 pub use reject::Reject;
 pub use remote::{Answered, RemoteOffer};
 
-use std::net::{IpAddr, SocketAddr};
-
+use crate::media::dtls::Fingerprint;
 use crate::media::sdes::Crypto;
-use crate::media::{Codec, LocalPorts, Payload, Source, dtls, ice};
+use crate::media::{Codec, LocalPorts, Payload, Source, ice};
 
 /// Octets of SDP that are read; Meta's need about 1200, a browser's 6000.
 pub const MAX_OCTETS: usize = 16 * 1024;
@@ -42,7 +46,8 @@ pub struct Capabilities {
     pub keyings: Vec<Keying>,
     /// Which end of the DTLS handshake an offer leaves us.
     pub setup: Setup,
-    /// Whether RTCP may share the RTP port (RFC 5761): offered, and taken up where the peer offers it.
+    /// Whether RTCP may share the RTP port (RFC 5761): offered, and taken up where the peer offers it. Where DTLS keys the
+    /// leg it does so whatever this says.
     pub rtcp_mux: bool,
     /// Which senders the media side accepts; goes into the `SideSpec` as it is.
     pub source: Source,
@@ -95,7 +100,8 @@ pub enum Keying {
     Plain,
     /// SRTP with keys in the SDP: `RTP/SAVP` and `a=crypto` (RFC 4568).
     Sdes,
-    /// SRTP with keys of a DTLS handshake, over a path that ICE finds: `UDP/TLS/RTP/SAVPF` (RFC 5763, RFC 8839).
+    /// SRTP with keys of a DTLS handshake, over a path that ICE finds: `UDP/TLS/RTP/SAVPF` (RFC 5763, RFC 8839), or
+    /// `RTP/SAVPF` with `a=fingerprint` and no `a=crypto`, as older stacks say it (RFC 8829 §5.1.2).
     Dtls,
 }
 
@@ -135,23 +141,13 @@ pub struct Local {
     /// What checks of the peer are signed with. Used on legs keyed with DTLS.
     pub ice: ice::Credentials,
     /// Of the certificate that we show in a DTLS handshake.
-    pub fingerprint: dtls::Fingerprint,
-}
-
-/// Rejects a peer that our address cannot send to.
-fn same_family(ours: IpAddr, theirs: SocketAddr) -> Result<(), Reject> {
-    // On hold there is nobody to send to, and 0.0.0.0 may come from a peer that otherwise speaks IPv6.
-    if theirs.ip().is_unspecified() || ours.is_ipv4() == theirs.is_ipv4() {
-        return Ok(());
-    }
-    Err(Reject::Family {
-        ours,
-        theirs: theirs.ip(),
-    })
+    pub fingerprint: Fingerprint,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     /// Our end, with a key that is recognised by its octets.
@@ -185,12 +181,5 @@ mod tests {
     pub(super) fn sdp(rest: &str) -> Vec<u8> {
         let head = "v=0\no=- 1 1 IN IP4 203.0.113.9\ns=-\nc=IN IP4 203.0.113.9\nt=0 0\n";
         format!("{head}{rest}").replace('\n', "\r\n").into_bytes()
-    }
-
-    #[test]
-    fn an_unspecified_address_is_of_no_ip_version() {
-        let ours = IpAddr::from([192, 0, 2, 1]);
-        assert!(same_family(ours, "[::]:4000".parse().unwrap()).is_ok());
-        assert!(same_family(ours, "[2001:db8::1]:4000".parse().unwrap()).is_err());
     }
 }

@@ -1,40 +1,55 @@
 //! Our offer, and what the peer's answer makes of it.
 
 use crate::media::sdes::Crypto;
-use crate::media::{Codec, Direction, Payload, Security, SideSpec, SrtpKeys};
+use crate::media::{Codec, Direction, Payload, SideSpec};
 
+use super::dtls::Turn;
+use super::keys::PeerKeys;
 use super::reject::Reject;
 use super::remote::common;
-use super::stream::{self, PeerKeys, Stream};
-use super::{Capabilities, Keying, Local, same_family, write};
+use super::stream;
+use super::write::Protection;
+use super::{Capabilities, Keying, Local, Setup, write};
+
+/// Names our stream where it is bundled; Meta's samples say the same.
+const MID: &str = "audio";
 
 /// What we offered. Kept for as long as answers may come: a forked INVITE has several, and a 183 one before the 200.
 #[derive(Clone)]
 pub struct Offer {
     text: String,
+    keying: Keying,
     local: Local,
     capabilities: Capabilities,
 }
 
 impl Offer {
-    /// Offers everything in `capabilities`.
+    /// Offers everything in `capabilities`, keyed by the first of their keyings.
     pub fn new(local: &Local, capabilities: &Capabilities) -> Offer {
-        let (proto, crypto) = match capabilities.keyings.first() {
-            Some(Keying::Sdes) => ("RTP/SAVP", Some(&local.crypto)),
-            _ => ("RTP/AVP", None),
+        let keying = *capabilities.keyings.first().unwrap_or(&Keying::Plain);
+        let dtls = keying == Keying::Dtls;
+        let (proto, protection) = match keying {
+            Keying::Plain => ("RTP/AVP", Protection::Clear),
+            Keying::Sdes => ("RTP/SAVP", Protection::Crypto(local.crypto.clone())),
+            Keying::Dtls => (
+                "UDP/TLS/RTP/SAVPF",
+                Protection::Dtls(capabilities.setup.word()),
+            ),
         };
         let section = write::Section {
             proto,
             payloads: &capabilities.payloads,
-            crypto,
-            rtcp_mux: capabilities.rtcp_mux,
+            protection,
+            rtcp_mux: capabilities.rtcp_mux || dtls,
             direction: Direction::SendRecv,
-            mid: None,
+            mid: dtls.then_some(MID),
         };
         let mut session = write::session(local);
+        session.attributes.extend(section.mid.map(write::bundle));
         session.medias = vec![write::audio(local, &section)];
         Offer {
             text: session.to_string(),
+            keying,
             local: local.clone(),
             capabilities: capabilities.clone(),
         }
@@ -51,16 +66,17 @@ impl Offer {
         // We offer one stream, so only the first m= line answers it (RFC 3264 §6).
         let first = session.medias.first().filter(|m| m.media == "audio");
         let media = first.ok_or_else(|| Reject::NoAudio(stream::kinds(&session)))?;
-        let stream = stream::stream(&session, media, &self.capabilities.keyings)?;
-        same_family(self.local.ports.rtp.ip(), stream.rtp)?;
+        let turn = Turn::Answer(self.capabilities.setup);
+        let stream = stream::stream(&session, media, &[self.keying], turn)?;
+        let remote_rtp = stream.rtp(&self.local.ports)?;
         let send = common(&stream, &self.capabilities)?;
-        let rtcp_mux = stream.rtcp_mux && self.capabilities.rtcp_mux;
+        check_tag(&stream.keys, &self.local.crypto)?;
         Ok(SideSpec {
-            remote_rtp: stream.rtp,
-            remote_rtcp: (!rtcp_mux).then_some(stream.rtcp),
+            remote_rtp,
+            remote_rtcp: stream.rtcp(&self.capabilities),
             receive: self.receive(&send),
             send,
-            security: keys(&stream, &self.local.crypto)?,
+            security: stream.keys.security(&self.local),
             source: self.capabilities.source,
             direction: stream.direction(),
         })
@@ -85,19 +101,24 @@ impl Offer {
     }
 }
 
-/// Both keys, if the answer takes the one that we offered.
-fn keys(stream: &Stream, ours: &Crypto) -> Result<Security, Reject> {
-    match &stream.keys {
-        PeerKeys::Plain => Ok(Security::Plain),
+/// Whether the answer takes the key that we offered (RFC 4568 §5.1.3).
+fn check_tag(theirs: &PeerKeys, ours: &Crypto) -> Result<(), Reject> {
+    match theirs {
         PeerKeys::Sdes(theirs) if theirs.tag != ours.tag => Err(Reject::Tag {
             answered: theirs.tag,
             offered: ours.tag,
         }),
-        PeerKeys::Sdes(theirs) => Ok(Security::Sdes(SrtpKeys {
-            profile: theirs.profile,
-            send: ours.key.clone(),
-            receive: theirs.key.clone(),
-        })),
+        _ => Ok(()),
+    }
+}
+
+impl Setup {
+    /// The value of the line.
+    fn word(self) -> &'static str {
+        match self {
+            Setup::Actpass => "actpass",
+            Setup::Active => "active",
+        }
     }
 }
 
@@ -113,6 +134,7 @@ impl std::fmt::Debug for Offer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::Security;
     use crate::sdp::tests::{local, plain, sdp};
 
     fn keyed() -> Capabilities {

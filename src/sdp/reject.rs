@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::media::sdes;
+use crate::media::{dtls, ice, sdes};
 
 use super::{MAX_LINES, MAX_OCTETS};
 
@@ -51,18 +51,18 @@ pub enum Reject {
         offered: String,
         /// Whether that transport is keyed at all.
         keys: bool,
-        /// What is configured.
-        wanted: &'static str,
+        /// What this leg takes, or what we offered.
+        wanted: String,
     },
-    /// DTLS-SRTP (RFC 5764), which this leg is not set to.
+    /// DTLS-SRTP (RFC 5764), which this leg is not set to, or which answers an offer without it.
     #[error(
-        "the m= line says {offered}, which is keyed by DTLS; this leg takes {wanted}: switch the number to SDES"
+        "the m= line says {offered}, keyed by DTLS; this leg takes {wanted}: set the peer to that"
     )]
     Dtls {
         /// What the m= line says.
         offered: String,
-        /// What is configured.
-        wanted: &'static str,
+        /// What this leg takes, or what we offered.
+        wanted: String,
     },
     /// `RTP/SAVP` and not one `a=crypto` (RFC 4568 §4).
     #[error("the m= line says RTP/SAVP, but there is no a=crypto line")]
@@ -78,6 +78,43 @@ pub enum Reject {
         /// The tag of our offer.
         offered: u32,
     },
+    /// DTLS, and not one `a=fingerprint` (RFC 8122 §5).
+    #[error("there is no a=fingerprint: the peer must send the SHA-256 of its certificate")]
+    NoFingerprint,
+    /// No `a=fingerprint` line can be used; why the first cannot.
+    #[error("{0}: the peer must send the SHA-256 of its certificate")]
+    Fingerprint(dtls::FingerprintError),
+    /// DTLS without `a=setup` (RFC 8842 §5).
+    #[error("there is no a=setup: the peer must say whether it opens the DTLS handshake")]
+    NoSetup,
+    /// An `a=setup` that is unknown, or out of place (RFC 8842 §5).
+    #[error("a=setup is {stated}; it must be {wanted} (RFC 8842)")]
+    Setup {
+        /// What it says.
+        stated: String,
+        /// What it might say.
+        wanted: &'static str,
+    },
+    /// DTLS without `a=ice-ufrag` or `a=ice-pwd` (RFC 8839 §5.4).
+    #[error("there is no a={0}: the peer must use ICE where it uses DTLS (RFC 8839)")]
+    NoCredential(&'static str),
+    /// A malformed `a=ice-ufrag` or `a=ice-pwd`.
+    #[error("a={0} (RFC 8839)")]
+    Credential(ice::CredentialsError),
+    /// DTLS, and not one `a=candidate`: those that RFC 8840 has come later are not waited for.
+    #[error("there is no a=candidate: the peer must list its UDP addresses at once (RFC 8839)")]
+    NoCandidate,
+    /// No `a=candidate` line can be used; why the first malformed one cannot.
+    #[error("{0}; the peer must list an IP address for RTP over UDP")]
+    Candidate(ice::CandidateError),
+    /// All `a=candidate` lines are of other transports, components or names; how many there are.
+    #[error(
+        "none of the {0} a=candidate lines has an IP address for RTP over UDP: the peer must list one"
+    )]
+    Candidates(usize),
+    /// DTLS without `a=rtcp-mux` (RFC 5761).
+    #[error("there is no a=rtcp-mux: keyed by DTLS, RTCP must share the port of RTP (RFC 5761)")]
+    NoRtcpMux,
     /// Nothing in common to speak.
     #[error("no codec in common: the peer has {theirs}; we carry {ours}")]
     NoCommonCodec {

@@ -1,14 +1,13 @@
 //! The peer's offer: checked when it comes, answered when the other leg has agreed.
 
-use sdp_types::{Attribute, Session};
+use sdp_types::Session;
 
-use crate::media::sdes::Crypto;
-use crate::media::{Codec, Payload, Security, SideSpec, SrtpKeys};
+use crate::media::{Codec, Payload, SideSpec};
 
 use super::reject::Reject;
 use super::rtpmap::names;
-use super::stream::{self, PeerKeys, Stream};
-use super::{Capabilities, Local, same_family, write};
+use super::stream::{self, Stream};
+use super::{Capabilities, Keying, Local, write};
 
 /// An offer that we can answer.
 #[derive(Clone)]
@@ -32,7 +31,7 @@ pub struct Answered {
 }
 
 impl RemoteOffer {
-    /// Reads and checks an offer: keyed as this leg is, with a codec of sound that we carry.
+    /// Reads and checks an offer: keyed as this leg may be, with a codec of sound that we carry.
     pub fn parse(offer: &[u8], capabilities: &Capabilities) -> Result<RemoteOffer, Reject> {
         let session = stream::session(offer)?;
         let (index, stream) = stream::audio(&session, &capabilities.keyings)?;
@@ -46,40 +45,44 @@ impl RemoteOffer {
         })
     }
 
+    /// How the offer is keyed, and so the answer: one of [`Capabilities::keyings`].
+    pub fn keying(&self) -> Keying {
+        self.stream.keys.keying()
+    }
+
     /// What both sides carry, in the peer's order of preference; at least one codec of sound.
     pub fn codecs(&self) -> Vec<Codec> {
         self.common.iter().map(|p| p.codec).collect()
     }
 
-    /// Whether our media address speaks the peer's version of IP; asked early, so that nobody's telephone rings
-    /// for a call that cannot be heard. [`answer`](Self::answer) asks again.
+    /// Whether our media address speaks the peer's version of IP, or with ICE one of ours one of the peer's; asked early,
+    /// so that nobody's telephone rings for a call that cannot be heard. [`answer`](Self::answer) asks again.
     pub fn reachable_from(&self, local: &Local) -> Result<(), Reject> {
-        same_family(local.ports.rtp.ip(), self.stream.rtp)
+        self.stream.rtp(&local.ports).map(drop)
     }
 
     /// Answers with the codecs of sound in `carried`, in that order, and no others: they are what the other leg
     /// agreed to. `telephone-event` stays whenever it was offered, even if the other leg has none: digits nobody
     /// takes are dropped by the relay, while a peer that was refused them would send them as tones.
     pub fn answer(&self, local: &Local, carried: &[Codec]) -> Result<Answered, Reject> {
-        self.reachable_from(local)?;
+        let remote_rtp = self.stream.rtp(&local.ports)?;
+        let remote_rtcp = self.stream.rtcp(&self.capabilities);
         let payloads = self.agreed(carried)?;
-        let rtcp_mux = self.stream.rtcp_mux && self.capabilities.rtcp_mux;
-        let (crypto, security) = keyed(&self.stream.keys, &local.crypto);
         let section = write::Section {
             proto: self.proto(),
             payloads: &payloads,
-            crypto: crypto.as_ref(),
-            rtcp_mux,
+            protection: self.stream.keys.answered(local),
+            rtcp_mux: remote_rtcp.is_none(),
             direction: self.stream.stated,
             mid: self.stream.mid.as_deref(),
         };
         let text = self.describe(local, &section);
         let side = SideSpec {
-            remote_rtp: self.stream.rtp,
-            remote_rtcp: (!rtcp_mux).then_some(self.stream.rtcp),
+            remote_rtp,
+            remote_rtcp,
             send: payloads.clone(),
             receive: payloads,
-            security,
+            security: self.stream.keys.security(local),
             source: self.capabilities.source,
             direction: self.stream.direction(),
         };
@@ -90,9 +93,7 @@ impl RemoteOffer {
     fn describe(&self, local: &Local, section: &write::Section<'_>) -> String {
         let mut answer = write::session(local);
         if let (true, Some(mid)) = (self.stream.bundled, section.mid) {
-            answer
-                .attributes
-                .push(Attribute::with_value("group", format!("BUNDLE {mid}")));
+            answer.attributes.push(write::bundle(mid));
         }
         answer.medias = self.session.medias.iter().map(write::refused).collect();
         if let Some(ours) = answer.medias.get_mut(self.index) {
@@ -145,27 +146,6 @@ pub(super) fn common(stream: &Stream, capabilities: &Capabilities) -> Result<Vec
     })
 }
 
-/// Our `a=crypto` under the tag of the peer's, and both keys. Each side's key protects what that side sends
-/// (RFC 4568 §5.1.2).
-fn keyed(theirs: &PeerKeys, ours: &Crypto) -> (Option<Crypto>, Security) {
-    match theirs {
-        PeerKeys::Plain => (None, Security::Plain),
-        PeerKeys::Sdes(theirs) => {
-            let answer = Crypto {
-                tag: theirs.tag,
-                profile: theirs.profile,
-                key: ours.key.clone(),
-            };
-            let keys = SrtpKeys {
-                profile: theirs.profile,
-                send: ours.key.clone(),
-                receive: theirs.key.clone(),
-            };
-            (Some(answer), Security::Sdes(keys))
-        }
-    }
-}
-
 fn list(codecs: &[Codec]) -> String {
     let names: Vec<String> = codecs
         .iter()
@@ -200,7 +180,7 @@ impl std::fmt::Debug for Answered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::Direction;
+    use crate::media::{Direction, Security};
     use crate::sdp::tests::{local, plain, sdp};
 
     const OPUS: &str = "m=audio 4000 RTP/AVP 0 96 97\na=rtpmap:96 opus/48000/2\na=rtpmap:97 telephone-event/8000\n";

@@ -4,20 +4,22 @@ use std::net::{IpAddr, SocketAddr};
 
 use sdp_types::{Attribute, Connection, Media, Session};
 
-use crate::media::Direction;
-use crate::media::sdes::{self, Crypto};
+use crate::media::{Direction, LocalPorts};
 
+use super::dtls::Turn;
+use super::keys::PeerKeys;
 use super::reject::{Reject, quote};
 use super::rtpmap::{Format, formats};
-use super::{Keying, MAX_LINES, MAX_OCTETS};
+use super::{Capabilities, Keying, MAX_LINES, MAX_OCTETS};
 
 /// One RTP stream as its sender described it.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
-    pub rtp: SocketAddr,
+    /// Keyed by DTLS, the best of several addresses.
+    rtp: SocketAddr,
     /// Where RTCP goes if it does not share the RTP port.
-    pub rtcp: SocketAddr,
-    pub rtcp_mux: bool,
+    rtcp: SocketAddr,
+    rtcp_mux: bool,
     pub formats: Vec<Format>,
     pub keys: PeerKeys,
     /// As the peer said it, turned round: what we may do.
@@ -28,14 +30,21 @@ pub(super) struct Stream {
     pub bundled: bool,
 }
 
-/// What keys the peer's packets.
-#[derive(Clone, Debug)]
-pub(super) enum PeerKeys {
-    Plain,
-    Sdes(Crypto),
-}
-
 impl Stream {
+    /// Where RTP goes, or goes until ICE knows better; an error if no socket of ours can send there.
+    pub(super) fn rtp(&self, ours: &LocalPorts) -> Result<SocketAddr, Reject> {
+        match &self.keys {
+            PeerKeys::Dtls(peer) => peer.nearest(ours),
+            PeerKeys::Plain | PeerKeys::Sdes(_) => same_family(ours.rtp.ip(), self.rtp),
+        }
+    }
+
+    /// Where RTCP goes; `None`: where RTP goes.
+    pub(super) fn rtcp(&self, ours: &Capabilities) -> Option<SocketAddr> {
+        let shares = self.rtcp_mux && (ours.rtcp_mux || self.keys.keying() == Keying::Dtls);
+        (!shares).then_some(self.rtcp)
+    }
+
     /// What we do: as stated, but nothing is sent to 0.0.0.0 or ::, the hold of RFC 2543 (RFC 3264 §8.4).
     pub(super) fn direction(&self) -> Direction {
         match (self.rtp.ip().is_unspecified(), self.stated) {
@@ -58,8 +67,8 @@ pub(super) fn session(bytes: &[u8]) -> Result<Session, Reject> {
     Session::parse(bytes).map_err(|e| Reject::Unreadable(quote(&e.to_string())))
 }
 
-/// The first audio stream that a leg of this keying can use, with its place among the m= lines. If there is none,
-/// the reason is that of the first audio stream: a peer lists what it prefers first.
+/// The first audio stream of an offer that a leg of these keyings can use, with its place among the m= lines. If there
+/// is none, the reason is that of the first audio stream: a peer lists what it prefers first.
 pub(super) fn audio(session: &Session, keyings: &[Keying]) -> Result<(usize, Stream), Reject> {
     let mut reason = None;
     for (index, media) in session
@@ -68,7 +77,7 @@ pub(super) fn audio(session: &Session, keyings: &[Keying]) -> Result<(usize, Str
         .enumerate()
         .filter(|(_, m)| m.media == "audio")
     {
-        match stream(session, media, keyings) {
+        match stream(session, media, keyings, Turn::Offer) {
             Ok(stream) => return Ok((index, stream)),
             Err(e) => reason = reason.or(Some(e)),
         }
@@ -91,13 +100,23 @@ pub(super) fn stream(
     session: &Session,
     media: &Media,
     keyings: &[Keying],
+    turn: Turn,
 ) -> Result<Stream, Reject> {
     if media.port == 0 {
         return Err(Reject::Refused);
     }
-    let keys = keys(media, keyings)?;
+    let keys = PeerKeys::read(session, media, keyings, turn)?;
     let formats = formats(media)?;
-    let rtp = SocketAddr::new(address(session, media)?, media.port);
+    let rtp = match &keys {
+        PeerKeys::Dtls(peer) => peer.address,
+        _ => SocketAddr::new(address(session, media)?, media.port),
+    };
+    let rtcp_mux = flag(&media.attributes, "rtcp-mux") || flag(&media.attributes, "rtcp-mux-only");
+    // RFC 5761 §5.1.1 leaves the choice to the answerer. Without it, RTCP would need a path and a handshake of its own
+    // (RFC 5764 §3), and Meta never goes without.
+    if keys.keying() == Keying::Dtls && !rtcp_mux {
+        return Err(Reject::NoRtcpMux);
+    }
     let mid = value(&media.attributes, "mid")
         .map(str::trim)
         .filter(|mid| is_token(mid))
@@ -105,7 +124,7 @@ pub(super) fn stream(
     Ok(Stream {
         rtp,
         rtcp: rtcp(media, rtp),
-        rtcp_mux: flag(&media.attributes, "rtcp-mux") || flag(&media.attributes, "rtcp-mux-only"),
+        rtcp_mux,
         formats,
         keys,
         stated: direction(&media.attributes)
@@ -114,41 +133,6 @@ pub(super) fn stream(
         bundled: mid.as_deref().is_some_and(|mid| bundles(session, mid)),
         mid,
     })
-}
-
-/// The peer's keys, if its transport is the one this leg is set to.
-fn keys(media: &Media, keyings: &[Keying]) -> Result<PeerKeys, Reject> {
-    let offered = quote(&media.proto);
-    let wanted = keyings.first().map_or("nothing", |keying| keying.wanted());
-    let takes = |keying| keyings.contains(&keying);
-    match media.proto.as_str() {
-        "RTP/AVP" | "RTP/AVPF" if takes(Keying::Plain) => Ok(PeerKeys::Plain),
-        "RTP/SAVP" | "RTP/SAVPF" if takes(Keying::Sdes) => crypto(media).map(PeerKeys::Sdes),
-        "RTP/AVP" | "RTP/AVPF" => Err(Reject::Transport {
-            offered,
-            keys: false,
-            wanted,
-        }),
-        // With a=crypto beside it or not: whoever names DTLS in the m= line will not send by those keys.
-        proto if proto.contains("TLS") => Err(Reject::Dtls { offered, wanted }),
-        _ => Err(Reject::Transport {
-            offered,
-            keys: true,
-            wanted,
-        }),
-    }
-}
-
-/// RFC 4568 §5.1.2: the first line that we can use, in the peer's order.
-fn crypto(media: &Media) -> Result<Crypto, Reject> {
-    let mut reason = None;
-    for line in media.attributes.iter().filter(|a| a.attribute == "crypto") {
-        match sdes::Crypto::parse(line.value.as_deref().unwrap_or_default()) {
-            Ok(crypto) => return Ok(crypto),
-            Err(e) => reason = reason.or(Some(e)),
-        }
-    }
-    Err(reason.map_or(Reject::NoKey, Reject::Key))
 }
 
 /// RFC 8866 §5.7: the c= line of the stream, else that of the session.
@@ -165,6 +149,18 @@ fn address(session: &Session, media: &Media) -> Result<IpAddr, Reject> {
     } else {
         Ok(ip)
     }
+}
+
+/// The peer's address, if ours can send to it.
+fn same_family(ours: IpAddr, theirs: SocketAddr) -> Result<SocketAddr, Reject> {
+    // On hold there is nobody to send to, and 0.0.0.0 may come from a peer that otherwise speaks IPv6.
+    if theirs.ip().is_unspecified() || ours.is_ipv4() == theirs.is_ipv4() {
+        return Ok(theirs);
+    }
+    Err(Reject::Family {
+        ours,
+        theirs: theirs.ip(),
+    })
 }
 
 /// RFC 3605: `a=rtcp:<port> [IN IP4 <address>]`, else the next port (RFC 3550 §11). Port 9 or address 0.0.0.0 is
@@ -215,7 +211,7 @@ fn value<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
         .as_deref()
 }
 
-fn flag(attributes: &[Attribute], name: &str) -> bool {
+pub(super) fn flag(attributes: &[Attribute], name: &str) -> bool {
     attributes.iter().any(|a| a.attribute == name)
 }
 
@@ -297,6 +293,13 @@ mod tests {
     }
 
     #[test]
+    fn an_unspecified_address_is_of_no_ip_version() {
+        let ours = IpAddr::from([192, 0, 2, 1]);
+        assert!(same_family(ours, "[::]:4000".parse().unwrap()).is_ok());
+        assert!(same_family(ours, "[2001:db8::1]:4000".parse().unwrap()).is_err());
+    }
+
+    #[test]
     fn every_hold_form_is_read_and_none_is_sent_to() {
         for (lines, direction) in [
             ("a=sendonly\n", Direction::RecvOnly),
@@ -328,58 +331,6 @@ mod tests {
         };
         assert_eq!(whole(""), Direction::RecvOnly);
         assert_eq!(whole("a=sendrecv\r\n"), Direction::SendRecv);
-    }
-
-    #[test]
-    fn a_transport_that_is_not_this_legs_is_named() {
-        let text = |keying, rest: &str| read_as(keying, rest).unwrap_err().to_string();
-        let plain = text(
-            Keying::Sdes,
-            "m=audio 4000 RTP/AVP 0\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\n",
-        );
-        assert_eq!(
-            plain,
-            "the m= line says RTP/AVP without keys; this leg takes RTP/SAVP with a=crypto"
-        );
-        assert_eq!(
-            text(Keying::Plain, "m=audio 4000 RTP/SAVP 0\n"),
-            "the m= line says RTP/SAVP; this leg takes RTP/AVP"
-        );
-        assert!(text(Keying::Sdes, "m=audio 4000 RTP/SAVP 0\n").contains("no a=crypto"));
-        assert!(text(Keying::Plain, "m=audio 4000 TCP/RTP/AVP 0\n").contains("TCP/RTP/AVP"));
-    }
-
-    #[test]
-    fn dtls_is_refused_with_or_without_crypto_lines() {
-        let key =
-            "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n";
-        for lines in ["", key] {
-            let error = read_as(
-                Keying::Sdes,
-                &format!("m=audio 4000 UDP/TLS/RTP/SAVPF 111\n{lines}"),
-            )
-            .unwrap_err();
-            assert!(matches!(error, Reject::Dtls { .. }), "{error}");
-            assert!(error.to_string().contains("DTLS"));
-        }
-    }
-
-    #[test]
-    fn the_first_key_that_we_can_use_is_taken() {
-        let keys =
-            |lines: &str| read_as(Keying::Sdes, &format!("m=audio 4000 RTP/SAVP 111\n{lines}"));
-        let stream = keys(concat!(
-            "a=crypto:1 AES_256_CM_HMAC_SHA1_80 inline:BwcH\n",
-            "a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n",
-        ));
-        assert!(matches!(
-            stream.unwrap().keys,
-            PeerKeys::Sdes(Crypto { tag: 2, .. })
-        ));
-        let error =
-            keys("a=crypto:1 F8_999 inline:x\na=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:!\n")
-                .unwrap_err();
-        assert!(error.to_string().contains("F8_999"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 use crate::media::sdes::Crypto;
 use crate::media::{Codec, Direction, Payload};
 
-use super::Local;
+use super::{Local, dtls};
 
 /// Opus as Meta's client speaks it: wideband, mono at 20 kbit/s, 20 ms, with forward error correction. Said on both
 /// legs, since a packet from one leg is the packet of the other.
@@ -21,11 +21,19 @@ const PTIME: u8 = 20;
 pub(super) struct Section<'a> {
     pub proto: &'a str,
     pub payloads: &'a [Payload],
-    /// Tag and key; `None`: clear.
-    pub crypto: Option<&'a Crypto>,
+    pub protection: Protection,
     pub rtcp_mux: bool,
     pub direction: Direction,
     pub mid: Option<&'a str>,
+}
+
+/// What keys the section.
+pub(super) enum Protection {
+    Clear,
+    /// `a=crypto`.
+    Crypto(Crypto),
+    /// Our end of ICE and DTLS, and this `a=setup`.
+    Dtls(&'static str),
 }
 
 /// The session part: ours is the address for every stream.
@@ -53,43 +61,56 @@ pub(super) fn audio(local: &Local, section: &Section<'_>) -> Media {
         section.proto,
         &numbers.join(" "),
     );
-    let mut say =
-        |name: &str, value: String| media.attributes.push(Attribute::with_value(name, value));
-    if let Some(mid) = section.mid {
-        say("mid", mid.to_owned());
-    }
-    if let Some(crypto) = section.crypto {
-        say("crypto", crypto.to_value());
-    }
-    for payload in section.payloads {
-        say("rtpmap", format!("{} {}", payload.number, payload.codec));
-        say(
-            "fmtp",
-            format!("{} {}", payload.number, parameters(payload.codec)),
-        );
-    }
-    say("ptime", PTIME.to_string());
-    say("maxptime", PTIME.to_string());
-    // RFC 3605: only a port that the peer could not guess is worth a line.
-    if let Some(rtcp) = local
-        .ports
-        .rtcp
-        .filter(|r| Some(r.port()) != local.ports.rtp.port().checked_add(1))
-    {
-        say("rtcp", rtcp.port().to_string());
-    }
-    if section.rtcp_mux {
-        media.attributes.push(Attribute::new("rtcp-mux"));
-    }
-    media
-        .attributes
-        .push(Attribute::new(direction(section.direction)));
+    media.attributes = attributes(local, section);
     media
 }
 
-/// RFC 3264 §6: a stream that we do not take is answered with its own format and port 0.
+fn attributes(local: &Local, section: &Section<'_>) -> Vec<Attribute> {
+    let mut lines = Vec::new();
+    lines.extend(section.mid.map(|mid| Attribute::with_value("mid", mid)));
+    match &section.protection {
+        Protection::Clear => lines.extend(rtcp(local)),
+        Protection::Crypto(crypto) => {
+            lines.push(Attribute::with_value("crypto", crypto.to_value()));
+            lines.extend(rtcp(local));
+        }
+        Protection::Dtls(setup) => lines.extend(dtls::ours(local, setup)),
+    }
+    for Payload { number, codec } in section.payloads {
+        let parameters = parameters(*codec);
+        let meaning = format!("{number} {codec}");
+        lines.push(Attribute::with_value("rtpmap", meaning));
+        let parameters = format!("{number} {parameters}");
+        lines.push(Attribute::with_value("fmtp", parameters));
+    }
+    lines.push(Attribute::with_value("ptime", PTIME));
+    lines.push(Attribute::with_value("maxptime", PTIME));
+    if section.rtcp_mux {
+        lines.push(Attribute::new("rtcp-mux"));
+    }
+    lines.push(Attribute::new(direction(section.direction)));
+    lines
+}
+
+/// RFC 3605: only a port that the peer could not guess is worth a line.
+fn rtcp(local: &Local) -> Option<Attribute> {
+    let next = local.ports.rtp.port().checked_add(1);
+    let port = local.ports.rtcp?.port();
+    (Some(port) != next).then(|| Attribute::with_value("rtcp", port))
+}
+
+/// A BUNDLE of our stream alone (RFC 9143).
+pub(super) fn bundle(mid: &str) -> Attribute {
+    Attribute::with_value("group", format!("BUNDLE {mid}"))
+}
+
+/// RFC 3264 §6: a stream that we do not take is answered with its own format and port 0. Its mid is repeated, by which
+/// a browser knows it again (RFC 8829 §5.3.1).
 pub(super) fn refused(offered: &Media) -> Media {
-    empty(&offered.media, 0, &offered.proto, &offered.fmt)
+    let mut media = empty(&offered.media, 0, &offered.proto, &offered.fmt);
+    let mid = offered.attributes.iter().find(|a| a.attribute == "mid");
+    media.attributes.extend(mid.cloned());
+    media
 }
 
 fn parameters(codec: Codec) -> &'static str {
