@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::count::Counting;
 use super::digits::Digits;
 use super::phone::Payloads;
 use super::tone::{self, FRAME, SAMPLE_RATE};
@@ -28,6 +29,9 @@ pub struct Heard {
     pub lost: u64,
     /// From [`Ear::answered`] to the tone, in milliseconds.
     pub first_audio_ms: Option<u64>,
+    /// Which packet of the other's voice was heard first: 0 is the first that it sent. `None`: not told, because too
+    /// little was heard of the count that a voice begins with.
+    pub first_packet: Option<u64>,
     /// Different sources of RTP.
     pub ssrcs: usize,
     /// Digits received, each once, in their order; the demo prints them beside those that were sent.
@@ -68,6 +72,7 @@ pub struct Ear {
     digits: Digits,
     answered: Instant,
     first_audio: Option<Instant>,
+    count: Counting,
     /// Frames of 20 ms decoded, and those in which the tone was found.
     frames: u64,
     found: u64,
@@ -94,6 +99,7 @@ impl Ear {
             digits: Digits::default(),
             answered: now,
             first_audio: None,
+            count: Counting::default(),
             frames: 0,
             found: 0,
             any: Gap::starting(now),
@@ -108,6 +114,7 @@ impl Ear {
     pub fn answered(&mut self, now: Instant) {
         self.answered = now;
         self.first_audio = None;
+        self.count = Counting::default();
         (self.frames, self.found) = (0, 0);
         for gap in [&mut self.any, &mut self.rtp, &mut self.rtcp] {
             gap.restart(now);
@@ -178,6 +185,7 @@ impl Ear {
             packets: self.packets,
             lost: self.sources.iter().map(Reception::lost).sum(),
             first_audio_ms: self.first_audio.map(since),
+            first_packet: self.count.first_packet(),
             ssrcs: self.sources.len(),
             digits: self.digits.text().to_owned(),
         }
@@ -227,8 +235,10 @@ impl Ear {
                 return;
             }
         };
-        for frame in decoded.chunks(FRAME) {
+        for (nth, frame) in decoded.chunks(FRAME).enumerate() {
             self.frames += 1;
+            let later = FRAME as u32 * nth as u32 * (OPUS_CLOCK / SAMPLE_RATE);
+            self.count.frame(frame, packet.timestamp().plus(later));
             if tone::is_heard(frame, self.hz) {
                 self.found += 1;
                 self.first_audio.get_or_insert(now);
@@ -326,6 +336,7 @@ mod tests {
             packets: 100,
             ssrcs: 1,
             first_audio_ms: heard.first_audio_ms,
+            first_packet: Some(0),
             ..Heard::default()
         };
         assert_eq!(heard, expected);

@@ -31,6 +31,9 @@ const LATER_SILENCE: Duration = Duration::from_secs(30);
 /// Datagrams kept that come before the keys.
 const MOST_EARLY: usize = 200;
 
+/// What one packet holds.
+const FRAME_TIME: Duration = Duration::from_millis(20);
+
 /// Digits are pressed this long after the answer.
 const BEFORE_DIGITS: Duration = Duration::from_secs(1);
 
@@ -174,7 +177,8 @@ impl Line {
             }
             self.take_early();
         } else {
-            self.speak(now);
+            // A telephone that was lifted has a packet to send once it has listened for one.
+            self.speak(now + FRAME_TIME);
         }
     }
 
@@ -389,10 +393,14 @@ impl Last {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::media::rtp::Header;
     use crate::media::sdes::Crypto;
     use crate::media::{MasterKey, SrtpKeys, SrtpProfile};
+
+    static PBX_TONE: LazyLock<Arc<Recording>> = LazyLock::new(|| Recording::tone(PBX_HZ).unwrap());
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -451,8 +459,7 @@ mod tests {
                 ssrc: Ssrc(ssrc),
             };
             let (mut plain, mut out) = (Vec::new(), Vec::new());
-            let tone = Recording::tone(PBX_HZ).unwrap();
-            header.write(tone.packet(seq.into()), &mut plain);
+            header.write(PBX_TONE.packet(seq.into()), &mut plain);
             self.theirs.protect_rtp(&plain, &mut out).unwrap();
             self.line.receive(&out, bridge(), self.now);
             self.now += 20 * MS;

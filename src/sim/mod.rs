@@ -7,15 +7,16 @@
 //!      ▼ Order
 //!   line        one call's media: SRTP, order of packets, silence; `lines` has them all on a thread
 //!      ▼
-//!   phone  ── what it says:  Recording (a tone), Keypad (digits), or an echo ──▶ RTP, RTCP
-//!          ◀─ what it hears: Ear: decodes, looks for the other's tone, collects digits
+//!   phone  ── what it says:  Recording (a tone that begins with a count), Keypad (digits), or an echo ──▶ RTP, RTCP
+//!          ◀─ what it hears: Ear: decodes, looks for the other's tone and its count, collects digits
 //! ```
 //!
-//! `run` puts them on real sockets. Nothing here knows the bridge above `sip`, `sdp` and `media`: a simulator that shared our reading of Meta's
-//! rules would share our mistakes.
+//! `run` puts them on real sockets. Nothing here knows the bridge above `sip`, `sdp` and `media`: a simulator that
+//! shared our reading of Meta's rules would share our mistakes.
 
 pub mod agent;
 pub mod body;
+pub mod count;
 mod dialog;
 pub mod digits;
 mod driver;

@@ -3,6 +3,8 @@
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
+use super::count;
+
 /// Samples a second at which phones speak and listen: wideband, all that Meta's clients send.
 pub const SAMPLE_RATE: u32 = 16_000;
 
@@ -16,22 +18,29 @@ pub const USER_HZ: u32 = 580;
 /// What the extension's phone says, in Hz.
 pub const PBX_HZ: u32 = 1020;
 
-/// One second of Opus packets, to be sent over and over. Many phones share one, for encoding is by far the dearest
-/// part of a call.
+/// Opus packets to be sent: some at the beginning, then one second of them over and over. Many phones share one, for
+/// encoding is by far the dearest part of a call.
 #[derive(Debug)]
-pub struct Recording(Vec<Vec<u8>>);
+pub struct Recording {
+    beginning: Vec<Vec<u8>>,
+    round: Vec<Vec<u8>>,
+}
 
 impl Recording {
-    /// A sine of `hz`, a whole number of which fits the second, so that its end meets its beginning.
+    /// A sine of `hz`, a whole number of which fits the second, so that its end meets its beginning; at first with the
+    /// notes of the count beside it.
     ///
     /// # Errors
     /// When libopus fails.
     pub fn tone(hz: u32) -> Result<Arc<Recording>, opus::Error> {
         const AMPLITUDE: f64 = 0.3 * i16::MAX as f64;
-        let sample = |n: u32| {
-            AMPLITUDE * (TAU * f64::from(hz) * f64::from(n) / f64::from(SAMPLE_RATE)).sin()
-        };
-        Recording::of(|n| sample(n) as i16)
+        let sine =
+            |hz: u32, n: u32| (TAU * f64::from(hz) * f64::from(n) / f64::from(SAMPLE_RATE)).sin();
+        Recording::of(count::COUNTED, |n| {
+            let note = count::note(n as usize / FRAME).and_then(|note| count::NOTES.get(note));
+            let beside = note.map_or(0.0, |hz| 0.5 * sine(*hz, n));
+            (AMPLITUDE * (sine(hz, n) + beside)) as i16
+        })
     }
 
     /// A second of silence.
@@ -39,41 +48,83 @@ impl Recording {
     /// # Errors
     /// When libopus fails.
     pub fn silence() -> Result<Arc<Recording>, opus::Error> {
-        Recording::of(|_| 0)
+        Recording::of(0, |_| 0)
     }
 
     /// The packet of the `nth` 20 ms.
     pub fn packet(&self, nth: usize) -> &[u8] {
-        self.0
-            .get(nth % self.0.len().max(1))
-            .map_or(&[], Vec::as_slice)
+        let packet = match nth.checked_sub(self.beginning.len()) {
+            None => self.beginning.get(nth),
+            Some(later) => self.round.get(later % self.round.len().max(1)),
+        };
+        packet.map_or(&[], Vec::as_slice)
     }
 
-    /// Encodes as Meta's fmtp asks: mono, wideband, 20 kbit/s, in-band FEC (§7).
-    fn of(sample: impl Fn(u32) -> i16) -> Result<Arc<Recording>, opus::Error> {
+    /// Encodes as Meta's fmtp asks: mono, wideband, 20 kbit/s, in-band FEC (§7). The first `beginning` packets are not
+    /// repeated.
+    fn of(beginning: usize, sample: impl Fn(u32) -> i16) -> Result<Arc<Recording>, opus::Error> {
         const LONGEST_PACKET: usize = 400;
         let mut encoder =
             opus::Encoder::new(SAMPLE_RATE, opus::Channels::Mono, opus::Application::Voip)?;
         encoder.set_bitrate(opus::Bitrate::Bits(20_000))?;
         encoder.set_inband_fec(true)?;
         encoder.set_packet_loss_perc(5)?;
-        let mut packets = Vec::new();
-        for start in (0..2 * SAMPLE_RATE).step_by(FRAME) {
+        // A whole number of seconds, the last but one for the encoder to settle in: the last goes round without a seam.
+        const SECOND: usize = SAMPLE_RATE as usize / FRAME;
+        let packets = (beginning.div_ceil(SECOND) + 2) * SECOND;
+        let mut packets = (0..packets).map(|nth| {
+            let start = (nth * FRAME) as u32;
             let frame: Vec<i16> = (start..start + FRAME as u32).map(&sample).collect();
-            packets.push(encoder.encode_vec(&frame, LONGEST_PACKET)?);
+            encoder.encode_vec(&frame, LONGEST_PACKET)
+        });
+        let beginning = packets.by_ref().take(beginning).collect::<Result<_, _>>()?;
+        let mut round = packets.collect::<Result<Vec<_>, _>>()?;
+        let round = round.split_off(round.len() - SECOND);
+        Ok(Arc::new(Recording { beginning, round }))
+    }
+}
+
+/// Whether `samples` are too quiet to be heard.
+pub fn is_silence(samples: &[i16]) -> bool {
+    const QUIETEST: f64 = 0.01 * i16::MAX as f64;
+    energy(samples) < QUIETEST.powi(2) * samples.len() as f64 || samples.is_empty()
+}
+
+/// Which of the tones `hz` sounds in `samples`; `None`: none, or none clearly.
+pub fn loudest(samples: &[i16], hz: &[u32]) -> Option<usize> {
+    const LEAST_SHARE: f64 = 0.04;
+    let mut found: Vec<(usize, f64)> = hz
+        .iter()
+        .map(|hz| share(samples, *hz))
+        .enumerate()
+        .collect();
+    found.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    match found.as_slice() {
+        [(first, most), (_, next), ..] if *most >= LEAST_SHARE && *most > 2.0 * next => {
+            Some(*first)
         }
-        // The first second is for the encoder to settle in: the second one goes round without a seam.
-        Ok(Arc::new(Recording(packets.split_off(packets.len() / 2))))
+        _ => None,
     }
 }
 
 /// Whether a tone of `hz` is most of what `samples` hold, and loud enough to be heard. 20 ms are enough to tell.
 pub fn is_heard(samples: &[i16], hz: u32) -> bool {
-    const QUIETEST: f64 = 0.01 * i16::MAX as f64;
     const LEAST_SHARE: f64 = 0.6;
-    let energy: f64 = samples.iter().map(|s| f64::from(*s).powi(2)).sum();
-    let loud = energy >= QUIETEST.powi(2) * samples.len() as f64 && !samples.is_empty();
-    loud && goertzel(samples, hz) * 2.0 / (samples.len() as f64 * energy) >= LEAST_SHARE
+    !is_silence(samples) && share(samples, hz) >= LEAST_SHARE
+}
+
+/// How much of the energy of `samples` is a tone of `hz`, from 0 to 1.
+fn share(samples: &[i16], hz: u32) -> f64 {
+    let whole = samples.len() as f64 * energy(samples);
+    if whole > 0.0 {
+        goertzel(samples, hz) * 2.0 / whole
+    } else {
+        0.0
+    }
+}
+
+fn energy(samples: &[i16]) -> f64 {
+    samples.iter().map(|s| f64::from(*s).powi(2)).sum()
 }
 
 /// Squared magnitude of the spectrum at `hz` (Goertzel's algorithm).
