@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use wabridge::daemon::{Daemon, Trust};
 use wabridge::sim::meta::{Challenges, DigestUri};
 use wabridge::sim::run::{FarEnd, MetaEnd, PbxEnd};
-use wabridge::sim::{Answering, CallReport, Outgoing};
+use wabridge::sim::{Answering, CallReport, Outgoing, relay};
 use wabridge::sip::transport::Protocol;
 use wabridge::sip::transport::tls::{self, Roots};
 
@@ -125,6 +125,8 @@ impl Place {
         let meta = MetaEnd {
             listen: SocketAddr::new(self.metas, 5061),
             media: self.metas,
+            media6: None,
+            relay: relay::Settings::default(),
             server: tls::server_config(certificate, key).unwrap(),
             client: tls::client_config(&roots).unwrap(),
             bridge: SocketAddr::new(self.ours, 5061),

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod relay;
 mod run;
 mod sim;
 

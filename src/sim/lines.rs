@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -13,7 +13,9 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::agent::{CallId, Order, Ports};
+use super::body::Listening;
 use super::line::{Line, Owner};
+use super::path::Path;
 use super::report::CallReport;
 
 /// How often lines are asked for packets: a quarter of a frame.
@@ -34,7 +36,7 @@ pub enum LineEvent {
 }
 
 enum Command {
-    Socket(SocketAddr, Socket),
+    Sockets(SocketAddr, Vec<Socket>),
     Order(CallId, Order, Instant),
     Finish(CallId, Box<CallReport>),
     Stop,
@@ -89,13 +91,24 @@ impl Lines {
         })
     }
 
-    /// Opens a socket on `address` for each call.
-    pub fn ports(&self, address: IpAddr) -> Ports {
+    /// Opens a socket on `main` for each call, and another on `ipv6` if that is given.
+    pub fn ports(&self, main: IpAddr, ipv6: Option<Ipv6Addr>) -> Ports {
         let commands = self.commands.clone();
         Box::new(move || {
-            let (socket, local) = open(address).ok()?;
-            commands.give(Command::Socket(local, socket));
-            Some(local)
+            let (socket, main) = open(SocketAddr::new(main, 0)).ok()?;
+            let mut sockets = vec![socket];
+            let mut listening = Listening { main, ipv6: None };
+            if let Some(ipv6) = ipv6 {
+                // Meta has the same port on both; a port taken by somebody else is no reason to fail.
+                let wanted = |port| SocketAddr::new(ipv6.into(), port);
+                let (socket, local) = open(wanted(main.port()))
+                    .or_else(|_| open(wanted(0)))
+                    .ok()?;
+                sockets.push(socket);
+                listening.ipv6 = Some(local);
+            }
+            commands.give(Command::Sockets(main, sockets));
+            Some(listening)
         })
     }
 
@@ -121,8 +134,7 @@ impl Drop for Lines {
     }
 }
 
-fn open(address: IpAddr) -> io::Result<(Socket, SocketAddr)> {
-    let wanted = SocketAddr::new(address, 0);
+fn open(wanted: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = Socket::new(
         Domain::for_address(wanted),
         Type::DGRAM,
@@ -141,7 +153,7 @@ struct Thread<F> {
     commands: Receiver<Command>,
     tell: F,
     /// Sockets that no call has claimed yet.
-    waiting: HashMap<SocketAddr, Socket>,
+    waiting: HashMap<SocketAddr, Vec<Socket>>,
     entries: HashMap<CallId, Entry>,
     tokens: HashMap<Token, CallId>,
     last_token: usize,
@@ -149,8 +161,38 @@ struct Thread<F> {
 
 struct Entry {
     line: Line,
-    socket: UdpSocket,
-    token: Token,
+    /// One of each family at most.
+    sockets: Vec<(Token, UdpSocket)>,
+    inward: Path,
+    outward: Path,
+}
+
+impl Entry {
+    /// Takes in what has arrived, and sends what is due.
+    fn run(&mut self, now: Instant) {
+        while let Some((at, from, datagram)) = self.inward.pop(now) {
+            self.line.receive(&datagram, from, at);
+        }
+        let mut out = Vec::new();
+        while let Some(to) = self.line.poll(now, &mut out) {
+            self.outward.push(now, to, std::mem::take(&mut out));
+        }
+        while let Some((_, to, datagram)) = self.outward.pop(now) {
+            let mut sockets = self.sockets.iter();
+            let fits = |local: SocketAddr| local.is_ipv4() == to.is_ipv4();
+            let socket = sockets.find(|(_, socket)| socket.local_addr().is_ok_and(fits));
+            if let Some((_, socket)) = socket {
+                // A full send buffer, or a peer that is gone: lost, as on any network.
+                let _ = socket.send_to(&datagram, to);
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let paths = [self.inward.deadline(), self.outward.deadline()];
+        let all = paths.into_iter().chain([self.line.deadline()]);
+        all.flatten().min()
+    }
 }
 
 impl<F: Fn(LineEvent)> Thread<F> {
@@ -189,34 +231,38 @@ impl<F: Fn(LineEvent)> Thread<F> {
         };
         let mut buffer = [0; 2048];
         let now = Instant::now();
-        loop {
-            match entry.socket.recv_from(&mut buffer) {
-                Ok((len, from)) => {
-                    let datagram = buffer.get(..len).unwrap_or_default();
-                    entry.line.receive(datagram, from, now);
+        for (_, socket) in &entry.sockets {
+            loop {
+                match socket.recv_from(&mut buffer) {
+                    Ok((len, from)) => {
+                        let datagram = buffer.get(..len).unwrap_or_default();
+                        entry.inward.push(now, from, datagram.to_vec());
+                    }
+                    // The peer's port is closed, says ICMP: it will be heard of by silence.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                    // There is no more, or never will be.
+                    Err(_) => break,
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // The peer's port is closed, says ICMP: it will be heard of by silence.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(_) => return,
             }
         }
+        entry.run(now); // a check is answered at once
     }
 
     fn obey(&mut self) -> std::ops::ControlFlow<()> {
         while let Ok(command) = self.commands.try_recv() {
             let now = Instant::now();
             match command {
-                Command::Socket(address, socket) => {
-                    self.waiting.insert(address, socket);
+                Command::Sockets(address, sockets) => {
+                    self.waiting.insert(address, sockets);
                 }
-                Command::Order(call, Order::Open(address, plan), _) => {
+                Command::Order(call, Order::Open(listening, plan), _) => {
                     let line = Line::new(self.owner.clone(), plan);
-                    self.open(call, address, line);
+                    self.open(call, listening.main, line);
                 }
                 Command::Order(call, order, at) => {
                     if let Some(entry) = self.entries.get_mut(&call) {
                         entry.line.order(order, at);
+                        entry.run(now);
                     }
                 }
                 Command::Finish(call, report) => self.finish(call, report, now),
@@ -227,47 +273,44 @@ impl<F: Fn(LineEvent)> Thread<F> {
     }
 
     fn open(&mut self, call: CallId, address: SocketAddr, line: Line) {
-        let Some(socket) = self.waiting.remove(&address) else {
-            return;
+        let path = self.owner.path();
+        let mut entry = Entry {
+            line,
+            sockets: Vec::new(),
+            inward: Path::new(path, 2 * call.0),
+            outward: Path::new(path, 2 * call.0 + 1),
         };
-        let mut socket = UdpSocket::from_std(socket.into());
-        self.last_token += 1;
-        let token = Token(self.last_token);
         let registry = self.poll.registry();
-        if registry
-            .register(&mut socket, token, Interest::READABLE)
-            .is_ok()
-        {
-            self.tokens.insert(token, call);
-            let entry = Entry {
-                line,
-                socket,
-                token,
-            };
-            self.entries.insert(call, entry);
-            self.read(call); // what came before the socket was registered
+        for socket in self.waiting.remove(&address).unwrap_or_default() {
+            let mut socket = UdpSocket::from_std(socket.into());
+            self.last_token += 1;
+            let token = Token(self.last_token);
+            let interest = Interest::READABLE;
+            if registry.register(&mut socket, token, interest).is_ok() {
+                self.tokens.insert(token, call);
+                entry.sockets.push((token, socket));
+            }
         }
+        self.entries.insert(call, entry);
+        self.read(call); // what came before the sockets were registered
     }
 
     fn finish(&mut self, call: CallId, mut report: Box<CallReport>, now: Instant) {
         self.read(call);
         if let Some(mut entry) = self.entries.remove(&call) {
-            self.tokens.remove(&entry.token);
-            let _ = self.poll.registry().deregister(&mut entry.socket);
+            for (token, socket) in &mut entry.sockets {
+                self.tokens.remove(token);
+                let _ = self.poll.registry().deregister(socket);
+            }
             entry.line.finish(&mut report, now);
         }
         (self.tell)(LineEvent::Finished(call, report));
     }
 
     fn send(&mut self, now: Instant) {
-        let mut out = Vec::new();
         for entry in self.entries.values_mut() {
-            if entry.line.deadline().is_none_or(|at| at > now) {
-                continue;
-            }
-            while let Some(to) = entry.line.poll(now, &mut out) {
-                // A full send buffer, or a peer that is gone: lost, as on any network.
-                let _ = entry.socket.send_to(&out, to);
+            if entry.deadline().is_some_and(|at| at <= now) {
+                entry.run(now);
             }
         }
     }

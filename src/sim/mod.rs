@@ -6,6 +6,8 @@
 //!   agent       places and takes calls, ends them; what the bridge does wrong becomes a complaint
 //!      ▼ Order
 //!   line        one call's media: SRTP, order of packets, silence; `lines` has them all on a thread
+//!      ├── relay   ICE and DTLS, where Meta's keys come from there: answers checks, shakes hands
+//!      ├── path    what is lost or late on the way
 //!      ▼
 //!   phone  ── what it says:  Recording (a tone that begins with a count), Keypad (digits), or an echo ──▶ RTP, RTCP
 //!          ◀─ what it hears: Ear: decodes, looks for the other's tone and its count, collects digits
@@ -25,8 +27,10 @@ pub mod ladder;
 pub mod line;
 pub mod lines;
 pub mod meta;
+pub mod path;
 pub mod pbx;
 pub mod phone;
+pub mod relay;
 pub mod report;
 pub mod run;
 pub mod tone;

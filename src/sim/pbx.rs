@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use super::agent::{Manners, Outgoing, Verdict};
-use super::body::{Demands, Ours, Theirs};
+use super::body::{Demands, Listening, Ours, Theirs};
 use super::dialog::Dialog;
 use super::report::CallReport;
 use super::words;
+use crate::leg::Leg;
 use crate::sip::message::Common;
 use crate::sip::transport::{Hop, Protocol, Target};
 use crate::sip::{Method, NameAddr, Request, Response, SipUri, Via, build};
@@ -61,10 +62,14 @@ fn host(address: &SocketAddr) -> String {
 }
 
 impl Manners for PbxManners {
-    const DEMANDS: Demands = Demands::Pbx;
+    const LEG: Leg = Leg::Pbx;
 
-    fn ours(&self, media: SocketAddr) -> Ours {
+    fn ours(&self, media: Listening, _: &str) -> Ours {
         Ours::plain(media)
+    }
+
+    fn demands(&self, _: &str) -> Demands {
+        Demands::Pbx
     }
 
     fn print(&self, ours: &Ours) -> String {

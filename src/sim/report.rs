@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+pub use super::body::Keying;
 pub use super::ear::Heard;
 use super::ladder::Rung;
 
@@ -45,6 +46,12 @@ pub struct CallReport {
     pub provisional: Vec<u16>,
     /// Milliseconds from the first INVITE to the 200, digest round and ringing included.
     pub setup_ms: Option<u64>,
+    /// How media was keyed with the bridge; `None`: it was not.
+    pub keying: Option<Keying>,
+    /// The SRTP profile that was agreed on.
+    pub srtp: Option<&'static str>,
+    /// Milliseconds from the 200 to the keys.
+    pub keyed_ms: Option<u64>,
     /// What was heard; empty for a call that was not answered.
     pub heard: Heard,
     /// RTP packets sent.
@@ -55,6 +62,8 @@ pub struct CallReport {
     pub digits_received: String,
     /// Who said BYE or CANCEL first.
     pub ended_by: Option<EndedBy>,
+    /// The Reason header of the bridge's BYE (RFC 3326).
+    pub bye_reason: Option<String>,
     /// Headers `x-wa-meta-…` of the INVITE that came in.
     pub meta_headers: Vec<(String, String)>,
     /// Final status of a re-INVITE of ours.

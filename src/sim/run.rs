@@ -6,7 +6,7 @@
 //! ```
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
@@ -18,6 +18,7 @@ use super::line::Owner;
 use super::lines::Lines;
 use super::meta::{self, Business, Challenges, DigestUri, MetaManners};
 use super::pbx::{self, PbxManners};
+use super::relay::{self, Relays};
 use super::report::CallReport;
 use crate::leg::Leg;
 use crate::sip::transport::tls::ClientTls;
@@ -33,8 +34,12 @@ const QUEUE: usize = 4096;
 pub struct MetaEnd {
     /// Where it listens by TLS, as `wa.meta.vc:5061`; port 0 takes any.
     pub listen: SocketAddr,
-    /// Where media comes in.
+    /// Where media comes in: the address that Meta's SDP names, of IPv4 there.
     pub media: IpAddr,
+    /// A second candidate, where keys come from DTLS.
+    pub media6: Option<Ipv6Addr>,
+    /// How its media relays behave.
+    pub relay: relay::Settings,
     /// Its certificate, which covers `wa.meta.vc`. Clients that offer ALPN are refused.
     pub server: Arc<ServerConfig>,
     /// What the bridge's certificate is verified with.
@@ -79,6 +84,9 @@ pub enum StartError {
     /// Its media thread cannot be started.
     #[error("cannot start the media of the simulator: {0}")]
     Media(#[from] std::io::Error),
+    /// DTLS is not to be had.
+    #[error(transparent)]
+    Dtls(#[from] crate::media::dtls::SetupError),
     /// libopus failed.
     #[error("cannot make a tone: {0}")]
     Tone(#[from] opus::Error),
@@ -120,7 +128,10 @@ impl FarEnd {
             host: end.hostname.clone(),
             port: end.bridge.port(),
         };
+        let relays = Relays::new(end.relay)?;
+        let owner = Owner::meta(relays.clone())?;
         let settings = meta::Settings {
+            relays,
             businesses: end.businesses,
             anybody: end.anybody,
             bridge,
@@ -131,10 +142,10 @@ impl FarEnd {
         let beside = SocketAddr::new(end.listen.ip(), 0);
         let listens = [end.listen, beside];
         start(
-            Owner::meta()?,
+            owner,
             &sockets,
             &listens,
-            end.media,
+            (end.media, end.media6),
             end.answering,
             make,
         )
@@ -165,7 +176,7 @@ impl FarEnd {
             Owner::pbx()?,
             &sockets,
             &listens,
-            end.media,
+            (end.media, None),
             end.answering,
             make,
         )
@@ -247,7 +258,7 @@ async fn start<M: Manners + Send + 'static>(
     owner: Owner,
     sockets: &Sockets,
     listens: &[SocketAddr],
-    media: IpAddr,
+    (media, media6): (IpAddr, Option<Ipv6Addr>),
     answering: Answering,
     make: impl FnOnce(SocketAddr) -> M,
 ) -> Result<FarEnd, StartError> {
@@ -274,7 +285,7 @@ async fn start<M: Manners + Send + 'static>(
         };
         *place = Some(way.arrivals);
     }
-    let agent = Agent::new(make(listen), lines.ports(media), answering);
+    let agent = Agent::new(make(listen), lines.ports(media, media6), answering);
     let driver = Driver::new(agent, transports, lines, taken);
     tokio::spawn(driver.run(asked, heard, main, beside));
     Ok(FarEnd {
@@ -388,6 +399,8 @@ mod tests {
         let end = FarEnd::meta(MetaEnd {
             listen: loopback(),
             media: loopback().ip(),
+            media6: None,
+            relay: relay::Settings::default(),
             server: tls::server_config_from(vec![certificate], key).unwrap(),
             client: Arc::clone(&client),
             bridge: "127.0.0.1:9".parse().unwrap(),

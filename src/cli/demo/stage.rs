@@ -11,9 +11,10 @@ use crate::daemon::{Daemon, Trust};
 use crate::number::E164;
 use crate::policy::{KeyExchange, Keying, Number};
 use crate::secret::Secret;
+use crate::sim::body;
 use crate::sim::meta::{Business, Challenges, DigestUri};
 use crate::sim::run::{FarEnd, MetaEnd, PbxEnd};
-use crate::sim::{Answering, Plan};
+use crate::sim::{Answering, Plan, relay};
 use crate::sip::digest::server as digest;
 use crate::sip::transport::Protocol;
 use crate::sip::transport::tls::{self, Roots};
@@ -60,10 +61,13 @@ impl Stage {
             phone_number_id: "106540352242922".into(),
             hostname: HOSTNAME.into(),
             password,
+            keying: body::Keying::Sdes,
         };
         let meta = FarEnd::meta(MetaEnd {
             listen: places.metas,
             media: places.metas.ip(),
+            media6: None,
+            relay: relay::Settings::default(),
             server: tls::server_config_from(
                 paper.meta.chain().to_vec(),
                 paper.meta.key().clone_key(),

@@ -1,17 +1,18 @@
 //! `wabridge sim meta`
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 
 use super::talk::{Answer, Call, Voice};
 use super::{Job, play};
+use crate::cli::relay::MediaArguments;
 use crate::number::E164;
 use crate::secret::Secret;
-use crate::sim::Answering;
 use crate::sim::meta::{Business, Challenges, DigestUri};
 use crate::sim::run::{FarEnd, MetaEnd};
+use crate::sim::{Answering, body};
 use crate::sip::transport::tls::{self, Roots};
 
 /// How Meta is set up.
@@ -44,14 +45,30 @@ pub struct Arguments {
     /// Where media comes in; otherwise the address we listen on.
     #[arg(long, value_name = "IP")]
     media_address: Option<IpAddr>,
+    /// A second candidate for ICE: an address of IPv6 where media comes in as well.
+    #[arg(long, value_name = "IP")]
+    media_address6: Option<Ipv6Addr>,
+    /// How the numbers are switched to get their keys: the bridge must offer it, and gets it offered.
+    #[arg(long, value_enum, default_value_t = Keying::Sdes)]
+    keying: Keying,
     /// How the bridge's INVITEs are challenged.
     #[arg(long, value_enum, default_value_t = Challenge::Md5)]
     challenge: Challenge,
     /// Compare the digest's uri with To, as one report has it, in place of the Request-URI.
     #[arg(long)]
     digest_uri_of_to: bool,
+    #[command(flatten)]
+    relay: MediaArguments,
     #[command(subcommand)]
     action: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Keying {
+    /// Keys in SDP
+    Sdes,
+    /// ICE and a DTLS handshake, Meta's default
+    Dtls,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -135,11 +152,17 @@ impl Arguments {
             phone_number_id: "106540352242922".to_owned(),
             hostname: self.hostname.clone(),
             password: password.clone(),
+            keying: match self.keying {
+                Keying::Sdes => body::Keying::Sdes,
+                Keying::Dtls => body::Keying::Dtls,
+            },
         };
         let any: E164 = "+10000000000".parse().map_err(|e| format!("{e}"))?;
         Ok(MetaEnd {
             listen: self.listen,
             media: self.media_address.unwrap_or(self.listen.ip()),
+            media6: self.media_address6,
+            relay: self.relay.settings(),
             server: tls::server_config(&self.cert, &self.key).map_err(|e| e.to_string())?,
             client: tls::client_config(&roots).map_err(|e| e.to_string())?,
             bridge: self.bridge,

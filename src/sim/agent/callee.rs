@@ -38,8 +38,10 @@ impl<M: Manners> Agent<M> {
     }
 
     fn invited(&mut self, server: ServerId, invite: Request, now: Instant, out: &mut Vec<Action>) {
-        let theirs = Theirs::read(&invite.body, M::DEMANDS);
         let report = report_of::<M>(&invite);
+        let demands = self.manners.demands(&report.from);
+        let mut theirs = Theirs::read(&invite.body, demands);
+        theirs.must_offer(demands);
         let busy = self.calls.values().any(|call| {
             (&call.report.from, &call.report.to) == (&report.from, &report.to)
                 || (&call.report.from, &call.report.to) == (&report.to, &report.from)
@@ -94,7 +96,7 @@ impl<M: Manners> Agent<M> {
         let Some(media) = (self.ports)() else {
             return self.turned_down(server, report, refusal(503), Vec::new(), now, out);
         };
-        let ours = self.manners.ours(media).answering(theirs);
+        let ours = self.manners.ours(media, &report.from).answering(theirs);
         let dialog = Dialog::callee(&invite, &words::hex(16));
         let (peer, dialog) = match (ours.with(theirs), dialog) {
             (Ok(peer), Some(dialog)) => (peer, dialog),
@@ -244,7 +246,7 @@ impl<M: Manners> Agent<M> {
         self.alarms.insert((now + T1, id, Alarm::Repeat));
         self.alarms.insert((now + 64 * T1, id, Alarm::NoAck));
         out.push(Action::Line(id, Order::Agree(peer)));
-        if M::DEMANDS == Demands::Pbx {
+        if M::LEG == Leg::Pbx {
             // A telephone hears and speaks as soon as it is lifted; Meta's app waits for the ACK and for us (§8).
             out.push(Action::Line(id, Order::Answered));
         }
@@ -299,7 +301,7 @@ impl<M: Manners> Agent<M> {
             *owner != id || !matches!(alarm, Alarm::Repeat | Alarm::NoAck)
         });
         self.talk(id, dialog, None);
-        if M::DEMANDS == Demands::Meta {
+        if M::LEG == Leg::Meta {
             out.push(Action::Line(id, Order::Answered));
         }
         self.plan_the_rest(id, now);
@@ -323,9 +325,9 @@ fn report_of<M: Manners>(invite: &Request) -> CallReport {
     };
     let meta = |name: &str| name.to_ascii_lowercase().starts_with("x-wa");
     CallReport {
-        direction: match M::DEMANDS {
-            Demands::Meta => Direction::BusinessInitiated,
-            Demands::Pbx => Direction::UserInitiated,
+        direction: match M::LEG {
+            Leg::Meta => Direction::BusinessInitiated,
+            Leg::Pbx => Direction::UserInitiated,
         },
         call_id: invite.call_id().to_owned(),
         from: user(invite.from()),

@@ -15,14 +15,18 @@ impl<M: Manners> Agent<M> {
     pub fn place(&mut self, outgoing: Outgoing, now: Instant) -> Option<(CallId, Vec<Action>)> {
         let media = (self.ports)()?;
         let id = self.next_id();
-        let ours = self.manners.ours(media);
+        let business = match M::LEG {
+            Leg::Meta => &outgoing.to,
+            Leg::Pbx => &outgoing.from,
+        };
+        let ours = self.manners.ours(media, business);
         let mut invite = self.manners.invite(&outgoing);
         invite.headers.push("Content-Type", "application/sdp");
         invite.body = self.manners.print(&ours).into_bytes();
         let report = CallReport {
-            direction: match M::DEMANDS {
-                Demands::Meta => Direction::UserInitiated,
-                Demands::Pbx => Direction::BusinessInitiated,
+            direction: match M::LEG {
+                Leg::Meta => Direction::UserInitiated,
+                Leg::Pbx => Direction::BusinessInitiated,
             },
             call_id: invite.call_id().to_owned(),
             from: outgoing.from.clone(),
@@ -108,8 +112,8 @@ impl<M: Manners> Agent<M> {
         };
         let owed = *cancel && !*provisional;
         *provisional = true;
-        if !response.body.is_empty() && M::DEMANDS == Demands::Pbx {
-            let theirs = Theirs::read(&response.body, M::DEMANDS);
+        if !response.body.is_empty() && M::LEG == Leg::Pbx {
+            let theirs = Theirs::read(&response.body, call.ours.demands());
             if let Ok(peer) = call.ours.with(&theirs) {
                 out.push(Action::Line(id, Order::Agree(peer)));
             }
@@ -215,7 +219,7 @@ impl<M: Manners> Agent<M> {
         let Some(call) = self.calls.get(&id) else {
             return;
         };
-        let mut theirs = Theirs::read(&ok.body, M::DEMANDS);
+        let mut theirs = Theirs::read(&ok.body, call.ours.demands());
         theirs.must_mirror(&call.ours);
         let peer = call.ours.with(&theirs);
         self.complain_all(id, theirs.complaints);

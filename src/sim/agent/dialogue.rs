@@ -41,6 +41,9 @@ impl<M: Manners> Agent<M> {
         self.manners.dress_response(request, &mut response);
         self.respond(server, response, now, out);
         if ends {
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.report.bye_reason = request.headers.get("Reason").map(str::to_owned);
+            }
             self.early_bye(id, now, out);
             self.end(id, Some(EndedBy::Bridge), out);
         }

@@ -16,14 +16,14 @@ mod plan;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use plan::{Answering, Outcome, Outgoing, Plan};
 
-use super::body::{Demands, Ours, Peer, Theirs};
+use super::body::{Demands, Listening, Ours, Peer, Theirs};
 use super::dialog::Dialog;
 use super::report::{CallReport, EndedBy};
+use crate::leg::Leg;
 use crate::sip::message::Common;
 use crate::sip::transaction::{self, ClientId, ServerId, Table};
 use crate::sip::transport::{Arrival, Flow, Target};
@@ -77,7 +77,7 @@ pub enum Action {
 #[derive(Clone, Debug)]
 pub enum Order {
     /// There is a call whose media comes in here. What comes before `Answered` comes too early.
-    Open(SocketAddr, Plan),
+    Open(Listening, Plan),
     /// Where media goes, and its keys.
     Agree(Peer),
     /// We may send before the answer: early media.
@@ -89,7 +89,7 @@ pub enum Order {
 }
 
 /// Where media of the next call shall come in; `None`: no port is left.
-pub type Ports = Box<dyn FnMut() -> Option<SocketAddr> + Send>;
+pub type Ports = Box<dyn FnMut() -> Option<Listening> + Send>;
 
 /// What becomes of an INVITE from the bridge.
 #[derive(Debug)]
@@ -104,11 +104,13 @@ pub enum Verdict {
 
 /// How one kind of far end behaves.
 pub trait Manners {
-    /// What it demands of the bridge's SDP.
-    const DEMANDS: Demands;
+    /// Which side of the bridge it is on.
+    const LEG: Leg;
 
-    /// Our side of the media.
-    fn ours(&self, media: SocketAddr) -> Ours;
+    /// Our side of the media of a call that has this number at the business's end.
+    fn ours(&self, media: Listening, business: &str) -> Ours;
+    /// What is demanded of the bridge's SDP in such a call.
+    fn demands(&self, business: &str) -> Demands;
     /// Our SDP.
     fn print(&self, ours: &Ours) -> String;
     /// The first INVITE of a call, without body.

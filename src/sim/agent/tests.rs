@@ -1,12 +1,15 @@
 //! A bridge played by hand, in virtual time: what is right passes, and each thing that is wrong becomes a complaint.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
 use crate::leg::Leg;
 use crate::secret::Secret;
+use crate::sim::body::Keying;
 use crate::sim::meta::{self, Business, Challenges, DigestUri, MetaManners};
 use crate::sim::pbx::{self, PbxManners};
+use crate::sim::relay::{self, Relays};
 use crate::sip::digest::{Challenge, Counted, Credentials};
 use crate::sip::transport::{Hop, Protocol};
 use crate::sip::{Method, SipUri, build};
@@ -31,7 +34,10 @@ fn ports() -> Ports {
     let mut port = 40_000;
     Box::new(move || {
         port += 2;
-        Some(SocketAddr::from(([127, 0, 0, 2], port)))
+        Some(Listening {
+            main: SocketAddr::from(([127, 0, 0, 2], port)),
+            ipv6: None,
+        })
     })
 }
 
@@ -41,12 +47,21 @@ fn business() -> Business {
         phone_number_id: "106540352242922".into(),
         hostname: "meta-voip.example.com".into(),
         password: Secret::new("meta-generated-secret"),
+        keying: Keying::Sdes,
     }
 }
 
 fn meta(challenges: Challenges, answering: Answering) -> Bench<MetaManners> {
+    keyed(Keying::Sdes, challenges, answering)
+}
+
+fn keyed(keying: Keying, challenges: Challenges, answering: Answering) -> Bench<MetaManners> {
+    let business = Business {
+        keying,
+        ..business()
+    };
     let manners = MetaManners::new(meta::Settings {
-        businesses: vec![business()],
+        businesses: vec![business],
         anybody: None,
         bridge: Hop {
             leg: Leg::Meta,
@@ -56,6 +71,7 @@ fn meta(challenges: Challenges, answering: Answering) -> Bench<MetaManners> {
         },
         challenges,
         digest_uri: DigestUri::Request,
+        relays: Relays::new(relay::Settings::default()).unwrap(),
     });
     Bench::new(manners, answering)
 }
@@ -113,12 +129,12 @@ impl<M: Manners> Bench<M> {
     }
 
     fn gets(&mut self, message: impl Into<Message>) {
-        let (leg, protocol) = match M::DEMANDS {
-            Demands::Meta => (Leg::Meta, Protocol::Tls),
-            Demands::Pbx => (Leg::Pbx, Protocol::Tcp),
+        let protocol = match M::LEG {
+            Leg::Meta => Protocol::Tls,
+            Leg::Pbx => Protocol::Tcp,
         };
         let flow = Flow {
-            leg,
+            leg: M::LEG,
             protocol,
             local: "127.0.0.2:5061".parse().unwrap(),
             remote: "127.0.0.1:40000".parse().unwrap(),
@@ -584,6 +600,60 @@ fn an_offer_that_meta_cannot_use_is_an_sdp_validation_error() {
 }
 
 #[test]
+fn a_number_set_to_dtls_takes_nothing_else_from_a_business_that_calls() {
+    for (sdp_of, answered) in [("dtls", true), ("sdes", false)] {
+        let mut bench = keyed(Keying::Dtls, Challenges::Off, Answering::default());
+        let mut invite = crate::sim::tests::request("dialogs/bic-sdes/01-invite.sip");
+        invite.body = sdp(&format!("bridge-offer-{sdp_of}-derived"));
+        bench.gets(invite);
+        if answered {
+            bench.after(Duration::from_millis(300));
+            let body = String::from_utf8(bench.response().body).unwrap();
+            assert!(body.contains("a=ice-lite\r\n") && body.contains("a=setup:active\r\n"));
+            assert_eq!(bench.orders, ["Open", "Agree"]);
+        } else {
+            assert_eq!(bench.report().reason, "SDP validation error");
+            let said = bench.report().complaints.concat();
+            assert!(said.contains("UDP/TLS/RTP/SAVPF"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_user_who_calls_a_number_set_to_dtls_offers_it_and_wants_it_back() {
+    for (sdp_of, right) in [("dtls", true), ("sdes", false)] {
+        let mut bench = keyed(Keying::Dtls, Challenges::Off, Answering::default());
+        let invite = bench.calls(Plan::default());
+        let offer = String::from_utf8(invite.body.clone()).unwrap();
+        assert!(offer.contains("a=setup:actpass\r\n"), "{offer}");
+        bench.responds(&invite, 200, |ok| {
+            accept(ok);
+            ok.body = sdp(&format!("bridge-answer-{sdp_of}-derived"));
+        });
+        if right {
+            assert_eq!(bench.orders, ["Open", "Agree", "Answered"]);
+        } else {
+            let bye = bench.request();
+            assert_eq!(bye.method, Method::BYE);
+            bench.responds(&bye, 200, |_| ());
+            let said = bench.report().complaints.concat();
+            assert!(said.contains("No fingerprint found in SDP"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn why_the_bridge_hung_up_is_reported() {
+    let mut bench = meta(Challenges::Md5, Answering::default());
+    let invite = answered(&mut bench, Plan::default());
+    let mut bye = in_dialog(&invite, Method::BYE, 1);
+    let reason = "Q.850;cause=102;text=\"ICE: no candidate answered\"";
+    bye.headers.push("Reason", reason);
+    bench.gets(bye);
+    assert_eq!(bench.report().bye_reason.as_deref(), Some(reason));
+}
+
+#[test]
 fn the_bridge_may_cancel() {
     let answering = Answering {
         outcome: Outcome::Ring,
@@ -625,6 +695,13 @@ fn a_line_that_hears_nothing_hangs_up_and_says_so() {
     assert_eq!(bench.report().complaints, ["20 s without media"]);
 }
 
+fn bridges_media() -> Listening {
+    Listening {
+        main: "127.0.0.1:42000".parse().unwrap(),
+        ipv6: None,
+    }
+}
+
 /// A plain call of the bridge to the PBX.
 fn to_the_pbx() -> Request {
     let uri = SipUri::new(Some("100"), "127.0.0.3").with_port(5060);
@@ -645,8 +722,7 @@ fn to_the_pbx() -> Request {
     ] {
         invite.headers.push(name, value);
     }
-    let media = "127.0.0.1:42000".parse().unwrap();
-    invite.body = Ours::plain(media).as_pbx().into_bytes();
+    invite.body = Ours::plain(bridges_media()).as_pbx().into_bytes();
     invite
 }
 
@@ -692,8 +768,7 @@ fn a_pbx_sends_a_reinvite_that_must_be_refused() {
         let invite = bench.calls(plan);
         let answer = |ok: &mut Response| {
             ok.headers.push("Contact", "<sip:127.0.0.1:5070>");
-            let media = "127.0.0.1:42000".parse().unwrap();
-            ok.body = Ours::plain(media).as_pbx().into_bytes();
+            ok.body = Ours::plain(bridges_media()).as_pbx().into_bytes();
         };
         bench.responds(&invite, 200, answer);
         bench.after(Duration::from_millis(1500));

@@ -242,6 +242,7 @@ fn bare(uri: &Uri) -> Uri {
 mod tests {
     use super::*;
     use crate::secret::Secret;
+    use crate::sim::body::Keying;
     use crate::sim::tests::{request, response};
 
     fn business() -> Business {
@@ -250,6 +251,7 @@ mod tests {
             phone_number_id: "1".into(),
             hostname: "meta-voip.example.com".into(),
             password: Secret::new("meta-generated-secret"),
+            keying: Keying::Sdes,
         }
     }
 

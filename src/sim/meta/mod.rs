@@ -13,6 +13,7 @@ pub mod auth;
 pub mod rules;
 pub mod shape;
 
+use crate::leg::Leg;
 use crate::number::E164;
 use crate::secret::Secret;
 use crate::sip::message::Common;
@@ -20,8 +21,9 @@ use crate::sip::transport::{Hop, Target};
 use crate::sip::{Method, Request, Response, build};
 
 use super::agent::{Manners, Outgoing, Verdict};
-use super::body::{Demands, Ours, Theirs};
+use super::body::{Demands, Keying, Listening, Ours, Theirs};
 use super::dialog::{Dialog, tag_of};
+use super::relay::Relays;
 use super::report::CallReport;
 use auth::{Desk, Refused};
 
@@ -41,10 +43,12 @@ pub struct Business {
     pub hostname: String,
     /// The password that Meta made for it.
     pub password: Secret,
+    /// How its calls are keyed: not negotiated, but switched by the settings API (§7).
+    pub keying: Keying,
 }
 
 /// What this Meta knows.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The business numbers that are provisioned.
     pub businesses: Vec<Business>,
@@ -56,6 +60,8 @@ pub struct Settings {
     pub challenges: Challenges,
     /// What the digest's `uri` is compared with.
     pub digest_uri: DigestUri,
+    /// Its media relays.
+    pub relays: Relays,
 }
 
 /// How Meta behaves.
@@ -85,6 +91,12 @@ impl MetaManners {
         })
     }
 
+    fn keying(&self, business: &str) -> Keying {
+        // As a number has it that nobody has switched.
+        self.business(business)
+            .map_or(Keying::Dtls, |business| business.keying)
+    }
+
     fn refusal(&self, invite: &Request, refused: Refused, mut faults: Vec<String>) -> Verdict {
         let response = shape::refusal(invite, &refused);
         faults.push(format!("INVITE: {} {}", refused.status, refused.reason));
@@ -93,10 +105,17 @@ impl MetaManners {
 }
 
 impl Manners for MetaManners {
-    const DEMANDS: Demands = Demands::Meta;
+    const LEG: Leg = Leg::Meta;
 
-    fn ours(&self, media: std::net::SocketAddr) -> Ours {
-        Ours::srtp(media)
+    fn ours(&self, media: Listening, business: &str) -> Ours {
+        match self.keying(business) {
+            Keying::Sdes => Ours::srtp(media),
+            Keying::Dtls => Ours::dtls(media, self.settings.relays.sdp()),
+        }
+    }
+
+    fn demands(&self, business: &str) -> Demands {
+        Demands::Meta(self.keying(business))
     }
 
     fn print(&self, ours: &Ours) -> String {

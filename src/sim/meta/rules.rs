@@ -238,6 +238,7 @@ impl Faults {
 mod tests {
     use super::*;
     use crate::secret::Secret;
+    use crate::sim::body::Keying;
     use crate::sim::tests::{request, response as sample};
     use crate::sip::{Limits, Message};
 
@@ -247,6 +248,7 @@ mod tests {
             phone_number_id: "106540352242922".into(),
             hostname: "meta-voip.example.com".into(),
             password: Secret::new("x"),
+            keying: Keying::Sdes,
         }
     }
 
