@@ -330,6 +330,37 @@ fn browsers_samples_without_an_address_are_refused_in_plain_words() {
     assert_eq!(offer.accept(&answer).unwrap_err().to_string(), words);
 }
 
+/// Written by hand in the shapes that Chromium 126 and Firefox 128 print, and as aiortc 1.16 printed them, the addresses
+/// exchanged: mDNS names and TCP to pass over, hashes that we do not compute, extensions and sources that mean nothing here.
+#[test]
+fn browsers_and_aiortc_are_understood_in_both_directions() {
+    let capabilities = towards_meta_by_dtls();
+    for (case, remote, candidates) in [
+        ("chromium-offers-video-too", "203.0.113.77:50123", 3),
+        ("firefox-offers", "192.0.2.45:51022", 3),
+        ("aiortc-offers", "192.0.2.46:33394", 2),
+    ] {
+        let offer = by_hand(case, "offer.sdp");
+        let side = answered(case, &offer, &local(), &capabilities);
+        assert_eq!(side.remote_rtp, remote.parse().unwrap(), "{case}");
+        assert_eq!(dtls(side).candidates.len(), candidates, "{case}");
+    }
+    for (case, remote) in [
+        ("chromium-answers", "203.0.113.78:47110"),
+        ("firefox-answers", "192.0.2.45:60848"),
+        ("aiortc-answers", "192.0.2.46:39246"),
+    ] {
+        let side = accepted(case, &local(), &capabilities, &by_hand(case, "answer.sdp"));
+        assert_eq!(side.remote_rtp, remote.parse().unwrap(), "{case}");
+        let spec = dtls(side);
+        assert_eq!(
+            (spec.role, spec.fingerprints.len()),
+            (Role::Server, 1),
+            "{case}"
+        );
+    }
+}
+
 #[test]
 fn every_sample_keyed_by_dtls_is_in_one_of_these_tests() {
     let samples = std::fs::read_dir(data("data/meta/sdp")).unwrap();
