@@ -143,6 +143,7 @@ fn a_refusal_says_what_was_wrong_with_the_key() {
 enum Blow {
     Octet(Index, u8),
     Cut(Index),
+    DropWord(Index),
     DropLine(Index),
     DoubleLine(Index),
     SwapLines(Index, Index),
@@ -181,6 +182,7 @@ fn blow() -> impl Strategy<Value = Blow> {
     prop_oneof![
         (at(), any::<u8>()).prop_map(|(i, b)| Blow::Octet(i, b)),
         at().prop_map(Blow::Cut),
+        at().prop_map(Blow::DropWord),
         at().prop_map(Blow::DropLine),
         at().prop_map(Blow::DoubleLine),
         (at(), at()).prop_map(|(a, b)| Blow::SwapLines(a, b)),
@@ -206,6 +208,11 @@ fn struck(bytes: &[u8], blow: &Blow) -> Vec<u8> {
         Blow::Cut(i) => {
             octets.truncate(i.index(octets.len()));
             return octets;
+        }
+        Blow::DropWord(i) => {
+            let mut words: Vec<_> = bytes.split(|b| *b == b' ').collect();
+            words.remove(i.index(words.len()));
+            return words.join(&b' ');
         }
         Blow::DropLine(i) => {
             lines.remove(i.index(lines.len()));

@@ -44,7 +44,7 @@ pub enum ParseError {
     UnknownSuite {
         /// The line's tag.
         tag: u32,
-        /// The suite's name as it came, at most 64 characters.
+        /// The suite's name as it came, at most 64 characters; `(no name)` if it can be none.
         suite: String,
     },
     /// There are no key parameters, or they are not `inline:`.
@@ -204,9 +204,15 @@ fn check_session_parameter(tag: u32, parameter: &str) -> Result<(), ParseError> 
     })
 }
 
-/// Enough of a peer's word to recognise it in a log.
+/// A peer's word for a log, if it can be a name. A key in the wrong place, or the part of one that a space has cut off,
+/// has no underscore, since base64 has none.
 fn brief(word: &str) -> String {
-    word.chars().filter(|c| !c.is_control()).take(64).collect()
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if word.chars().all(name) && (word.contains('_') || word.len() <= 3) {
+        word.chars().take(64).collect()
+    } else {
+        "(no name)".to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -313,6 +319,18 @@ mod tests {
         ] {
             let error = parse(&rest).unwrap_err();
             assert!(!format!("{error} {error:?}").contains(&KEY[..20]));
+        }
+        let suite = "AES_CM_128_HMAC_SHA1_80";
+        for misplaced in [
+            format!("1 inline:{KEY}"),
+            format!("1 {KEY}"),
+            format!("1 {suite}\u{1}inline:{KEY}"),
+            format!("1 {suite} inline:{KEY} {KEY}"),
+            format!("1 {suite} inline:{KEY} inline:{KEY}"),
+        ] {
+            let error = Crypto::parse(&misplaced).unwrap_err().to_string();
+            assert!(error.contains("(no name)"), "{misplaced}: {error}");
+            assert!(!error.contains(&KEY[..4]), "{misplaced}: {error}");
         }
     }
 
