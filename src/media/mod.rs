@@ -146,9 +146,8 @@ pub enum Command {
 /// What SDP agreed for one side of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideSpec {
-    /// Where its RTP is sent to, unless ICE finds that out. An unspecified address (0.0.0.0, ::) is the hold of RFC 2543: neither RTP nor RTCP
-    /// may be sent there (RFC 3264 §8.4), and `direction` says so for RTP. With [`Security::Dtls`] it is the best candidate
-    /// only, and ICE decides.
+    /// Where its RTP is sent to, unless ICE finds that out. An unspecified address (0.0.0.0, ::) is the hold of RFC 2543:
+    /// neither RTP nor RTCP may be sent there (RFC 3264 §8.4), and `direction` says so for RTP.
     pub remote_rtp: SocketAddr,
     /// Where its RTCP is sent to; `None`: multiplexed with RTP (RFC 5761).
     pub remote_rtcp: Option<SocketAddr>,
