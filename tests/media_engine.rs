@@ -1,5 +1,12 @@
 //! The media engine over real loopback sockets, through its public door.
 
+#[path = "media_engine/dtls.rs"]
+mod dtls;
+/// A lite ICE peer that shares no line with the agent it meets.
+#[allow(dead_code)]
+#[path = "../src/media/ice/lite.rs"]
+mod lite;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,14 +39,21 @@ fn own_address(host: u8) -> IpAddr {
 }
 
 fn relay(first: u16, last: u16, port_rest: u16) -> Relay {
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let settings = Settings {
-        meta_address: own_address(1),
-        pbx_address: own_address(2),
+    relay_with(Settings {
         ports: PortRange::new(first, last).unwrap(),
         port_rest,
         workers: 2,
         ..Settings::default()
+    })
+}
+
+/// The same with other settings, but for its addresses.
+fn relay_with(settings: Settings) -> Relay {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let settings = Settings {
+        meta_address: own_address(1),
+        pbx_address: own_address(2),
+        ..settings
     };
     let (tell, events) = mpsc::channel();
     let engine = Engine::start(&settings, move |event| drop(tell.send(event))).unwrap();
@@ -51,6 +65,10 @@ fn relay(first: u16, last: u16, port_rest: u16) -> Relay {
 }
 
 impl Relay {
+    fn start(&mut self, id: SessionId, leg: Leg) {
+        self.engine.command(id, Command::Start { leg });
+    }
+
     fn closed(&self) -> SessionId {
         match self.events.recv_timeout(PATIENCE).unwrap() {
             MediaEvent::Closed { id, .. } => id,

@@ -87,3 +87,61 @@ impl Kept {
         self.dropped + self.packets.len() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::rtp::{Seq, Ssrc, Timestamp};
+
+    fn keep(kept: &mut Kept, number: u32, octets: usize, most: Duration, now: Instant) {
+        let header = Header {
+            marker: false,
+            payload_type: 111,
+            seq: Seq(number as u16),
+            timestamp: Timestamp(number * 480),
+            ssrc: Ssrc(1),
+        };
+        let payload = &vec![0; octets];
+        let codec = Codec::Opus;
+        let heard = Heard {
+            header,
+            codec,
+            payload,
+        };
+        kept.keep(&heard, most, now);
+    }
+
+    #[test]
+    fn neither_many_packets_nor_large_ones_take_more_memory_than_there_is_for_a_call() {
+        let (hour, now) = (Duration::from_secs(3_600), Instant::now());
+        for (octets, fit) in [(10, PACKETS), (1_000, OCTETS / 1_000), (60_000, 2)] {
+            let mut kept = Kept::default();
+            for number in 0..5_000 {
+                keep(&mut kept, number, octets, hour, now);
+            }
+            assert_eq!((kept.packets.len(), kept.count()), (fit, 5_000));
+            let (packets, dropped) = kept.release(hour, now);
+            assert_eq!((packets.len(), dropped), (fit, 5_000 - fit as u64));
+            assert_eq!(packets[fit - 1].header.seq, Seq(4_999), "the newest");
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_settings_say_goes_when_another_comes_and_at_the_end() {
+        let (most, now) = (Duration::from_millis(100), Instant::now());
+        let mut kept = Kept::default();
+        for number in 0..20u32 {
+            keep(
+                &mut kept,
+                number,
+                50,
+                most,
+                now + Duration::from_millis(20) * number,
+            );
+        }
+        assert_eq!(kept.packets.len(), 6, "as old as that is not older");
+        let (packets, dropped) = kept.release(most, now + Duration::from_millis(20 * 21));
+        let numbers: Vec<_> = packets.iter().map(|waiting| waiting.header.seq.0).collect();
+        assert_eq!((numbers, dropped), ((16..20).collect(), 16));
+    }
+}

@@ -250,3 +250,45 @@ impl Early {
         of_it.map(|(_, datagram)| datagram)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const META: &str = "198.51.100.1:3480";
+
+    /// A record with the beginning of a handshake message of that type; its number and what is in it.
+    fn record(number: u8, message: u8, body: u8) -> Vec<u8> {
+        let header = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, number, 0, 3];
+        [&header[..], &[message, body, body]].concat()
+    }
+
+    #[test]
+    fn a_hello_that_comes_too_early_is_kept_once_for_its_address_and_few_are() {
+        let (meta, other) = (META.parse().unwrap(), "198.51.100.1:3481".parse().unwrap());
+        let mut early = Early::default();
+        for number in 0..20 {
+            early.keep(&record(number, 1, 7), meta);
+        }
+        early.keep(&record(0, 1, 7), other);
+        assert_eq!(early.0.len(), 2, "a repetition is none");
+        for body in 0..200 {
+            early.keep(&record(0, 1, body), meta);
+        }
+        assert_eq!(early.0.len(), EARLY);
+        let of_meta: Vec<_> = early.of(meta).collect();
+        assert_eq!(of_meta.len(), EARLY - 1);
+        assert_eq!(of_meta[0], record(0, 1, 7));
+    }
+
+    #[test]
+    fn nothing_but_a_hello_is_kept() {
+        let (meta, mut early) = (META.parse().unwrap(), Early::default());
+        let long = [record(0, 1, 7), vec![0; EARLY_LEN]].concat();
+        let alert = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 40];
+        for datagram in [&record(0, 2, 7)[..], &long, &alert, &[22], &[]] {
+            early.keep(datagram, meta);
+        }
+        assert!(early.0.is_empty());
+    }
+}

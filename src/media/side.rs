@@ -9,7 +9,6 @@ use super::codec::Codec;
 use super::common::Common;
 use super::demux::Kind;
 use super::outbox::{News, Outbox, Socket};
-use super::path::Step;
 use super::reports::Reports;
 use super::rtcp::WallClock;
 use super::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
@@ -17,6 +16,8 @@ use super::srtp::KeyError;
 use super::stream::{Arriving, Place, Stream};
 use super::{SideSpec, SideStats};
 use crate::leg::Leg;
+
+mod keying;
 
 /// 20 ms of silence as Opus: CELT, fullband, mono, one frame that says no more than "silent" (RFC 6716 §4.3).
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
@@ -117,7 +118,7 @@ impl Side {
     /// When a key cannot be used; nothing is then agreed.
     pub(crate) fn agree(&mut self, spec: SideSpec, now: Instant) -> Result<(), KeyError> {
         self.agreed = Some(Agreed::new(spec, self.agreed.take())?);
-        self.begin(now);
+        self.look_for_path(now);
         Ok(())
     }
 
@@ -130,31 +131,7 @@ impl Side {
             self.started = Some(now);
             self.reports.start(now);
         }
-        self.begin(now);
-    }
-
-    /// Started and agreed, whichever came last: where there is a path to be found, it is looked for from now on.
-    fn begin(&mut self, now: Instant) {
-        if let (Some(_), Some(agreed)) = (self.started, &mut self.agreed) {
-            agreed.begin(self.leg, &self.common, now);
-        }
-    }
-
-    /// Whether it was started.
-    pub(crate) fn has_started(&self) -> bool {
-        self.started.is_some()
-    }
-
-    /// Whether it cannot be sent to yet, but may be soon: not agreed, not started, no keys.
-    pub(crate) fn is_awaited(&self) -> bool {
-        let agreed = self.agreed.as_ref();
-        let ready = self.started.is_some() && agreed.is_some_and(Agreed::is_keyed);
-        !ready && !self.has_failed()
-    }
-
-    /// Whether there is no path to it, or none any more.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.agreed.as_ref().is_some_and(Agreed::has_failed)
+        self.look_for_path(now);
     }
 
     /// Takes a datagram; gives back what the other side should hear.
@@ -222,61 +199,6 @@ impl Side {
             codec,
             payload: packet.payload(),
         })
-    }
-
-    /// Hands a datagram of STUN or DTLS to the path.
-    fn walk_with(
-        &mut self,
-        kind: Kind,
-        from: SocketAddr,
-        datagram: &[u8],
-        now: Instant,
-        out: &mut Outbox,
-    ) {
-        let Some(path) = self.agreed.as_mut().and_then(Agreed::path) else {
-            self.stats.unusable += 1;
-            return;
-        };
-        match path.handle(kind, datagram, from, now) {
-            Some(steps) => self.walk(steps, now, out),
-            None => self.stats.strangers += 1,
-        }
-    }
-
-    /// Does what the path to the peer has due.
-    pub(crate) fn tick_path(&mut self, now: Instant, out: &mut Outbox) {
-        if let Some(path) = self.agreed.as_mut().and_then(Agreed::path) {
-            let steps = path.tick(now);
-            self.walk(steps, now, out);
-        }
-    }
-
-    /// Does what the path wants done.
-    fn walk(&mut self, steps: Vec<Step>, now: Instant, out: &mut Outbox) {
-        for step in steps {
-            let Some(agreed) = &mut self.agreed else {
-                return;
-            };
-            let failed = match step {
-                Step::Send { to, datagram } => {
-                    out.send(self.leg, Socket::Rtp, to, &datagram);
-                    continue;
-                }
-                Step::Keys { remote, keys } => match agreed.key(remote, &keys) {
-                    Ok(()) => {
-                        self.heard = Some(now);
-                        self.stats.keyed_after =
-                            self.started.map(|at| now.saturating_duration_since(at));
-                        out.tell(self.leg, News::Keyed);
-                        continue;
-                    }
-                    Err(error) => error.to_string(),
-                },
-                Step::Failed(why) => why,
-            };
-            agreed.fail();
-            out.tell(self.leg, News::Failed(failed));
-        }
     }
 
     /// Sends on what was heard on the other side at `now`, or before, if it was kept.

@@ -50,6 +50,8 @@ pub(super) struct Far {
     /// What it hears, opened.
     pub(super) heard: Vec<(Header, Vec<u8>)>,
     pub(super) failed: Option<String>,
+    /// It hears no DTLS, and says none.
+    pub(super) deaf: bool,
 }
 
 /// A datagram on the link, between us and one address of Meta.
@@ -73,6 +75,8 @@ pub(super) struct Line {
     pub(super) delay: Duration,
     /// Nothing goes through any more.
     pub(super) cut: bool,
+    /// Meta says nothing twice: its handshake has no timer.
+    pub(super) once: bool,
     flying: Vec<Flight>,
     /// How much of what the call sent is on the link.
     launched: usize,
@@ -89,9 +93,16 @@ impl Line {
     /// The same of a call with which nothing is agreed yet.
     pub(super) fn of(call: Call, role: Role) -> Line {
         let mut line = Line::silent(call, role);
-        line.call.agree(Leg::Meta, line.spec.clone());
+        line.agree();
         line.call.agree(Leg::Pbx, pbx());
         line
+    }
+
+    /// What SDP says of Meta is agreed on, or once more.
+    pub(super) fn agree(&mut self) -> &mut Line {
+        self.call.agree(Leg::Meta, self.spec.clone());
+        self.launch();
+        self
     }
 
     /// The same, and Meta's side is not agreed.
@@ -130,6 +141,7 @@ impl Line {
                 too_early: Vec::new(),
                 heard: Vec::new(),
                 failed: None,
+                deaf: false,
             },
             spec: SideSpec {
                 security: Security::Dtls(Box::new(spec)),
@@ -140,6 +152,7 @@ impl Line {
             loss: 0,
             delay: Duration::from_millis(20),
             cut: false,
+            once: false,
             flying: Vec::new(),
             launched: 0,
             speech: None,
@@ -179,7 +192,8 @@ impl Line {
         let end = self.call.now + Duration::from_millis(ms);
         loop {
             let speech = self.speech.map(|(_, when)| when);
-            let handshake = self.far.handshake.as_ref().and_then(Handshake::deadline);
+            let handshake = self.far.handshake.as_ref().filter(|_| !self.once);
+            let handshake = handshake.and_then(Handshake::deadline);
             let arrival = self.flying.iter().map(|flight| flight.arrives).min();
             let ours = self.call.session.deadline();
             let due = [speech, handshake, arrival, ours].into_iter().flatten();
@@ -233,6 +247,32 @@ impl Line {
         }
     }
 
+    /// Whatever is on its way now gets lost, if it is of that kind.
+    pub(super) fn lose(&mut self, kind: Kind) {
+        let lost = |flight: &Flight| Kind::of(&flight.datagram) == kind;
+        self.flying.retain(|flight| !lost(flight));
+    }
+
+    /// Runs until Meta has been nominated and is about to know it.
+    pub(super) fn run_to_nomination(&mut self) -> &mut Line {
+        while self.far.lite.nominated.is_empty() {
+            self.run(1);
+        }
+        self
+    }
+
+    /// Comes to us now, from that address, as if from nowhere.
+    pub(super) fn injects(&mut self, from: &str, datagram: &[u8]) {
+        self.call.comes(Leg::Meta, Socket::Rtp, from, datagram);
+        self.launch();
+    }
+
+    /// What we have sent to Meta of that kind, so many.
+    pub(super) fn sent(&self, kind: Kind) -> usize {
+        let to_meta = self.call.sent.iter().filter(|sent| sent.leg == Leg::Meta);
+        to_meta.filter(|sent| Kind::of(&sent.bytes) == kind).count()
+    }
+
     /// Sends from Meta's end.
     pub(super) fn far_sends(&mut self, from: SocketAddr, datagram: Vec<u8>) {
         self.fly(from, true, datagram);
@@ -258,12 +298,13 @@ impl Line {
                 let from = at("198.51.100.20:40100");
                 let answer = self.far.lite.answer(&datagram, from, meta);
                 // As soon as it is nominated, a client says hello, before anything else is on its way.
-                if !self.far.lite.nominated.is_empty() && self.far.handshake.is_none() {
+                let far = &self.far;
+                if !far.lite.nominated.is_empty() && far.handshake.is_none() && !far.deaf {
                     self.shake();
                 }
                 self.far_sends(meta, answer);
             }
-            Kind::Dtls => {
+            Kind::Dtls if !self.far.deaf => {
                 // A server is ready from the first.
                 let now = self.call.now;
                 let far = &mut self.far;
@@ -305,6 +346,15 @@ impl Line {
     }
 }
 
+/// The ClientHello of somebody else than Meta.
+pub(super) fn hello(now: Instant) -> Vec<u8> {
+    let mut client = Handshake::new(&THEIRS, Role::Client, Vec::new(), now).unwrap();
+    match &client.tick(now)[..] {
+        [Action::Send(datagram)] => datagram.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn handshake(role: Role, ours: Fingerprint, now: Instant) -> Handshake {
     Handshake::new(&THEIRS, role, vec![ours], now).unwrap()
 }
@@ -319,6 +369,14 @@ impl Far {
         let packet = Packet::parse(&clear).unwrap();
         self.heard
             .push((packet.header(), packet.payload().to_vec()));
+    }
+
+    /// Begins anew, with new SDP.
+    pub(super) fn forget(&mut self) {
+        self.lite.nominated.clear();
+        (self.handshake, self.srtp) = (None, None);
+        self.too_early.clear();
+        self.heard.clear();
     }
 
     /// One frame, sealed.

@@ -106,17 +106,17 @@ fn a_pause_of_the_speaker_and_a_new_source_stay_what_they_are_while_they_are_kep
     let mut call = agreed();
     call.start(Leg::Pbx).talk(Leg::Pbx, 1, 0..5);
     // Comfort noise was switched off: the clock runs on and no packets come.
-    call.wait(500)
-        .pbx_sends(&frame_at(107, 1, 5, 30 * 960, b"voice"));
+    call.wait(1_500)
+        .pbx_sends(&frame_at(107, 1, 5, 80 * 960, b"voice"));
     call.wait(20).talk(Leg::Pbx, 9, 700..705);
-    call.start(Leg::Meta).is_one_stream(Leg::Meta);
+    call.start(Leg::Meta);
     let clock: Vec<_> = call
         .rtp(Leg::Meta)
         .iter()
         .map(|(h, _)| h.timestamp)
         .collect();
     assert_eq!(clock.len(), 11);
-    assert_eq!(clock[5].since(clock[4]), 26 * 960, "the pause");
+    assert_eq!(clock[5].since(clock[4]), 76 * 960, "the pause");
     assert_eq!(clock[6].since(clock[5]), 960, "the new source");
 }
 
