@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::document::Document;
 use super::draft::Draft;
 use super::{Listener, Pbx};
+use crate::media;
 use crate::sip::transport::Protocol;
 
 impl Draft {
@@ -75,7 +76,8 @@ impl Draft {
         }
         // A call takes one pair towards Meta and one towards the PBX; on one address both come from the same range.
         let pairs = media.ports.pairs().count();
-        let shared = media.meta_address == media.pbx_address;
+        let shared = media.meta_address == media.pbx_address
+            || media.meta_ipv6_address.map(IpAddr::V6) == Some(media.pbx_address);
         let room = if shared { pairs / 2 } else { pairs };
         if room < calls.max.into() {
             let what = format!(
@@ -91,24 +93,10 @@ impl Draft {
         let (Some(meta), Some(media)) = (&self.meta, &self.media) else {
             return;
         };
-        let announced = media.announced_to_meta();
-        let key = match media.meta_public_address {
-            Some(_) => "media.meta_public_address",
-            None => "media.meta_address",
-        };
+        check_public_address(media, document);
         // With meta.address set, "Meta" is a simulator, and may well be here.
-        if meta.address.is_none() && announced.is_loopback() {
-            document.problem(
-                key,
-                &format!("Meta cannot send to {announced}"),
-                "set media.meta_address to this host's address on the way to the internet",
-            );
-        } else if meta.address.is_none() && is_private(announced) {
-            document.warning(
-                key,
-                &format!("Meta cannot send to {announced}, a private address"),
-                "set media.meta_public_address to what the NAT in front makes of it",
-            );
+        if meta.address.is_none() {
+            check_metas_way(media, document);
         }
         for (_, pbx) in &self.pbxs {
             let is_remote = pbx.address.ip().is_some_and(|ip| !ip.is_loopback());
@@ -123,6 +111,47 @@ impl Draft {
                 );
             }
         }
+    }
+}
+
+/// A NAT translates within one version of IP.
+fn check_public_address(media: &media::Settings, document: &Document<'_>) {
+    let public = media.meta_public_address;
+    if let Some(public) = public.filter(|a| a.is_ipv4() != media.meta_address.is_ipv4()) {
+        document.problem(
+            "media.meta_public_address",
+            &format!("{public} and meta_address are not of one IP version"),
+            "give what the NAT makes of meta_address; for IPv6 beside IPv4 there is meta_ipv6_address",
+        );
+    }
+}
+
+fn check_metas_way(media: &media::Settings, document: &Document<'_>) {
+    let announced = media.announced_to_meta();
+    let key = match media.meta_public_address {
+        Some(_) => "media.meta_public_address",
+        None => "media.meta_address",
+    };
+    if announced.is_loopback() {
+        document.problem(
+            key,
+            &format!("Meta cannot send to {announced}"),
+            "set media.meta_address to this host's address on the way to the internet",
+        );
+    } else if is_private(announced) {
+        document.warning(
+            key,
+            &format!("Meta cannot send to {announced}, a private address"),
+            "set media.meta_public_address to what the NAT in front makes of it",
+        );
+    }
+    let second = media.meta_ipv6_address.map(IpAddr::V6);
+    if let Some(second) = second.filter(|a| a.is_loopback() || is_private(*a)) {
+        document.warning(
+            "media.meta_ipv6_address",
+            &format!("Meta cannot send to {second}"),
+            "set it to this host's IPv6 address on the way to the internet, or leave it out",
+        );
     }
 }
 

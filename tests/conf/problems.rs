@@ -394,6 +394,13 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "Meta cannot send to 127.0.0.1",
         ),
         case(
+            "[media]",
+            "[media]\nmeta_public_address = \"2001:db8::10\"",
+            "media.meta_public_address",
+            "meta_public_address",
+            "not of one IP version",
+        ),
+        case(
             "127.0.0.1:5060",
             "192.0.2.20",
             "media.pbx_address",
@@ -486,6 +493,13 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
             "media.meta_address",
             "meta_address",
             "a private address",
+        ),
+        case(
+            "[media]",
+            "[media]\nmeta_ipv6_address = \"fe80::1\"",
+            "media.meta_ipv6_address",
+            "meta_ipv6_address",
+            "Meta cannot send to fe80::1",
         ),
         case(
             "[[number]]",
