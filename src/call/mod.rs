@@ -20,6 +20,7 @@
 
 mod admission;
 mod arrival;
+mod authentication;
 mod bridge;
 pub mod driver;
 mod event;

@@ -91,3 +91,8 @@ pub fn check_body(invite: &Request) -> Result<(), Refused> {
         }
     }
 }
+
+/// The answer to a call for a number that is not configured.
+pub fn not_ours() -> Refused {
+    Refused::new(404, "the number called is none of ours ([[number]])")
+}
