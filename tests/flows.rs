@@ -7,6 +7,8 @@ mod calls;
 mod fake_media;
 #[path = "flows/far_ends.rs"]
 mod far_ends;
+#[path = "flows/log.rs"]
+mod log;
 #[path = "flows/metas_pages.rs"]
 mod metas_pages;
 #[path = "flows/settings.rs"]
@@ -27,6 +29,8 @@ mod early_media;
 mod hangup;
 #[path = "flows/headers.rs"]
 mod headers;
+#[path = "flows/keying.rs"]
+mod keying;
 #[path = "flows/lost.rs"]
 mod lost;
 #[path = "flows/over_tcp.rs"]

@@ -16,7 +16,8 @@ use crate::media::sdes::Crypto;
 use crate::media::{LocalPorts, OpenError, Opened};
 use crate::number::{Masked, User};
 use crate::peer::{Caller, Fresh, Pbx, meta, pbx};
-use crate::sdp::{Capabilities, Keying, Local, Offer, RemoteOffer, Setup};
+use crate::policy::{KeyExchange, Number};
+use crate::sdp::{Capabilities, Keying, Local, Offer, RemoteOffer};
 use crate::sip::build;
 use crate::sip::dialog::{ClientInvite, Identity, ServerInvite};
 use crate::sip::grammar::quote;
@@ -112,7 +113,8 @@ impl Bridge {
             Leg::Pbx => Some(self.calling_pbx(flow)?),
         };
         let theirs = match pbx.as_deref() {
-            None => Capabilities::meta(vec![Keying::Sdes], Setup::Actpass),
+            // Which number is called is known later, and changes nothing about how an offer is answered.
+            None => self.setup.meta.capabilities(KeyExchange::default()),
             // Multiplexed RTCP is taken where a PBX offers it, and never asked for: many know nothing of it.
             Some(pbx) => Capabilities {
                 rtcp_mux: true,
@@ -127,6 +129,9 @@ impl Bridge {
             Some(pbx) => self.business_initiated(invite, pbx, flow)?,
         };
         self.check_room()?;
+        if route.parties.direction == Direction::UserInitiated {
+            check_keying(&route.parties.number, &offer, invite);
+        }
         let ends = self.open_media(route.parties.direction)?;
         if let Err(reject) = offer.reachable_from(&ends.caller) {
             self.media.close(ends.media.id);
@@ -302,10 +307,8 @@ impl Bridge {
                 )
             }
             Callee::User(user) => {
-                let offer = Offer::new(
-                    local,
-                    &Capabilities::meta(vec![Keying::Sdes], Setup::Actpass),
-                );
+                let kind = parties.number.keying.offered();
+                let offer = Offer::new(local, &parties.meta.capabilities(kind));
                 let invite =
                     parties
                         .meta
@@ -318,6 +321,23 @@ impl Bridge {
                 )
             }
         }
+    }
+}
+
+/// The number may have been set to the other kind at Meta: the call works, and the operator should know.
+fn check_keying(number: &Number, offer: &RemoteOffer, invite: &Request) {
+    let Some(expected) = number.keying.expected() else {
+        return;
+    };
+    if offer.keying() != Keying::from(expected) {
+        tracing::warn!(
+            call_id = %Masked(invite.call_id()),
+            number = %number.number,
+            keying = %expected,
+            offered = %offer.keying(),
+            "Meta keys this number otherwise than its keying says, and is answered in that kind: set \
+             srtp_key_exchange_protocol of the number at Meta, or number.keying to \"auto\""
+        );
     }
 }
 

@@ -29,7 +29,7 @@ pub enum Order {
 pub struct Sources {
     /// From the sockets of SIP.
     pub transport: mpsc::Receiver<TransportEvent>,
-    /// From the media engine. Unbounded, for its threads must not wait; a session has two events in its life.
+    /// From the media engine. Unbounded, for its threads must not wait; a session has a few events in its life.
     pub media: mpsc::UnboundedReceiver<MediaEvent>,
     /// From the daemon.
     pub orders: mpsc::Receiver<Order>,
@@ -147,6 +147,10 @@ fn log(summary: &Summary) {
         ended_by = %summary.ended_by,
         why = without_numbers(&summary.why),
         talked_s = (summary.talked().as_secs_f64() * 1000.0).round() / 1000.0,
+        keying = summary.keying.map(tracing::field::display),
+        keyed_ms = summary.media.meta.keyed_after.map(|after| after.as_millis()),
+        kept = summary.media.meta.kept,
+        not_kept = summary.media.meta.not_kept,
         meta = %carried(&summary.media.meta),
         pbx = %carried(&summary.media.pbx),
         "call ended"

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::leg::Leg;
 use crate::media::SessionStats;
 use crate::number::{E164, User};
+use crate::sdp::Keying;
 
 /// Who called whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct Summary {
     pub status: u16,
     /// Why it ended, in words.
     pub why: String,
+    /// How Meta's leg was keyed; `None` where nothing was agreed.
+    pub keying: Option<Keying>,
     /// What its media carried.
     pub media: SessionStats,
 }

@@ -3,8 +3,8 @@
 
 use crate::leg::Leg;
 use crate::number::{E164, User};
-use crate::policy::Number;
-use crate::sdp::Setup;
+use crate::policy::{KeyExchange, Number};
+use crate::sdp::{Capabilities, Keying, Setup};
 use crate::sip::dialog::Identity;
 use crate::sip::digest::client::{Client, Login, NoAnswer, Target as Authenticated};
 use crate::sip::digest::{Challenge, server};
@@ -49,6 +49,16 @@ impl Meta {
         Identity::new(Protocol::Tls, &number.hostname, self.our_port)
     }
 
+    /// What Meta's leg of a call can do. How it is keyed is a setting of the number and not negotiated (SIP guide,
+    /// 2025-12-15): our offers are keyed as `first` says, and Meta's are answered in either kind.
+    pub fn capabilities(&self, first: KeyExchange) -> Capabilities {
+        let second = match first {
+            KeyExchange::Dtls => KeyExchange::Sdes,
+            KeyExchange::Sdes => KeyExchange::Dtls,
+        };
+        Capabilities::meta(vec![first.into(), second.into()], self.dtls_setup)
+    }
+
     /// The INVITE of a business-initiated call. Nothing is in it that Meta does not need: no session timer, no
     /// P-Asserted-Identity; To has no parameters, since Meta compares it with the digest's `uri` (jambonz, 2025-08-11).
     pub fn invite(
@@ -72,6 +82,15 @@ impl Meta {
             sdp,
         }
         .build()
+    }
+}
+
+impl From<KeyExchange> for Keying {
+    fn from(kind: KeyExchange) -> Keying {
+        match kind {
+            KeyExchange::Dtls => Keying::Dtls,
+            KeyExchange::Sdes => Keying::Sdes,
+        }
     }
 }
 

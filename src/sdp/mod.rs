@@ -28,7 +28,7 @@ pub use remote::{Answered, RemoteOffer};
 
 use crate::media::dtls::Fingerprint;
 use crate::media::sdes::Crypto;
-use crate::media::{Codec, LocalPorts, Payload, Source, ice};
+use crate::media::{Codec, LocalPorts, Payload, Security, Source, ice};
 
 /// Octets of SDP that are read; Meta's need about 1200, a browser's 6000.
 pub const MAX_OCTETS: usize = 16 * 1024;
@@ -117,6 +117,15 @@ pub enum Setup {
 }
 
 impl Keying {
+    /// What a side that was agreed has.
+    pub fn of(security: &Security) -> Keying {
+        match security {
+            Security::Plain => Keying::Plain,
+            Security::Sdes(_) => Keying::Sdes,
+            Security::Dtls(_) => Keying::Dtls,
+        }
+    }
+
     /// What such a leg must have in its SDP, for messages.
     fn wanted(self) -> &'static str {
         match self {
@@ -124,6 +133,16 @@ impl Keying {
             Keying::Sdes => "RTP/SAVP with a=crypto",
             Keying::Dtls => "UDP/TLS/RTP/SAVPF with a=fingerprint",
         }
+    }
+}
+
+impl std::fmt::Display for Keying {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Keying::Plain => "plain",
+            Keying::Sdes => "sdes",
+            Keying::Dtls => "dtls",
+        })
     }
 }
 

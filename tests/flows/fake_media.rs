@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use wabridge::leg::Leg;
-use wabridge::media::{Command, LocalPorts, OpenError, Opened, Plane, SessionId, SideSpec};
+use wabridge::media::{
+    Command, LocalPorts, OpenError, Opened, Plane, Security, SessionId, SessionStats, SideSpec,
+};
 
 /// What the fake media engine was told.
 #[derive(Debug, Default)]
@@ -14,7 +16,18 @@ pub struct Media {
     pub started: Vec<Leg>,
     pub closed: Vec<SessionId>,
     pub exhausted: bool,
+    /// What each session has carried when it is closed.
+    pub carried: SessionStats,
     next: u64,
+}
+
+impl Media {
+    /// How the packets of a leg are protected, by its latest agreement.
+    #[track_caller]
+    pub fn security(&self, leg: Leg) -> &Security {
+        let agreed = self.agreed.iter().rev().find(|(of, _)| *of == leg);
+        &agreed.expect("an agreement").1.security
+    }
 }
 
 /// A media engine that carries no packets.

@@ -1,5 +1,6 @@
 //! What a Meta and a PBX say, in the documented shapes.
 
+use wabridge::policy::KeyExchange;
 use wabridge::sip::header::CSeq;
 use wabridge::sip::message::{Common, reason_phrase};
 use wabridge::sip::{Limits, Message, Method, NameAddr, Request, Response, Via, build};
@@ -21,7 +22,7 @@ pub fn respond(request: &Request, status: u16) -> Response {
     response
 }
 
-/// Meta's 200 to a business-initiated call, in the documented shape.
+/// Meta's 200 to a business-initiated call, in the documented shape and keyed as we have offered.
 pub fn metas_ok(invite: &Request) -> Response {
     let mut ok = respond(invite, 200);
     ok.headers.push(
@@ -36,13 +37,14 @@ pub fn metas_ok(invite: &Request) -> Response {
     );
     ok.headers.push("Content-Type", "application/sdp");
     let offered = String::from_utf8_lossy(&invite.body).into_owned();
-    assert!(offered.contains("RTP/SAVP 111 126"), "{offered}");
-    let sdp = fixture("sdp/bic-answer-sdes-doc.sdp");
-    ok.body = String::from_utf8(sdp)
-        .unwrap()
-        .replace("107", "111")
-        .replace("101", "126")
-        .into_bytes();
+    ok.body = match offered.contains("m=audio 20004 UDP/TLS/RTP/SAVPF 111 126\r\n") {
+        true => fixture("sdp/bic-answer-dtls-active-derived.sdp"),
+        false => {
+            assert!(offered.contains(" RTP/SAVP 111 126\r\n"), "{offered}");
+            let sdp = String::from_utf8(fixture("sdp/bic-answer-sdes-doc.sdp")).unwrap();
+            sdp.replace("107", "111").replace("101", "126").into_bytes()
+        }
+    };
     ok
 }
 
@@ -63,6 +65,10 @@ pub fn fixture(file: &str) -> Vec<u8> {
     .unwrap()
 }
 
+pub fn fixture_text(file: &str) -> String {
+    String::from_utf8(fixture(file)).unwrap()
+}
+
 pub fn fixture_request(file: &str) -> Request {
     match Message::parse(&fixture(file), &Limits::default()).unwrap() {
         Message::Request(request) => request,
@@ -70,10 +76,41 @@ pub fn fixture_request(file: &str) -> Request {
     }
 }
 
+/// A response of Meta's as it is documented, to a request of ours.
+pub fn metas_words(request: &Request, file: &str) -> Response {
+    let Message::Response(mut response) =
+        Message::parse(&fixture(file), &Limits::default()).unwrap()
+    else {
+        panic!("{file} is a response")
+    };
+    for name in ["Via", "From", "Call-ID", "CSeq"] {
+        response
+            .headers
+            .set(name, request.headers.get(name).unwrap());
+    }
+    let tag = response
+        .to()
+        .and_then(|to| Some(format!(";tag={}", to.tag()?)));
+    let to = request.headers.get("To").unwrap();
+    response
+        .headers
+        .set("To", format!("{to}{}", tag.unwrap_or_default()));
+    response
+}
+
 impl World {
     /// Meta's INVITE of a user-initiated call, as documented.
     pub fn metas_invite(&mut self) -> Request {
-        let mut invite = fixture_request("dialogs/uic-sdes-407/01-invite.sip");
+        self.metas_invite_keyed(KeyExchange::Sdes)
+    }
+
+    /// The same for a number that is set to this at Meta.
+    pub fn metas_invite_keyed(&mut self, kind: KeyExchange) -> Request {
+        let dialog = match kind {
+            KeyExchange::Sdes => "uic-sdes-407",
+            KeyExchange::Dtls => "uic-dtls-401",
+        };
+        let mut invite = fixture_request(&format!("dialogs/{dialog}/01-invite.sip"));
         self.new_branch(&mut invite);
         invite
     }
@@ -162,6 +199,18 @@ impl World {
         }
         invite.body = PBX_SDP.into();
         invite
+    }
+
+    /// A BYE of Meta's as it is documented, in its dialog of this call.
+    pub fn metas_bye(&mut self, up: &Up, file: &str) -> Request {
+        let ours = self.within(up, wabridge::leg::Leg::Meta, "BYE");
+        let mut bye = fixture_request(file);
+        bye.uri = ours.uri;
+        for name in ["From", "To", "Call-ID", "CSeq"] {
+            bye.headers.set(name, ours.headers.get(name).unwrap());
+        }
+        self.new_branch(&mut bye);
+        bye
     }
 
     /// A request within a dialog that the bridge's message (a 2xx to us, or an INVITE of its) belongs to.

@@ -26,6 +26,13 @@ pub fn fits_meta(message: &Message, hostname: Option<&str>) {
             .all(|(name, _)| !name.to_ascii_lowercase().starts_with("x-wa-meta")),
         "Meta's own headers go back to it: {what}"
     );
+    let body = match message {
+        Message::Request(request) => &request.body,
+        Message::Response(response) => &response.body,
+    };
+    if !body.is_empty() {
+        sdp_fits_meta(std::str::from_utf8(body).unwrap());
+    }
     let Message::Request(request) = message else {
         return;
     };
@@ -52,4 +59,32 @@ pub fn fits_meta(message: &Message, hostname: Option<&str>) {
     assert!(hostname.is_none_or(|name| name == via.host), "{what}");
     assert_eq!(request.headers.all("Via").count(), 1, "{what}");
     assert!(request.headers.get("Max-Forwards").is_some(), "{what}");
+}
+
+/// One stream, in Opus, keyed in one of the two ways and not by halves of both.
+fn sdp_fits_meta(sdp: &str) {
+    let count = |start: &str| sdp.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!(count("m="), 1, "{sdp}");
+    assert_eq!(count("a=rtcp-mux"), 1, "{sdp}");
+    assert!(sdp.contains(" opus/48000/2\r\n"), "{sdp}");
+    assert!(sdp.contains("\r\na=ptime:20\r\n"), "{sdp}");
+    // FAQ, 2025-11-13: Meta is lite, so we are not.
+    assert_eq!(count("a=ice-lite"), 0, "{sdp}");
+    let dtls = sdp.contains(" UDP/TLS/RTP/SAVPF ");
+    assert!(dtls || sdp.contains(" RTP/SAVP "), "{sdp}");
+    assert_eq!(
+        count("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"),
+        usize::from(!dtls),
+        "{sdp}"
+    );
+    for line in [
+        "a=fingerprint:sha-256 ",
+        "a=setup:",
+        "a=ice-ufrag:",
+        "a=ice-pwd:",
+    ] {
+        assert_eq!(count(line), usize::from(dtls), "{line} {sdp}");
+    }
+    assert_eq!(count("a=candidate:") > 0, dtls, "{sdp}");
+    assert!(!sdp.contains(" 0.0.0.0 "), "{sdp}");
 }

@@ -42,6 +42,20 @@ pub fn with_pbx(change: impl FnOnce(&mut Pbx)) -> Setup {
     changed
 }
 
+/// The usual set-up with a number of this keying.
+pub fn with_keying(keying: Keying) -> Setup {
+    let usual = setup();
+    let number = usual.numbers.get(&BUSINESS.parse().unwrap()).unwrap();
+    let number = Number {
+        keying,
+        ..number.clone()
+    };
+    Setup {
+        numbers: Numbers::new([number]),
+        ..usual
+    }
+}
+
 pub fn setup() -> Setup {
     let meta = meta();
     let number = Number {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use wabridge::call::{Action, Bridge, Event, Receipt, Setup, Summary};
 use wabridge::leg::Leg;
-use wabridge::media::MediaEvent;
+use wabridge::media::{MediaEvent, SessionId};
 use wabridge::peer::{Meta, pbx};
 use wabridge::sip::message::Common;
 use wabridge::sip::token::Tokens;
@@ -20,6 +20,7 @@ use wabridge::sip::{Limits, Message, Request, Response, build};
 pub use crate::calls::Up;
 pub use crate::fake_media::{Engine, Media};
 pub use crate::far_ends::*;
+use crate::log;
 pub use crate::metas_pages::fits_meta;
 pub use crate::settings::*;
 
@@ -97,6 +98,7 @@ impl World {
     }
 
     pub fn with(setup: Setup) -> World {
+        log::listen();
         let now = Instant::now();
         let engine = Engine::default();
         let media = engine.0.clone();
@@ -199,7 +201,7 @@ impl World {
             for id in &media.closed[closed..] {
                 events.push_back(Event::Media(MediaEvent::Closed {
                     id: *id,
-                    stats: Box::default(),
+                    stats: Box::new(media.carried.clone()),
                 }));
             }
         }
@@ -369,6 +371,23 @@ impl World {
         if let Some(message) = self.inbox[index(leg)].front() {
             panic!("{leg} got {} unasked\n{}", first_line(message), self.ladder);
         }
+    }
+
+    /// The DTLS handshake with Meta is done.
+    pub fn is_keyed(&mut self) {
+        self.handle(Event::Media(MediaEvent::Keyed {
+            id: SessionId(1),
+            leg: Leg::Meta,
+        }));
+    }
+
+    /// Nothing can be sent to Meta, or nothing any more.
+    pub fn has_no_path(&mut self, why: &str) {
+        self.handle(Event::Media(MediaEvent::Failed {
+            id: SessionId(1),
+            leg: Leg::Meta,
+            why: why.into(),
+        }));
     }
 
     /// Time goes by, every timer at its instant.

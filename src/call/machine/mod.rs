@@ -25,7 +25,7 @@ use crate::number::User;
 use crate::peer::meta::Authenticator;
 use crate::peer::{Meta, Pbx, Refusal};
 use crate::policy::Number;
-use crate::sdp;
+use crate::sdp::{self, Keying};
 use crate::sip::dialog::{ClientInvite, Dialog, ServerInvite, Step};
 use crate::sip::message::{Common, Request, Response};
 use crate::sip::token::Tokens;
@@ -99,6 +99,8 @@ pub struct Call {
     answered: Option<Instant>,
     /// What the caller was told last.
     status: u16,
+    /// How Meta's leg is keyed, once that is agreed.
+    keying: Option<Keying>,
     media: Option<SessionStats>,
 }
 
@@ -184,6 +186,7 @@ impl Call {
             began: now,
             answered: None,
             status: 100,
+            keying: None,
             media: None,
         };
         let invite = call.callee.request().clone();
@@ -262,6 +265,7 @@ impl Call {
             ended_by: closing.ended_by,
             status: self.status,
             why: closing.why.clone(),
+            keying: self.keying,
             media: self.media.clone().unwrap_or_default(),
         })
     }

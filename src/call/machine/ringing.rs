@@ -8,7 +8,7 @@ use crate::leg::Leg;
 use crate::media::{Codec, Command};
 use crate::peer::meta::Next;
 use crate::peer::{Refusal, meta, pbx};
-use crate::sdp;
+use crate::sdp::{self, Keying};
 use crate::sip::dialog::{Dialog, Outcome};
 use crate::sip::message::Response;
 
@@ -28,9 +28,11 @@ impl Call {
         if !self.caller.is_ringing() {
             return;
         }
-        let mut sdp = None;
+        let (mut status, mut sdp) = (response.status, None);
         if self.parties.direction == Direction::BusinessInitiated && !response.body.is_empty() {
             match self.settle(&response.body, turn) {
+                // The handshake begins with the answer, so nothing of this can be heard: the PBX rings by itself.
+                Ok(_) if self.keying == Some(Keying::Dtls) => status = 180,
                 Ok(answer) => {
                     turn.media(Command::Start { leg: Leg::Pbx });
                     sdp = Some(answer);
@@ -40,8 +42,8 @@ impl Call {
                 }
             }
         }
-        self.status = response.status;
-        let response = self.caller.progress(response.status, sdp.as_deref());
+        self.status = status;
+        let response = self.caller.progress(status, sdp.as_deref());
         turn.respond(self.caller.id, response);
     }
 
@@ -55,12 +57,18 @@ impl Call {
         let side = ringing.our_offer.accept(body)?;
         let carried: Vec<Codec> = side.send.iter().map(|payload| payload.codec).collect();
         let answered = ringing.offer.answer(&ringing.caller_local, &carried)?;
+        let metas = match caller {
+            Leg::Meta => &answered.side,
+            Leg::Pbx => &side,
+        };
+        let keying = Keying::of(&metas.security);
         turn.media(Command::Agree { leg: callee, side });
         turn.media(Command::Agree {
             leg: caller,
             side: answered.side,
         });
         ringing.answer = Some(answered.text.clone());
+        self.keying = Some(keying);
         Ok(answered.text)
     }
 
