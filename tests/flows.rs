@@ -25,6 +25,8 @@ mod cancel;
 mod digest;
 #[path = "flows/early_media.rs"]
 mod early_media;
+#[path = "flows/handshake.rs"]
+mod handshake;
 #[path = "flows/hangup.rs"]
 mod hangup;
 #[path = "flows/headers.rs"]

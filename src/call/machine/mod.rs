@@ -126,6 +126,8 @@ struct Talking {
     caller: Dialog,
     callee: Dialog,
     meta_started: bool,
+    /// The PBX's 200 waits for our ACK until Meta's leg has keys, or until then.
+    ack_by: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -215,7 +217,7 @@ impl Call {
             Event::Request(leg, server, request) => self.request(leg, server, &request, &mut turn),
             Event::AnswerSent => self.start_meta(&mut turn),
             Event::Silent(leg) => self.silent(leg, &mut turn),
-            Event::Keyed(leg) => tracing::debug!(%leg, "the DTLS handshake is done"),
+            Event::Keyed(leg) => self.keyed(leg, &mut turn),
             Event::MediaFailed(leg, why) => self.media_failed(leg, &why, &mut turn),
             Event::MediaClosed(stats) => self.media_closed(*stats, &mut turn),
             Event::Stop => self.stop(&mut turn),
@@ -228,7 +230,11 @@ impl Call {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Ringing(ringing) => Some(ringing.until),
-            State::Talking(_) => self.caller.deadline(),
+            State::Talking(talking) => talking
+                .ack_by
+                .into_iter()
+                .chain(self.caller.deadline())
+                .min(),
             State::Closing(_) if self.held.is_some() => self.caller.deadline(),
             State::Closing(closing) => Some(closing.until),
         }
@@ -374,7 +380,12 @@ impl Call {
                 );
                 self.end(EndedBy::Bridge, &refusal, turn);
             }
-            State::Talking(_) => self.repeat_our_200(turn),
+            State::Talking(talking) => {
+                if talking.ack_by.is_some_and(|by| turn.now >= by) {
+                    self.acknowledge(turn);
+                }
+                self.repeat_our_200(turn);
+            }
             State::Closing(_) if self.held.is_some() => self.repeat_our_200(turn),
             _ => {}
         }

@@ -1,5 +1,7 @@
 //! Until the callee has answered: what it says, what the caller is told of it, and what is agreed about media.
 
+use std::time::Duration;
+
 use super::teardown::sip_reason;
 use super::turn::{Action, Purpose, Turn};
 use super::{Call, State, Talking};
@@ -11,6 +13,10 @@ use crate::peer::{Refusal, meta, pbx};
 use crate::sdp::{self, Keying};
 use crate::sip::dialog::{Dialog, Outcome};
 use crate::sip::message::Response;
+
+/// Longest time for which the PBX's 200 waits for our ACK: it repeats the 200 meanwhile, and gives the call up after
+/// 64·T1, which is 32 s (RFC 3261 §13.3.1.4).
+const ACK_WAIT: Duration = Duration::from_secs(10);
 
 impl Call {
     pub(super) fn outcome(&mut self, outcome: Outcome, turn: &mut Turn<'_>) {
@@ -93,6 +99,7 @@ impl Call {
             Err(reject) => reject.to_string(),
         };
         let refusal = Refusal::new(488, 88, format!("{leg}: {reject}"));
+        self.acknowledge(turn);
         self.bye(leg, &mut callee, sip_reason(488, &refusal.text), &[], turn);
         self.refuse(EndedBy::Bridge, &refusal, turn);
     }
@@ -100,16 +107,44 @@ impl Call {
     fn talk(&mut self, ok: Response, caller: Dialog, callee: Dialog, turn: &mut Turn<'_>) {
         self.answered = Some(turn.now);
         self.status = 200;
+        let ack_by = self.waits_for_keys().then(|| turn.now + ACK_WAIT);
+        if ack_by.is_none() {
+            self.acknowledge(turn);
+        }
         self.state = State::Talking(Box::new(Talking {
             caller,
             callee,
             meta_started: false,
+            ack_by,
         }));
         turn.media(Command::Start { leg: Leg::Pbx });
         turn.respond_and_tell(self.caller.id, ok);
         if self.callee_leg() == Leg::Meta {
             // Its ACK went out just before: from now on Meta waits for our first packet (SIP guide, 2025-12-15).
             self.start_meta(turn);
+        }
+    }
+
+    /// A PBX that plays from our ACK on is to do so when it can be heard.
+    fn waits_for_keys(&self) -> bool {
+        self.callee_leg() == Leg::Pbx
+            && self.parties.pbx.ack_when_keyed
+            && self.keying == Some(Keying::Dtls)
+    }
+
+    /// Acknowledges the callee's 2xx, if that is still to be done.
+    pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_>) {
+        if let State::Talking(talking) = &mut self.state {
+            talking.ack_by = None;
+        }
+        let steps = self.callee.acknowledge();
+        self.take(steps, turn);
+    }
+
+    pub(super) fn keyed(&mut self, leg: Leg, turn: &mut Turn<'_>) {
+        tracing::debug!(%leg, "the DTLS handshake is done");
+        if leg == Leg::Meta {
+            self.acknowledge(turn);
         }
     }
 

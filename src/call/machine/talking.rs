@@ -54,6 +54,7 @@ impl Call {
         match &self.state {
             State::Ringing(_) => self.caller_gave_up(reason_of(bye), turn),
             State::Talking(_) => {
+                self.acknowledge(turn);
                 let custom = match leg {
                     Leg::Meta => meta::custom_headers(&bye.headers),
                     Leg::Pbx => Vec::new(),

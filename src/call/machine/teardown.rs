@@ -24,7 +24,9 @@ impl Call {
     }
 
     pub(super) fn media_failed(&mut self, leg: Leg, why: &str, turn: &mut Turn<'_>) {
-        let refusal = Refusal::new(503, 41, format!("no media path to {leg}: {why}"));
+        // 41 (temporary failure): another call may well succeed. A caller that still waits is not told 503, after which
+        // it would leave the whole trunk alone for a while (RFC 3261 §21.5.4).
+        let refusal = Refusal::new(500, 41, format!("no media path to {leg}: {why}"));
         self.end(EndedBy::Bridge, &refusal, turn);
     }
 
@@ -36,6 +38,8 @@ impl Call {
                 self.cancel(Some(why.reason()), turn);
             }
             State::Talking(_) => {
+                // §15: no BYE before the ACK.
+                self.acknowledge(turn);
                 self.bye_leg(self.callee_leg(), why.reason(), &[], turn);
                 self.bye_leg(self.caller_leg(), why.reason(), &[], turn);
                 self.close(by, &why.text, turn);

@@ -1,7 +1,7 @@
 //! An INVITE of ours, from the first copy to the dialog or its refusal (RFC 3261 §13.2, §9.1).
 //!
 //! ```text
-//!   Calling ──1xx──▶ Proceeding ──2xx──▶ Answered: its ACK is repeated, other forks are hung up
+//!   Calling ──1xx──▶ Proceeding ──2xx──▶ Answered ──acknowledge──▶ its ACK is repeated; other forks are hung up
 //!      │                 └── 300–699 ──▶ Over
 //!      └─ challenged ──▶ Calling, with credentials
 //!   cancelled: CANCEL goes out with the first 1xx; a 2xx that crosses it gets ACK and BYE
@@ -38,6 +38,8 @@ struct Answered {
     tag: String,
     ack: Request,
     hop: Option<Hop>,
+    /// Whether the ACK has gone out, and goes out again for each copy of the 2xx.
+    acknowledged: bool,
 }
 
 /// A wish to cancel: what CANCEL should say, until it has been sent.
@@ -65,7 +67,7 @@ pub enum Step {
 pub enum Outcome {
     /// A provisional response above 100.
     Progress(Response),
-    /// The first 2xx; its ACK is out already.
+    /// The first 2xx. It, and every copy of it, waits for [`ClientInvite::acknowledge`].
     Answered(Box<Dialog>, Response),
     /// A final response other than 2xx. After [`ClientInvite::retry`] the call may go on.
     Refused(Response),
@@ -103,6 +105,18 @@ impl ClientInvite {
         self.invite.headers.set(header.0, header.1);
         self.state = State::Calling;
         self.invite.clone()
+    }
+
+    /// The ACK of the 2xx that the call was told of, the first time that this is asked for. The peer repeats its 2xx
+    /// until then, and gives up after 64·T1 (§13.3.1.4); no BYE may go out before it (§15).
+    pub fn acknowledge(&mut self) -> Vec<Step> {
+        match &mut self.state {
+            State::Answered(answered) if !answered.acknowledged => {
+                answered.acknowledged = true;
+                vec![answered.step()]
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Takes a response of its transaction.
@@ -175,7 +189,10 @@ impl ClientInvite {
             && answered.tag == tag
         {
             // §13.2.2.4: each copy of the 2xx is acknowledged again, with the same ACK.
-            return vec![Step::Ack(answered.ack.clone(), answered.hop.clone())];
+            return match answered.acknowledged {
+                true => vec![answered.step()],
+                false => Vec::new(),
+            };
         }
         let Some(mut dialog) = Dialog::from_response(&self.invite, &response) else {
             return self.refusal(response);
@@ -190,16 +207,14 @@ impl ClientInvite {
                 tag,
                 ack: ack.clone(),
                 hop: hop.clone(),
+                acknowledged: unwanted,
             }));
         }
         if unwanted {
             let bye = dialog.request(Method::BYE, &self.identity, &tokens.branch());
             return vec![Step::Ack(ack, hop.clone()), Step::Bye(bye, hop)];
         }
-        vec![
-            Step::Ack(ack, hop),
-            Step::Outcome(Outcome::Answered(Box::new(dialog), response)),
-        ]
+        vec![Step::Outcome(Outcome::Answered(Box::new(dialog), response))]
     }
 
     fn refusal(&mut self, response: Response) -> Vec<Step> {
@@ -211,6 +226,12 @@ impl ClientInvite {
             Some(_) => vec![Step::Outcome(Outcome::Cancelled)],
             None => vec![Step::Outcome(Outcome::Refused(response))],
         }
+    }
+}
+
+impl Answered {
+    fn step(&self) -> Step {
+        Step::Ack(self.ack.clone(), self.hop.clone())
     }
 }
 
@@ -263,11 +284,25 @@ mod tests {
     #[test]
     fn a_repeated_200_is_acked_again_and_told_once() {
         let (mut invite, ok, mut tokens) = ringing();
-        assert_eq!(
-            told(&invite.response(ok.clone(), &mut tokens)),
-            ["ACK", "answered"]
-        );
+        let steps = invite.response(ok.clone(), &mut tokens);
+        assert_eq!(told(&steps), ["answered"]);
+        assert_eq!(told(&invite.acknowledge()), ["ACK"]);
+        assert!(invite.acknowledge().is_empty());
         assert_eq!(told(&invite.response(ok, &mut tokens)), ["ACK"]);
+    }
+
+    #[test]
+    fn a_200_that_is_to_wait_has_no_ack_however_often_it_comes() {
+        let (mut invite, ok, mut tokens) = ringing();
+        assert!(invite.acknowledge().is_empty());
+        let _ = invite.response(ok.clone(), &mut tokens);
+        assert!(invite.response(ok.clone(), &mut tokens).is_empty());
+        let mut fork = ok.clone();
+        fork.headers
+            .set("To", "<sip:+12195550714@wa.meta.vc>;tag=other");
+        assert_eq!(told(&invite.response(fork, &mut tokens)), ["ACK", "BYE"]);
+        assert!(invite.response(ok, &mut tokens).is_empty());
+        assert_eq!(told(&invite.acknowledge()), ["ACK"]);
     }
 
     #[test]
@@ -325,6 +360,7 @@ mod tests {
         assert_ne!(again.via(), before.via());
         assert_eq!(again.call_id(), before.call_id());
         assert_eq!(again.headers.all("Proxy-Authorization").count(), 1);
-        assert_eq!(told(&invite.response(ok, &mut tokens)), ["ACK", "answered"]);
+        assert_eq!(told(&invite.response(ok, &mut tokens)), ["answered"]);
+        assert_eq!(told(&invite.acknowledge()), ["ACK"]);
     }
 }
