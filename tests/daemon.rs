@@ -15,9 +15,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use wabridge::daemon::{Daemon, Trust};
-use wabridge::sim::meta::{Challenges, DigestUri};
+use wabridge::secret::Secret;
+use wabridge::sim::meta::{Business, Challenges, DigestUri};
 use wabridge::sim::run::{FarEnd, MetaEnd, PbxEnd};
-use wabridge::sim::{Answering, CallReport, Outgoing, relay};
+use wabridge::sim::{Answering, CallReport, Outgoing, Plan, body, relay};
 use wabridge::sip::transport::Protocol;
 use wabridge::sip::transport::tls::{self, Roots};
 
@@ -100,6 +101,7 @@ impl Place {
             [[pbx]]
             name = "main"
             address = "{pbxs}:5060"
+            ack_when_keyed = true
             [pbx_listener]
             udp = "{ours}:5070"
             tcp = "off"
@@ -116,13 +118,35 @@ impl Place {
         Daemon::start(config, &trust).await.unwrap()
     }
 
+    /// Meta itself, whose numbers are keyed by DTLS, with such relays.
+    async fn genuine_meta(&self, relay: relay::Settings) -> FarEnd {
+        let business = Business {
+            number: BUSINESS.parse().unwrap(),
+            phone_number_id: "106540352242922".into(),
+            hostname: "bridge.example.com".into(),
+            password: Secret::new("meta-generated-secret"),
+            keying: body::Keying::Dtls,
+        };
+        let (certificate, key) = ("meta.pem", "meta.key");
+        let meta = MetaEnd {
+            relay,
+            businesses: vec![business],
+            ..self.meta_end(&self.workshop.path(certificate), &self.workshop.path(key))
+        };
+        FarEnd::meta(meta).await.unwrap()
+    }
+
     /// A Meta that shows this certificate.
     async fn meta(&self, certificate: &Path, key: &Path) -> FarEnd {
+        FarEnd::meta(self.meta_end(certificate, key)).await.unwrap()
+    }
+
+    fn meta_end(&self, certificate: &Path, key: &Path) -> MetaEnd {
         let roots = Roots {
             files: vec![self.workshop.path("ca.pem")],
             ..Roots::default()
         };
-        let meta = MetaEnd {
+        MetaEnd {
             listen: SocketAddr::new(self.metas, 5061),
             media: self.metas,
             media6: None,
@@ -136,12 +160,10 @@ impl Place {
             challenges: Challenges::Md5,
             digest_uri: DigestUri::Request,
             answering: Answering::default(),
-        };
-        FarEnd::meta(meta).await.unwrap()
+        }
     }
 
-    /// A telephone of the PBX calls a WhatsApp user.
-    async fn pbx_calls(&self) -> CallReport {
+    async fn pbx(&self) -> FarEnd {
         let pbx = PbxEnd {
             listen: SocketAddr::new(self.pbxs, 5060),
             protocol: Protocol::Udp,
@@ -149,7 +171,12 @@ impl Place {
             bridge: SocketAddr::new(self.ours, 5070),
             answering: Answering::default(),
         };
-        let pbx = FarEnd::pbx(pbx).await.unwrap();
+        FarEnd::pbx(pbx).await.unwrap()
+    }
+
+    /// A telephone of the PBX calls a WhatsApp user.
+    async fn pbx_calls(&self) -> CallReport {
+        let pbx = self.pbx().await;
         let call = pbx.call(Outgoing {
             from: BUSINESS.into(),
             to: USER.into(),
@@ -158,6 +185,87 @@ impl Place {
         let report = timeout(Duration::from_secs(20), call).await.unwrap();
         pbx.shutdown().await;
         report.unwrap()
+    }
+}
+
+/// A call in each direction, and what Meta's end and the PBX's say of it.
+async fn both_call(meta: &FarEnd, pbx: &FarEnd, plan: Plan) -> [[CallReport; 2]; 2] {
+    let outgoing = |from: &str, to: &str| Outgoing {
+        from: from.into(),
+        to: to.into(),
+        plan: plan.clone(),
+        ..Outgoing::default()
+    };
+    let both = async {
+        let (users, taken) = tokio::join!(meta.call(outgoing(USER, BUSINESS)), pbx.taken());
+        let first = [users.unwrap(), taken.unwrap()];
+        let (taken, pbxs) = tokio::join!(meta.taken(), pbx.call(outgoing(BUSINESS, USER)));
+        [first, [taken.unwrap(), pbxs.unwrap()]]
+    };
+    timeout(Duration::from_secs(30), both).await.unwrap()
+}
+
+/// The log's last line of a call of this direction that says so.
+#[track_caller]
+fn line_of_call(direction: &str, what: &str) -> String {
+    let log = logged();
+    let is_it = |line: &&str| {
+        line.contains("call ended") && line.contains(direction) && line.contains(what)
+    };
+    let line = log.lines().rfind(is_it);
+    line.unwrap_or_else(|| panic!("{direction}: {what:?} is missing in\n{log}"))
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_call_keyed_by_dtls_is_heard_on_both_sides_and_the_log_says_what_that_took() {
+    let place = Place::new(4);
+    let bridge = place.bridge().await;
+    let meta = place.genuine_meta(relay::Settings::default()).await;
+    let pbx = place.pbx().await;
+    let plan = Plan {
+        talk: Some(Duration::from_secs(1)),
+        ..Plan::default()
+    };
+    for [metas, pbxs] in both_call(&meta, &pbx, plan).await {
+        assert!(metas.ok() && pbxs.ok(), "{metas:#?}\n{pbxs:#?}");
+        assert_eq!(metas.keying, Some(body::Keying::Dtls));
+    }
+    for end in [meta, pbx] {
+        assert_eq!(end.shutdown().await, Vec::<String>::new());
+    }
+    bridge.stop().await;
+    for direction in ["user-initiated", "business-initiated"] {
+        let line = line_of_call(direction, " keying=dtls keyed_ms=");
+        assert!(line.contains(" not_kept=0 "), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_relay_with_another_certificate_than_its_sdp_names_ends_the_call_with_the_reason() {
+    let place = Place::new(5);
+    let bridge = place.bridge().await;
+    let relay = relay::Settings {
+        wrong_fingerprint: true,
+        ..relay::Settings::default()
+    };
+    let meta = place.genuine_meta(relay).await;
+    let pbx = place.pbx().await;
+    let why = "no media path to Meta: ";
+    for [metas, pbxs] in both_call(&meta, &pbx, Plan::default()).await {
+        for end in [metas, pbxs] {
+            let reason = end.bye_reason.unwrap_or_default();
+            assert!(reason.starts_with("Q.850;cause=41;"), "{reason:?}");
+            assert!(reason.contains(why), "{reason}");
+        }
+    }
+    meta.shutdown().await;
+    pbx.shutdown().await;
+    bridge.stop().await;
+    for direction in ["user-initiated", "business-initiated"] {
+        let line = line_of_call(direction, why);
+        assert!(line.contains("ended_by=bridge"), "{line}");
+        assert!(line.contains("keying=dtls kept=0"), "no keys: {line}");
     }
 }
 

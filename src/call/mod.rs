@@ -15,6 +15,9 @@
 //!    │ BYE ────────▶ │ BYE ───────────▶ │             │ ◀──────── 200 │ ◀──────────── 200 │
 //! ```
 //!
+//! Where DTLS keys Meta's leg, "media" is ICE and the handshake first, which may end the call; and our ACK waits for it where
+//! the PBX asks for that.
+//!
 //! [`Bridge`] is the whole of signalling as one machine: transactions, dialogs, calls, digest and admission, without
 //! a socket, a clock or a task. [`driver`] runs it.
 
