@@ -14,9 +14,9 @@
 //! ([`Command::Start`]); the session answers with [`MediaEvent`]s. A session lives on one worker thread from its
 //! first packet to its last.
 //!
-//! Machines, without socket or clock: `session` joins two `side`s, and has what of the PBX's speech is `kept` until Meta
-//! can be sent to; a side has what was `agreed` (payload numbers, keys), its `peer` (whose packets count), the one
-//! `stream` the peer hears, its `reports`, and an `outbox` for what it wants sent. Where keys are not in SDP, a side has a
+//! Machines, without socket or clock: `session` joins two `side`s, and has what of the PBX's speech came `early`, before its
+//! answer was read, and what is `kept` until Meta can be sent to; a side has what was `agreed` (payload numbers, keys), its
+//! `peer` (whose packets count), the one `stream` the peer hears, its `reports`, and an `outbox` for what it wants sent. Where keys are not in SDP, a side has a
 //! `path`: `ice` finds the peer's address, `dtls` shakes hands over it. What all sessions share is `common`. Drivers:
 //! `engine` is the door, `worker` a thread, `slot` a session with its `sockets`, `ports` the range.
 //!
@@ -31,6 +31,7 @@ pub mod codec;
 mod common;
 pub mod demux;
 pub mod dtls;
+mod early;
 mod engine;
 pub mod ice;
 mod kept;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::common::Common;
+use super::early::Early;
 use super::kept::Kept;
 use super::outbox::{Outbox, Socket};
 use super::rtcp::WallClock;
@@ -19,6 +20,8 @@ pub(crate) struct Session {
     pbx: Side,
     /// What the PBX says while Meta cannot be sent to yet.
     kept: Option<Box<Kept>>,
+    /// What came from the PBX before anything was agreed with it.
+    early: Option<Box<Early>>,
     common: Arc<Common>,
 }
 
@@ -35,6 +38,7 @@ impl Session {
             meta: Side::new(Leg::Meta, common.clone(), meta, wall, now),
             pbx: Side::new(Leg::Pbx, common.clone(), pbx, wall, now),
             kept: None,
+            early: None,
             common,
         }
     }
@@ -58,6 +62,7 @@ impl Session {
                 self.side(leg).start(now);
             }
         }
+        self.hear_early(now, out);
         self.tick(now, out);
         Ok(())
     }
@@ -72,6 +77,11 @@ impl Session {
         now: Instant,
         out: &mut Outbox,
     ) {
+        if leg == Leg::Pbx && !self.pbx.has_agreed() {
+            let early = self.early.get_or_insert_default();
+            let lost = early.keep(socket, from, datagram, now);
+            return self.pbx.count_strangers(lost);
+        }
         let (near, far) = match leg {
             Leg::Meta => (&mut self.meta, &mut self.pbx),
             Leg::Pbx => (&mut self.pbx, &mut self.meta),
@@ -118,6 +128,9 @@ impl Session {
         if let Some(kept) = self.kept.take() {
             self.meta.count_kept(0, kept.count());
         }
+        if let Some(early) = self.early.take() {
+            self.pbx.count_strangers(early.count());
+        }
         self.meta.bye(now, out);
         self.pbx.bye(now, out);
     }
@@ -127,6 +140,19 @@ impl Session {
         SessionStats {
             meta: self.meta.stats(),
             pbx: self.pbx.stats(),
+        }
+    }
+
+    /// Once the PBX is known and has answered, hears what overtook its answer.
+    fn hear_early(&mut self, now: Instant, out: &mut Outbox) {
+        let known = self.pbx.has_agreed() && self.pbx.has_started();
+        let Some(early) = self.early.take_if(|_| known) else {
+            return;
+        };
+        let (datagrams, lost) = early.release(now);
+        self.pbx.count_strangers(lost);
+        for d in datagrams {
+            self.datagram(Leg::Pbx, d.socket, d.from, &d.bytes, d.arrived, out);
         }
     }
 

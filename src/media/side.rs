@@ -257,6 +257,11 @@ impl Side {
         self.stats.held_back += packets;
     }
 
+    /// Counts packets that are nobody's.
+    pub(crate) fn count_strangers(&mut self, packets: u64) {
+        self.stats.strangers += packets;
+    }
+
     /// Counts a packet that the system would not send.
     pub(crate) fn unsent(&mut self) {
         self.stats.unsent += 1;

@@ -288,15 +288,55 @@ fn packets_of_strangers_are_ignored_and_counted() {
     assert!(call.rtp(Leg::Pbx).is_empty());
     let stats = call.session.stats();
     assert_eq!((stats.pbx.strangers, stats.meta.strangers), (2, 1));
-    assert_eq!(
-        bare()
-            .comes(Leg::Pbx, Socket::Rtp, PBX, &packet)
-            .session
-            .stats()
-            .pbx
-            .strangers,
-        1
+}
+
+#[test]
+fn speech_that_overtakes_the_answer_of_the_pbx_is_heard_and_nobody_elses() {
+    let mut call = bare();
+    call.agree(Leg::Meta, meta()).talk(Leg::Pbx, 1, 0..3);
+    call.comes(
+        Leg::Pbx,
+        Socket::Rtp,
+        "192.0.2.66:14000",
+        &frame(107, 9, 1, b"intruder"),
     );
+    call.agree(Leg::Pbx, pbx()).start(Leg::Pbx);
+    call.talk(Leg::Pbx, 1, 3..5).start(Leg::Meta);
+    call.talk(Leg::Pbx, 1, 5..10);
+    let heard: Vec<_> = call
+        .rtp(Leg::Meta)
+        .iter()
+        .map(|(_, p)| p.to_vec())
+        .collect();
+    assert_eq!(heard, (0..10).map(voice).collect::<Vec<_>>());
+    call.is_one_stream(Leg::Meta);
+    let stats = call.session.stats();
+    assert_eq!((stats.pbx.received, stats.pbx.strangers), (10, 1));
+    assert_eq!(stats.meta.kept, 5);
+}
+
+#[test]
+fn what_came_long_before_the_answer_or_without_one_was_nobodys() {
+    let mut call = bare();
+    call.agree(Leg::Meta, meta()).talk(Leg::Pbx, 1, 0..50);
+    call.agree(Leg::Pbx, pbx()).start(Leg::Pbx).start(Leg::Meta);
+    let heard: Vec<_> = call
+        .rtp(Leg::Meta)
+        .iter()
+        .map(|(_, p)| p.to_vec())
+        .collect();
+    assert_eq!(
+        heard,
+        (45..50).map(voice).collect::<Vec<_>>(),
+        "0.1 s of it"
+    );
+    assert_eq!(call.session.stats().pbx.strangers, 45);
+
+    let mut never = bare();
+    never.talk(Leg::Pbx, 1, 0..2);
+    never.comes(Leg::Pbx, Socket::Rtp, PBX, &[0x80; 1_501]);
+    never.session.close(never.now, &mut never.out);
+    assert_eq!(never.session.stats().pbx.strangers, 3);
 }
 
 #[test]

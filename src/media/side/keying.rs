@@ -17,6 +17,11 @@ impl Side {
         }
     }
 
+    /// Whether anything is agreed with the peer.
+    pub(crate) fn has_agreed(&self) -> bool {
+        self.agreed.is_some()
+    }
+
     /// Whether it was started.
     pub(crate) fn has_started(&self) -> bool {
         self.started.is_some()
