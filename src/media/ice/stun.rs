@@ -26,6 +26,10 @@ const USE_CANDIDATE: u16 = 0x0025;
 const FINGERPRINT: u16 = 0x8028;
 const ICE_CONTROLLING: u16 = 0x802a;
 
+/// Octets of the largest message that is read: none may need fragments (RFC 8489 §6.1). The fingerprint is computed for
+/// whoever asks, before anybody's signature is looked at.
+const LARGEST: usize = 1_500;
+
 /// The most unknown attributes that a 420 lists: a datagram can hold hundreds, and one is enough to refuse it.
 const LISTED: usize = 8;
 
@@ -89,8 +93,11 @@ struct Signature<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads one datagram. `None`: no STUN, not Binding, torn, or its FINGERPRINT is wrong.
+    /// Reads one datagram. `None`: no STUN, not Binding, torn, too large, or its FINGERPRINT is wrong.
     pub(super) fn parse(datagram: &'a [u8]) -> Option<Message<'a>> {
+        if datagram.len() > LARGEST {
+            return None;
+        }
         let (header, mut rest) = datagram.split_at_checked(HEADER)?;
         let length = usize::from(u16_at(header, 2)?);
         if u32_at(header, 4)? != COOKIE || length != rest.len() || length % 4 != 0 {
@@ -442,6 +449,18 @@ mod tests {
         let message = Message::parse(&datagram).unwrap();
         assert_eq!((message.class, message.code), (Class::Error, Some(420)));
         assert!(message.is_signed_with("p"));
+    }
+
+    #[test]
+    fn what_no_path_carries_in_one_piece_costs_a_stranger_more_than_us() {
+        for (padding, is_read) in [(1_444, true), (1_448, false), (65_000, false)] {
+            let software = vec![b'x'; padding];
+            let datagram = Writer::new(Class::Request, id())
+                .attribute(0x8022, &software)
+                .finish("p");
+            assert_eq!(datagram.len(), padding + 56);
+            assert_eq!(Message::parse(&datagram).is_some(), is_read, "{padding}");
+        }
     }
 
     #[test]
