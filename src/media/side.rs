@@ -325,6 +325,14 @@ impl Side {
 
     fn silence_due(&self) -> Option<Instant> {
         self.started.filter(|_| !self.silence_told)?;
+        // Without keys nothing of the peer could be heard. ICE and DTLS have times of their own, and better reasons.
+        if self
+            .agreed
+            .as_ref()
+            .is_some_and(|agreed| !agreed.is_keyed())
+        {
+            return None;
+        }
         Some(self.heard? + self.common.timing.silence)
     }
 

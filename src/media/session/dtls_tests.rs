@@ -345,6 +345,24 @@ fn a_meta_that_is_found_and_never_shakes_hands_is_given_up() {
 }
 
 #[test]
+fn a_path_that_is_never_found_is_told_as_such_however_little_silence_is_allowed() {
+    let settings = Settings {
+        silence_timeout: 2,
+        ..Settings::default()
+    };
+    let mut line = Line::of(with(settings), Role::Client);
+    line.cut = true;
+    line.start().run(20_000);
+    let silent = line.call.silent();
+    assert!(silent.iter().all(|(_, leg)| *leg == Leg::Pbx), "{silent:?}");
+    assert!(
+        failed(&mut line)
+            .1
+            .contains("no candidate of the peer answered")
+    );
+}
+
+#[test]
 fn a_flood_of_hellos_from_the_selected_address_does_not_make_us_flood_anybody() {
     // From the first check on, in the middle of the handshake, and once there are keys.
     for when in [0, 45, 85, 1_000] {
