@@ -1,5 +1,5 @@
-//! What comes from the PBX before its answer has been read. RTP needs no more than a socket, the 200 that says whose it
-//! is must be parsed and judged: on a busy machine the first word overtakes it.
+//! What comes from the PBX before its answer has been read and told to the session. RTP needs no more than a socket, the
+//! 200 that says whose it is must be parsed and judged: on a busy machine the first word overtakes it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

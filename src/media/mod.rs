@@ -334,7 +334,7 @@ pub struct SideStats {
     pub jitter_ms: f64,
     /// Last round trip measured by RTCP, in milliseconds.
     pub round_trip_ms: Option<f64>,
-    /// Packets from addresses that are not the peer's.
+    /// Packets from addresses that are not the peer's, or from long before the PBX had answered.
     pub strangers: u64,
     /// Packets dropped because SRTP authentication or replay protection refused them.
     pub refused: u64,

@@ -20,7 +20,7 @@ pub(crate) struct Session {
     pbx: Side,
     /// What the PBX says while Meta cannot be sent to yet.
     kept: Option<Box<Kept>>,
-    /// What came from the PBX before anything was agreed with it.
+    /// What came from the PBX before it was agreed with and started.
     early: Option<Box<Early>>,
     common: Arc<Common>,
 }
@@ -77,7 +77,7 @@ impl Session {
         now: Instant,
         out: &mut Outbox,
     ) {
-        if leg == Leg::Pbx && !self.pbx.has_agreed() {
+        if leg == Leg::Pbx && !self.pbx_has_answered() {
             let early = self.early.get_or_insert_default();
             let lost = early.keep(socket, from, datagram, now);
             return self.pbx.count_strangers(lost);
@@ -87,7 +87,7 @@ impl Session {
             Leg::Pbx => (&mut self.pbx, &mut self.meta),
         };
         let most = self.common.timing.keep;
-        let keeps = leg == Leg::Pbx && !most.is_zero() && near.has_started() && far.is_awaited();
+        let keeps = leg == Leg::Pbx && !most.is_zero() && far.is_awaited();
         let Some(heard) = near.receive(socket, from, datagram, now, out) else {
             return self.release(now, out);
         };
@@ -143,10 +143,15 @@ impl Session {
         }
     }
 
-    /// Once the PBX is known and has answered, hears what overtook its answer.
+    /// Whether the PBX is known and may speak. The two are told one after the other, and its packets wait for nobody.
+    fn pbx_has_answered(&self) -> bool {
+        self.pbx.has_agreed() && self.pbx.has_started()
+    }
+
+    /// Once the PBX has answered, hears what overtook its answer.
     fn hear_early(&mut self, now: Instant, out: &mut Outbox) {
-        let known = self.pbx.has_agreed() && self.pbx.has_started();
-        let Some(early) = self.early.take_if(|_| known) else {
+        let answered = self.pbx_has_answered();
+        let Some(early) = self.early.take_if(|_| answered) else {
             return;
         };
         let (datagrams, lost) = early.release(now);

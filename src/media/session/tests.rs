@@ -92,13 +92,17 @@ fn the_ringing_of_a_pbx_that_had_not_answered_is_not_played_to_the_user() {
 }
 
 #[test]
-fn what_comes_before_the_pbx_is_started_is_not_kept_and_towards_the_pbx_nothing_is() {
+fn what_comes_between_the_agreement_with_the_pbx_and_its_start_belongs_to_its_answer() {
     let mut call = agreed();
-    call.talk(Leg::Pbx, 1, 0..5).talk(Leg::Meta, 2, 0..7);
-    call.start(Leg::Pbx).start(Leg::Meta);
-    assert!(heard(&call, Leg::Meta).is_empty() && heard(&call, Leg::Pbx).is_empty());
+    call.talk(Leg::Pbx, 1, 0..50).talk(Leg::Meta, 2, 0..7);
+    call.talk(Leg::Pbx, 1, 50..53).start(Leg::Pbx);
+    call.talk(Leg::Pbx, 1, 53..55).start(Leg::Meta);
+    assert_eq!(heard(&call, Leg::Meta), (50..55).collect::<Vec<_>>());
+    assert!(heard(&call, Leg::Pbx).is_empty());
     let stats = call.session.stats();
-    assert_eq!((stats.meta.held_back, stats.pbx.held_back), (5, 7));
+    assert_eq!((stats.meta.kept, stats.meta.not_kept), (5, 0));
+    let lost = stats.meta.held_back + stats.pbx.strangers;
+    assert_eq!((lost, stats.pbx.held_back), (50, 7));
 }
 
 #[test]
