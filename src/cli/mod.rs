@@ -29,7 +29,7 @@ enum Command {
     /// Reads the file and every file it names, and opens no socket. Exit code: 0 if the bridge would start with it
     /// (warnings are shown), 1 if not, 2 for wrong arguments.
     Check(check::Arguments),
-    /// Show one call in each direction, on this machine alone: bridge, Meta and PBX over real sockets.
+    /// Show calls in both directions, keyed both ways, on this machine alone: bridge, Meta and PBX over real sockets.
     ///
     /// It needs no file, no root and no installed server. Exit code 0 only if everything in it went as it should.
     Demo(demo::Arguments),

@@ -205,13 +205,14 @@ impl<F: Fn(LineEvent)> Thread<F> {
             if self.poll.poll(&mut events, wait).is_err() {
                 continue; // interrupted by a signal
             }
+            // Before the packets, which may be the first after an answer.
+            if self.obey().is_break() {
+                return;
+            }
             for event in &events {
                 if let Some(call) = self.tokens.get(&event.token()).copied() {
                     self.read(call);
                 }
-            }
-            if self.obey().is_break() {
-                return;
             }
             let now = Instant::now();
             if now >= next {

@@ -249,6 +249,9 @@ impl Phone {
     /// The next frame that is due, counted from the beginning.
     fn take_frame(&mut self, now: Instant) -> Option<usize> {
         let due = self.due.as_mut().filter(|due| due.frame <= now)?;
+        if self.nth_frame == 0 {
+            due.frame = now; // a voice begins with its first frame, whenever that is
+        }
         let behind = (now - due.frame).as_millis() / FRAME_TIME.as_millis();
         let skipped = if behind > MOST_BEHIND.into() {
             behind as u32
@@ -580,15 +583,22 @@ mod tests {
 
     #[test]
     fn a_driver_that_was_asleep_causes_no_burst() {
-        let mut wire = Wire::new((Mode::Talk, PBX_HZ), (Mode::Mute, USER_HZ));
-        let late = wire.now + Duration::from_secs(5);
-        let mut out = Vec::new();
-        let mut sent = 0;
-        while wire.user.poll(late, &mut out).is_some() {
-            sent += 1;
+        for asleep_before in [true, false] {
+            let mut wire = Wire::new((Mode::Talk, PBX_HZ), (Mode::Mute, USER_HZ));
+            if !asleep_before {
+                wire.runs_for(Duration::from_millis(90));
+            }
+            let late = wire.now + Duration::from_secs(5);
+            let (mut out, mut sent) = (Vec::new(), Vec::new());
+            while wire.user.poll(late, &mut out).is_some() {
+                sent.push(out.clone());
+            }
+            assert_eq!(sent.len(), 2, "one report and one frame");
+            let next = wire.user.deadline().unwrap();
+            assert!(late < next && next <= late + FRAME_TIME);
+            let begins = sent[1].ends_with(USER_TONE.packet(0));
+            assert_eq!(begins, asleep_before, "what is sent first is the beginning");
         }
-        assert_eq!(sent, 2, "one report and one frame");
-        assert_eq!(wire.user.deadline(), Some(late + FRAME_TIME));
     }
 
     #[test]

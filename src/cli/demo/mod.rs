@@ -1,4 +1,4 @@
-//! `wabridge demo`: the bridge and both far ends in one process, over real sockets, TLS and SRTP; told as ladders.
+//! `wabridge demo`: the bridge and both far ends in one process, over real sockets, TLS, DTLS and SRTP; told as ladders.
 
 mod stage;
 mod story;
@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use tokio::runtime::Runtime;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
+use super::relay::MediaArguments;
+use crate::sim::body;
 use crate::sim::{CallReport, Direction, Outgoing, Plan};
-use stage::{BUSINESS, Stage, answering};
+use stage::{Stage, answering, business};
 use story::{Call, Story};
 
 /// What to show.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Calls at once, the two directions in turn; without it, one in each direction, one after the other.
+    /// Calls at once, each kind in turn; without it, one of each kind, one after the other. There are four kinds: two
+    /// directions, each with both ways of keying.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2000))]
     calls: Option<u16>,
     /// How long each call talks.
@@ -26,8 +29,8 @@ pub struct Arguments {
     /// Only calls of this direction.
     #[arg(long, value_enum)]
     direction: Option<Way>,
-    /// How media towards Meta is keyed.
-    #[arg(long, value_enum, default_value_t = Keying::Sdes)]
+    /// Only calls whose media towards Meta is keyed so.
+    #[arg(long, value_enum, default_value_t = Keying::Both)]
     keying: Keying,
     /// What the PBX speaks.
     #[arg(long, value_enum, default_value_t = PbxCodec::Opus)]
@@ -35,6 +38,16 @@ pub struct Arguments {
     /// Print one JSON object in place of the story.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    media: MediaArguments,
+}
+
+/// One kind of call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kind {
+    direction: Direction,
+    /// How the business number is set at Meta.
+    keying: body::Keying,
 }
 
 /// A direction on the command line.
@@ -49,8 +62,12 @@ enum Way {
 /// Keying on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Keying {
-    /// Keys in SDP (RFC 4568).
+    /// By a DTLS handshake over the path that ICE finds, as Meta's numbers come (RFC 5763, RFC 8445).
+    Dtls,
+    /// By keys in SDP (RFC 4568).
     Sdes,
+    /// Both, by two business numbers.
+    Both,
 }
 
 /// The PBX's codec on the command line.
@@ -87,48 +104,65 @@ impl Arguments {
     }
 
     async fn play(&self) -> Result<Story, Box<dyn std::error::Error + Send + Sync>> {
-        let directions = self.directions();
-        let count = u16::try_from(directions.len()).unwrap_or(u16::MAX);
+        let kinds = self.kinds();
+        let count = u16::try_from(kinds.len()).unwrap_or(u16::MAX);
+        let relay = self.media.settings();
         // Whoever is called waits for the caller's digits and BYE.
         let patient = || answering(Plan::default());
-        let stage = Stage::set(count, patient(), patient()).await?;
+        let stage = Stage::set(count, relay, patient(), patient()).await?;
         let mut callers = Vec::new();
         if self.calls.is_some() {
-            let placed: Vec<_> = directions
+            let placed: Vec<_> = kinds
                 .iter()
                 .enumerate()
-                .map(|(n, way)| self.place(&stage, *way, n))
+                .map(|(n, kind)| self.place(&stage, *kind, n))
                 .collect();
             for report in placed {
                 callers.push(report.await.unwrap_or_default());
             }
         } else {
-            for (n, way) in directions.iter().enumerate() {
-                callers.push(self.place(&stage, *way, n).await.unwrap_or_default());
+            for (n, kind) in kinds.iter().enumerate() {
+                callers.push(self.place(&stage, *kind, n).await.unwrap_or_default());
             }
         }
-        let mut callees = callees(&stage, &directions).await;
-        let calls = directions.iter().zip(callers).map(|(way, caller)| {
+        let mut callees = callees(&stage, &callers).await;
+        let calls = kinds.iter().zip(callers).map(|(kind, caller)| {
+            let way = kind.direction;
             let found = callees
                 .iter()
-                .position(|callee| callee.user_of(*way) == caller.user_of(*way));
+                .position(|callee| callee.user_of(way) == caller.user_of(way));
             let callee = found.map(|at| callees.swap_remove(at)).unwrap_or_default();
-            Call::new(*way, caller, callee)
+            Call::new(*kind, caller, callee)
         });
         let calls = calls.collect();
         Ok(Story {
             calls,
+            // A path that loses packets may lose the first as well, and many calls at once may keep a small machine so
+            // busy that the first packets come long before the answers that they belong to.
+            from_the_first: self.calls.is_none() && relay.path.loss == 0,
             wrong: stage.strike().await,
         })
     }
 
-    fn directions(&self) -> Vec<Direction> {
-        let both = [Direction::UserInitiated, Direction::BusinessInitiated];
-        let wanted: Vec<Direction> = match self.direction {
-            None => both.to_vec(),
-            Some(Way::UserInitiated) => vec![Direction::UserInitiated],
-            Some(Way::BusinessInitiated) => vec![Direction::BusinessInitiated],
+    fn kinds(&self) -> Vec<Kind> {
+        let directions: &[Direction] = match self.direction {
+            None => &[Direction::UserInitiated, Direction::BusinessInitiated],
+            Some(Way::UserInitiated) => &[Direction::UserInitiated],
+            Some(Way::BusinessInitiated) => &[Direction::BusinessInitiated],
         };
+        let keyings: &[body::Keying] = match self.keying {
+            Keying::Both => &[body::Keying::Dtls, body::Keying::Sdes],
+            Keying::Dtls => &[body::Keying::Dtls],
+            Keying::Sdes => &[body::Keying::Sdes],
+        };
+        let kind = |keying: &body::Keying| {
+            let keying = *keying;
+            directions.iter().map(move |direction| Kind {
+                direction: *direction,
+                keying,
+            })
+        };
+        let wanted: Vec<Kind> = keyings.iter().flat_map(kind).collect();
         let count = self.calls.map_or(wanted.len(), usize::from);
         wanted.iter().copied().cycle().take(count).collect()
     }
@@ -137,7 +171,7 @@ impl Arguments {
     fn place(
         &self,
         stage: &Stage,
-        way: Direction,
+        kind: Kind,
         n: usize,
     ) -> impl Future<Output = Option<CallReport>> + use<> {
         let user = format!("+1219555{n:04}");
@@ -146,9 +180,10 @@ impl Arguments {
             digits: DIGITS.into(),
             ..Plan::default()
         };
-        let (end, from, to) = match way {
-            Direction::UserInitiated => (&stage.meta, user, BUSINESS.to_owned()),
-            Direction::BusinessInitiated => (&stage.pbx, BUSINESS.to_owned(), user),
+        let business = business(kind.keying).to_owned();
+        let (end, from, to) = match kind.direction {
+            Direction::UserInitiated => (&stage.meta, user, business),
+            Direction::BusinessInitiated => (&stage.pbx, business, user),
         };
         end.call(Outgoing {
             from,
@@ -159,17 +194,28 @@ impl Arguments {
     }
 }
 
-/// What the called ends report, as far as they do: after the callers' reports it cannot take long.
-async fn callees(stage: &Stage, directions: &[Direction]) -> Vec<CallReport> {
+/// What the called ends report. After the callers' reports those of answered calls cannot take long; a call that was
+/// not answered may have one or not.
+async fn callees(stage: &Stage, callers: &[CallReport]) -> Vec<CallReport> {
+    let deadline = Instant::now() + Duration::from_secs(10);
     let mut reports = Vec::new();
-    for way in directions {
-        let end = match way {
-            Direction::UserInitiated => &stage.pbx,
-            Direction::BusinessInitiated => &stage.meta,
-        };
-        match timeout(Duration::from_secs(10), end.taken()).await {
-            Ok(Some(report)) => reports.push(report),
-            Ok(None) | Err(_) => break,
+    for (end, direction) in [
+        (&stage.pbx, Direction::UserInitiated),
+        (&stage.meta, Direction::BusinessInitiated),
+    ] {
+        let answered = |call: &&CallReport| call.direction == direction && call.status == 200;
+        let mut missing = callers.iter().filter(answered).count();
+        loop {
+            let until = if missing > 0 {
+                deadline
+            } else {
+                Instant::now()
+            };
+            let Ok(Some(report)) = timeout_at(until, end.taken()).await else {
+                break;
+            };
+            missing = missing.saturating_sub(usize::from(report.status == 200));
+            reports.push(report);
         }
     }
     reports

@@ -1,6 +1,6 @@
 //! The demo's stage: the bridge and both far ends on loopback addresses of their own, over real sockets.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -8,10 +8,9 @@ use rustls_pki_types::CertificateDer;
 
 use crate::config::{self, Certificate, Config};
 use crate::daemon::{Daemon, Trust};
-use crate::number::E164;
-use crate::policy::{KeyExchange, Keying, Number};
+use crate::policy::{self, KeyExchange, Number};
 use crate::secret::Secret;
-use crate::sim::body;
+use crate::sim::body::Keying;
 use crate::sim::meta::{Business, Challenges, DigestUri};
 use crate::sim::run::{FarEnd, MetaEnd, PbxEnd};
 use crate::sim::{Answering, Plan, relay};
@@ -20,8 +19,13 @@ use crate::sip::transport::Protocol;
 use crate::sip::transport::tls::{self, Roots};
 use crate::{call, media, number, observe};
 
-/// The business number of the demo.
-pub const BUSINESS: &str = "+12145551869";
+/// The business numbers of the demo, set to each way of keying at Meta.
+const BUSINESSES: [(Keying, KeyExchange, &str); 2] = [
+    (Keying::Dtls, KeyExchange::Dtls, "+12145551869"),
+    (Keying::Sdes, KeyExchange::Sdes, "+12145551870"),
+];
+/// After this long without a path the bridge gives up: sooner than it would elsewhere, so that a failure is soon shown.
+const ICE_TIMEOUT: u16 = 2;
 const HOSTNAME: &str = "bridge.example.com";
 const META: &str = "wa.meta.vc";
 
@@ -45,7 +49,12 @@ struct Paper {
 
 impl Stage {
     /// Sets everything up. `answering` is what each far end does with calls that come in.
-    pub async fn set(calls: u16, meta: Answering, pbx: Answering) -> Result<Stage, Failure> {
+    pub async fn set(
+        calls: u16,
+        relay: relay::Settings,
+        meta: Answering,
+        pbx: Answering,
+    ) -> Result<Stage, Failure> {
         let paper = Paper::sign()?;
         let places = Places::choose()?;
         let password = Secret::new(password()?);
@@ -56,18 +65,20 @@ impl Stage {
             pbx: roots.clone(),
         };
         let daemon = Daemon::start(config, &trust).await?;
-        let business = Business {
-            number: BUSINESS.parse()?,
-            phone_number_id: "106540352242922".into(),
-            hostname: HOSTNAME.into(),
-            password,
-            keying: body::Keying::Sdes,
+        let business = |(keying, _, number): &(Keying, _, &str)| -> Result<Business, Failure> {
+            Ok(Business {
+                number: number.parse()?,
+                phone_number_id: "106540352242922".into(),
+                hostname: HOSTNAME.into(),
+                password: password.clone(),
+                keying: *keying,
+            })
         };
         let meta = FarEnd::meta(MetaEnd {
             listen: places.metas,
             media: places.metas.ip(),
-            media6: None,
-            relay: relay::Settings::default(),
+            media6: places.ipv6,
+            relay,
             server: tls::server_config_from(
                 paper.meta.chain().to_vec(),
                 paper.meta.key().clone_key(),
@@ -75,7 +86,7 @@ impl Stage {
             client: tls::client_config(&roots)?,
             bridge: places.for_meta,
             hostname: HOSTNAME.into(),
-            businesses: vec![business],
+            businesses: BUSINESSES.iter().map(business).collect::<Result<_, _>>()?,
             anybody: None,
             challenges: Challenges::Md5,
             digest_uri: DigestUri::Request,
@@ -104,6 +115,12 @@ impl Stage {
     }
 }
 
+/// The number that Meta has set so.
+pub fn business(keying: Keying) -> &'static str {
+    let [dtls, sdes] = &BUSINESSES;
+    if keying == dtls.0 { dtls.2 } else { sdes.2 }
+}
+
 /// Answers at once, so that the demo is short, and follows `plan`.
 pub fn answering(plan: Plan) -> Answering {
     Answering {
@@ -121,6 +138,8 @@ struct Places {
     for_pbx: SocketAddr,
     metas: SocketAddr,
     pbxs: SocketAddr,
+    /// A second address for media of Meta and of the bridge, where this machine has one.
+    ipv6: Option<Ipv6Addr>,
 }
 
 impl Places {
@@ -135,6 +154,9 @@ impl Places {
             for_pbx: UdpSocket::bind((ours, 0))?.local_addr()?,
             metas: TcpListener::bind((metas, 0))?.local_addr()?,
             pbxs: UdpSocket::bind((pbxs, 0))?.local_addr()?,
+            ipv6: UdpSocket::bind((Ipv6Addr::LOCALHOST, 0))
+                .is_ok()
+                .then_some(Ipv6Addr::LOCALHOST),
         })
     }
 }
@@ -178,7 +200,17 @@ fn configuration(
     paper: &Paper,
     password: &Secret,
 ) -> Result<Config, Failure> {
-    let number: E164 = BUSINESS.parse()?;
+    let number = |(_, keying, number): &(_, KeyExchange, &str)| -> Result<Number, Failure> {
+        Ok(Number {
+            number: number.parse()?,
+            password: password.clone(),
+            hostname: HOSTNAME.into(),
+            target: Some("100".into()),
+            pbx: "demo".into(),
+            keying: policy::Keying::Set(*keying),
+        })
+    };
+    let numbers: Vec<Number> = BUSINESSES.iter().map(number).collect::<Result<_, _>>()?;
     Ok(Config {
         meta: config::Meta {
             listen: places.for_meta,
@@ -196,14 +228,6 @@ fn configuration(
             digest: digest::Settings::default(),
         },
         certificate: paper.bridge.clone(),
-        numbers: vec![Number {
-            number: number.clone(),
-            password: password.clone(),
-            hostname: HOSTNAME.into(),
-            target: Some("100".into()),
-            pbx: "demo".into(),
-            keying: Keying::Set(KeyExchange::Sdes),
-        }],
         pbxs: vec![config::Pbx {
             name: "demo".into(),
             address: config::Address {
@@ -213,7 +237,7 @@ fn configuration(
             transport: Protocol::Udp,
             our_host: None,
             allowed_sources: None,
-            default_number: Some(number),
+            default_number: numbers.first().map(|number| number.number.clone()),
             dialling: number::Settings::default(),
             srtp: false,
             source: media::Source::Negotiated,
@@ -233,9 +257,12 @@ fn configuration(
         },
         media: media::Settings {
             meta_address: places.for_meta.ip(),
+            meta_ipv6_address: places.ipv6,
             pbx_address: places.for_pbx.ip(),
+            ice_timeout: ICE_TIMEOUT,
             ..media::Settings::default()
         },
+        numbers,
         log: observe::log::Settings::default(),
         warnings: Vec::new(),
     })

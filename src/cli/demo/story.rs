@@ -5,20 +5,23 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::DIGITS;
+use super::{DIGITS, Kind};
+use crate::sim::body::Keying;
 use crate::sim::{CallReport, Direction, Heard, Rung};
 
 /// All calls of a demo.
 pub struct Story {
     /// In the order in which they were placed.
     pub calls: Vec<Call>,
+    /// Whether what a user hears must begin with the first packet that the PBX sent.
+    pub from_the_first: bool,
     /// What the far ends found wrong outside of any call.
     pub wrong: Vec<String>,
 }
 
 /// One call, as both far ends saw it.
 pub struct Call {
-    direction: Direction,
+    kind: Kind,
     meta: CallReport,
     pbx: CallReport,
 }
@@ -26,7 +29,13 @@ pub struct Call {
 impl Story {
     /// Whether everything is as it must be: all calls answered and heard, all digits there, nobody complaining.
     pub fn ok(&self) -> bool {
-        !self.calls.is_empty() && self.wrong.is_empty() && self.calls.iter().all(Call::ok)
+        !self.calls.is_empty()
+            && self.wrong.is_empty()
+            && self.calls.iter().all(|c| self.call_ok(c))
+    }
+
+    fn call_ok(&self, call: &Call) -> bool {
+        call.ok() && (!self.from_the_first || call.heard_from_the_first())
     }
 
     /// One object, in the shape that the README documents.
@@ -37,27 +46,23 @@ impl Story {
 
 impl Call {
     /// Puts together what the two far ends report of one call.
-    pub fn new(direction: Direction, caller: CallReport, callee: CallReport) -> Call {
-        let (meta, pbx) = match direction {
+    pub fn new(kind: Kind, caller: CallReport, callee: CallReport) -> Call {
+        let (meta, pbx) = match kind.direction {
             Direction::UserInitiated => (caller, callee),
             Direction::BusinessInitiated => (callee, caller),
         };
-        Call {
-            direction,
-            meta,
-            pbx,
-        }
+        Call { kind, meta, pbx }
     }
 
     fn caller(&self) -> &CallReport {
-        match self.direction {
+        match self.kind.direction {
             Direction::UserInitiated => &self.meta,
             Direction::BusinessInitiated => &self.pbx,
         }
     }
 
     fn callee(&self) -> &CallReport {
-        match self.direction {
+        match self.kind.direction {
             Direction::UserInitiated => &self.pbx,
             Direction::BusinessInitiated => &self.meta,
         }
@@ -67,13 +72,21 @@ impl Call {
         let heard_well = [&self.meta, &self.pbx]
             .iter()
             .all(|report| report.ok() && report.heard.ssrcs == 1);
-        heard_well && self.callee().digits_received == DIGITS
+        let keyed = self.meta.keying == Some(self.kind.keying);
+        heard_well && keyed && self.callee().digits_received == DIGITS
+    }
+
+    /// Whether nothing was lost that the PBX said before the user could be sent to.
+    fn heard_from_the_first(&self) -> bool {
+        self.meta.heard.first_packet == Some(0)
     }
 
     fn json(&self) -> Value {
         json!({
-            "direction": self.direction,
-            "keying": "sdes",
+            "direction": self.kind.direction,
+            "keying": self.meta.keying,
+            "srtp": self.meta.srtp,
+            "keyed_ms": self.meta.keyed_ms,
             "meta_codec": "opus",
             "pbx_codec": "opus",
             "status": self.caller().status,
@@ -82,15 +95,28 @@ impl Call {
             "heard_by_pbx": heard(&self.pbx.heard),
             "dtmf": { "sent": self.caller().digits_sent, "received": self.callee().digits_received },
             "ended_by": self.ended_by(),
+            "reason": self.reason(),
+            "complaints": self.complaints().collect::<Vec<_>>(),
         })
+    }
+
+    fn complaints(&self) -> impl Iterator<Item = &String> {
+        self.meta.complaints.iter().chain(&self.pbx.complaints)
+    }
+
+    /// Why the bridge ended the call, if neither far end did.
+    fn reason(&self) -> Option<&str> {
+        let reason = self.meta.bye_reason.as_deref();
+        reason.filter(|_| self.ended_by() == Some("bridge"))
     }
 
     /// The end that hung up; nobody has if the call never was.
     fn ended_by(&self) -> Option<&'static str> {
-        use crate::sim::EndedBy::Us;
+        use crate::sim::EndedBy::{Bridge, Us};
         match (self.meta.ended_by, self.pbx.ended_by) {
             (Some(Us), _) => Some("meta"),
             (_, Some(Us)) => Some("pbx"),
+            (Some(Bridge), Some(Bridge)) => Some("bridge"),
             _ => None,
         }
     }
@@ -102,6 +128,7 @@ fn heard(heard: &Heard) -> Value {
         "packets": heard.packets,
         "lost": heard.lost,
         "first_audio_ms": heard.first_audio_ms,
+        "first_packet": heard.first_packet,
         "ssrcs": heard.ssrcs,
     })
 }
@@ -130,17 +157,11 @@ impl fmt::Display for Story {
 
 impl Story {
     fn summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let good = self.calls.iter().filter(|call| call.ok()).count();
+        let good = self.calls.iter().filter(|call| self.call_ok(call)).count();
         let sum = |of: fn(&Call) -> u64| self.calls.iter().map(of).sum::<u64>();
         let packets = sum(|call| call.meta.heard.packets + call.pbx.heard.packets);
         let lost = sum(|call| call.meta.heard.lost + call.pbx.heard.lost);
-        let mut setup: Vec<u64> = self
-            .calls
-            .iter()
-            .filter_map(|call| call.caller().setup_ms)
-            .collect();
-        setup.sort_unstable();
-        let median = setup.get(setup.len() / 2).copied().unwrap_or_default();
+        let setup = median(self.calls.iter().filter_map(|call| call.caller().setup_ms));
         writeln!(
             f,
             "{good} of {} calls heard on both sides, digits included.",
@@ -148,13 +169,55 @@ impl Story {
         )?;
         writeln!(
             f,
-            "{packets} packets heard, {lost} lost; set up in {median} ms (median)."
+            "{packets} packets heard, {lost} lost; set up in {setup} ms (median)."
         )?;
-        for call in self.calls.iter().filter(|call| !call.ok()).take(5) {
+        for keying in [Keying::Dtls, Keying::Sdes] {
+            self.keyed(f, keying)?;
+        }
+        for call in self.calls.iter().filter(|call| !self.call_ok(call)).take(5) {
             write!(f, "{call}")?;
         }
         Ok(())
     }
+}
+
+impl Story {
+    fn keyed(&self, f: &mut fmt::Formatter<'_>, keying: Keying) -> fmt::Result {
+        let of = |call: &&Call| call.meta.keying == Some(keying);
+        let calls: Vec<&Call> = self.calls.iter().filter(of).collect();
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let first = median(
+            calls
+                .iter()
+                .filter_map(|call| call.meta.heard.first_audio_ms),
+        );
+        let complete = calls
+            .iter()
+            .filter(|call| call.heard_from_the_first())
+            .count();
+        writeln!(
+            f,
+            "{}: {} calls; the user hears the PBX {first} ms (median) after the 200, in {complete} of them from its first \
+             packet on.",
+            name(keying),
+            calls.len()
+        )
+    }
+}
+
+fn name(keying: Keying) -> &'static str {
+    match keying {
+        Keying::Sdes => "SDES",
+        Keying::Dtls => "DTLS",
+    }
+}
+
+fn median(of: impl Iterator<Item = u64>) -> u64 {
+    let mut all: Vec<u64> = of.collect();
+    all.sort_unstable();
+    all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
 impl fmt::Display for Call {
@@ -163,7 +226,7 @@ impl fmt::Display for Call {
         writeln!(
             f,
             "{}",
-            match self.direction {
+            match self.kind.direction {
                 Direction::UserInitiated =>
                     format!("WhatsApp user {from} calls the business number {to}."),
                 Direction::BusinessInitiated =>
@@ -176,21 +239,55 @@ impl fmt::Display for Call {
         )?;
         self.ladder(f)?;
         writeln!(f)?;
-        told(f, "The user heard the PBX: ", &self.meta.heard)?;
-        told(f, "The PBX heard the user: ", &self.pbx.heard)?;
+        self.keys(f)?;
+        told(f, "The user heard the PBX: ", &self.meta.heard, "the 200")?;
+        told(f, "The PBX heard the user: ", &self.pbx.heard, "the answer")?;
+        if self.meta.heard.ok {
+            writeln!(f, "{}", beginning(self.meta.heard.first_packet))?;
+        }
         let (sent, received) = (&self.caller().digits_sent, &self.callee().digits_received);
         writeln!(
             f,
             "Digits: {sent:?} pressed by the caller, {received:?} received."
         )?;
-        for complaint in self.meta.complaints.iter().chain(&self.pbx.complaints) {
+        if let Some(reason) = self.reason() {
+            writeln!(f, "The bridge ended the call: {reason}")?;
+        }
+        for complaint in self.complaints() {
             writeln!(f, "Complaint: {complaint}")?;
         }
         writeln!(f)
     }
 }
 
+/// Where in what the PBX said the user came in.
+fn beginning(first_packet: Option<u64>) -> String {
+    match first_packet {
+        Some(0) => "What the user heard began with the first packet that the PBX sent.".to_owned(),
+        Some(lost) => format!(
+            "What the user heard BEGAN {lost} PACKETS LATE, {} ms.",
+            lost * 20
+        ),
+        None => "What the user heard began LATE, nobody can say how much.".to_owned(),
+    }
+}
+
 impl Call {
+    fn keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let profile = self.meta.srtp.unwrap_or("nothing");
+        let when = match self.meta.keyed_ms.unwrap_or_default() {
+            0 => "within a millisecond of".to_owned(),
+            ms => format!("{ms} ms after"),
+        };
+        match self.meta.keying {
+            None => writeln!(f, "Keys: none."),
+            Some(Keying::Sdes) => writeln!(f, "Keys: in SDP, for {profile}."),
+            Some(Keying::Dtls) => {
+                writeln!(f, "Keys: by ICE and DTLS {when} the 200, for {profile}.")
+            }
+        }
+    }
+
     fn ladder(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = |rungs: &'_ [Rung], meta: bool| {
             rungs
@@ -228,11 +325,11 @@ fn line(rung: &Rung, meta: bool, start: Instant) -> String {
     }
 }
 
-fn told(f: &mut fmt::Formatter<'_>, who: &str, heard: &Heard) -> fmt::Result {
+fn told(f: &mut fmt::Formatter<'_>, who: &str, heard: &Heard, since: &str) -> fmt::Result {
     let verdict = if heard.ok { "yes" } else { "NO" };
     let first = heard
         .first_audio_ms
-        .map_or_else(|| "never".to_owned(), |ms| format!("after {ms} ms"));
+        .map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms after {since}"));
     let sources = if heard.ssrcs == 1 {
         "source"
     } else {
@@ -255,12 +352,14 @@ mod tests {
             ok: true,
             packets: 100,
             ssrcs: 1,
+            first_packet: Some(0),
             ..Heard::default()
         };
         CallReport {
             status: 200,
             heard,
             ended_by: Some(ended_by),
+            keying: Some(Keying::Dtls),
             ..CallReport::default()
         }
     }
@@ -274,18 +373,27 @@ mod tests {
             digits_received: DIGITS.into(),
             ..report(EndedBy::Bridge)
         };
-        Call::new(Direction::UserInitiated, caller, callee)
+        let kind = Kind {
+            direction: Direction::UserInitiated,
+            keying: Keying::Dtls,
+        };
+        Call::new(kind, caller, callee)
+    }
+
+    fn story(calls: Vec<Call>) -> Story {
+        Story {
+            calls,
+            from_the_first: true,
+            wrong: Vec::new(),
+        }
     }
 
     #[test]
     fn a_call_that_was_heard_is_told_so() {
-        let story = Story {
-            calls: vec![call()],
-            wrong: Vec::new(),
-        };
-        let json = story.json();
+        let json = story(vec![call()]).json();
         assert_eq!(json["ok"], true);
         assert_eq!(json["calls"][0]["direction"], "user-initiated");
+        assert_eq!(json["calls"][0]["keying"], "dtls");
         assert_eq!(json["calls"][0]["ended_by"], "meta");
         assert_eq!(
             json["calls"][0]["dtmf"],
@@ -294,31 +402,36 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_neither_end_hung_up_was_ended_by_the_bridge_for_a_reason() {
+        let mut call = call();
+        call.meta.bye_reason = Some("Q.850;cause=16".to_owned());
+        assert_eq!(call.json()["reason"], Value::Null);
+        call.meta.ended_by = Some(EndedBy::Bridge);
+        let json = call.json();
+        assert_eq!(
+            (&json["ended_by"], &json["reason"]),
+            (&json!("bridge"), &json!("Q.850;cause=16"))
+        );
+    }
+
+    #[test]
     fn one_thing_amiss_and_nothing_is_ok() {
-        let amiss: [fn(&mut Call); 5] = [
+        let amiss: [fn(&mut Call); 7] = [
             |call| call.meta.heard.ok = false,
             |call| call.pbx.heard.ssrcs = 2,
             |call| call.pbx.digits_received = "12".into(),
             |call| call.meta.complain("media before 200"),
             |call| call.pbx.status = 488,
+            |call| call.meta.keying = Some(Keying::Sdes),
+            |call| call.meta.heard.first_packet = Some(1),
         ];
         for (n, break_it) in amiss.iter().enumerate() {
             let mut call = call();
             break_it(&mut call);
-            let story = Story {
-                calls: vec![call],
-                wrong: Vec::new(),
-            };
-            assert_eq!(story.json()["ok"], false, "fault {n} went unnoticed");
+            let told = story(vec![call]).json();
+            assert_eq!(told["ok"], false, "fault {n} went unnoticed");
         }
-        assert!(
-            !Story {
-                calls: Vec::new(),
-                wrong: Vec::new()
-            }
-            .ok(),
-            "no call is no success"
-        );
+        assert!(!story(Vec::new()).ok(), "no call is no success");
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub struct Arguments {
     /// A second candidate for ICE: an address of IPv6 where media comes in as well.
     #[arg(long, value_name = "IP")]
     media_address6: Option<Ipv6Addr>,
-    /// How the numbers are switched to get their keys: the bridge must offer it, and gets it offered.
-    #[arg(long, value_enum, default_value_t = Keying::Sdes)]
+    /// How the numbers are set to get their keys: the bridge must offer it, and gets it offered.
+    #[arg(long, value_enum, default_value_t = Keying::Dtls)]
     keying: Keying,
     /// How the bridge's INVITEs are challenged.
     #[arg(long, value_enum, default_value_t = Challenge::Md5)]
@@ -65,10 +65,10 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Keying {
-    /// Keys in SDP
-    Sdes,
     /// ICE and a DTLS handshake, Meta's default
     Dtls,
+    /// Keys in SDP
+    Sdes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sim::report::{CallReport, Direction, EndedBy};
+use crate::sim::report::{CallReport, Direction, EndedBy, Keying};
 use crate::sim::run::FarEnd;
 use crate::sim::{Answering, Outgoing};
 
@@ -175,7 +175,16 @@ fn story(report: &CallReport) -> String {
         if let Some(ms) = heard.first_audio_ms {
             text += &format!(", first sound after {ms} ms");
         }
+        if let Some(nth) = heard.first_packet {
+            text += &format!(", from packet {nth} on");
+        }
         text += "\n";
+    }
+    if let (Some(keying), Some(profile), Some(ms)) = (report.keying, report.srtp, report.keyed_ms) {
+        text += &match keying {
+            Keying::Sdes => format!("  keys in SDP, for {profile}\n"),
+            Keying::Dtls => format!("  keys by DTLS after {ms} ms, for {profile}\n"),
+        };
     }
     for (what, digits) in [
         ("pressed", &report.digits_sent),
@@ -187,7 +196,10 @@ fn story(report: &CallReport) -> String {
     }
     match report.ended_by {
         Some(EndedBy::Us) => text += "  ended by us\n",
-        Some(EndedBy::Bridge) => text += "  ended by the bridge\n",
+        Some(EndedBy::Bridge) => {
+            let reason = report.bye_reason.as_deref().map(|why| format!(": {why}"));
+            text += &format!("  ended by the bridge{}\n", reason.unwrap_or_default());
+        }
         None => {}
     }
     for complaint in &report.complaints {
@@ -248,6 +260,17 @@ mod tests {
         assert!(Program::try_parse_from(words.split(' ')).is_ok());
         let words = "sim pbx answer --status 486 --never";
         assert!(Program::try_parse_from(words.split(' ')).is_err());
+        let meta = |options: &str| {
+            let files = "--ca a --cert b --key c --password-file d";
+            let words = format!("sim meta {files} {options} answer");
+            Program::try_parse_from(words.split(' ')).is_ok()
+        };
+        assert!(meta(
+            "--keying dtls --dtls-certificate rsa --dtls-setup passive --path-loss 5"
+        ));
+        assert!(!meta("--keying auto"));
+        assert!(!meta("--path-loss 101"));
+        assert!(!meta("--no-ice --role-conflict 1"));
     }
 
     #[test]

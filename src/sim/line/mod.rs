@@ -27,7 +27,7 @@ use crate::media::rtp::Ssrc;
 use crate::media::{SrtpKeys, SrtpProfile};
 use voice::Voice;
 
-/// Media that overtakes the 200 or the ACK by less than this may have been sent after it: two sockets keep no common
+/// Media that overtakes the 200 by less than this may have been sent after it: two sockets keep no common
 /// order, and on a busy machine a TLS record waits longer for its reader than a datagram. What plays while it rings
 /// rings longer.
 const RACE: Duration = Duration::from_millis(100);
@@ -179,8 +179,8 @@ impl Line {
             self.dial_at = Some(now + BEFORE_DIGITS);
         }
         if self.owner.is_meta() {
-            if let Some((at, ..)) = self.early.first() {
-                let ahead = now.saturating_duration_since(*at);
+            if let (Some((at, ..)), Some(agreed)) = (self.early.first(), self.agreed) {
+                let ahead = agreed.saturating_duration_since(*at);
                 if ahead > RACE {
                     let (ms, what) = (ahead.as_millis(), early_bird(&self.early));
                     self.report
@@ -197,7 +197,7 @@ impl Line {
     /// Datagrams that came before anybody could read them.
     fn take_early(&mut self) {
         for (at, from, datagram) in std::mem::take(&mut self.early) {
-            let read = at.max(self.answered.unwrap_or(at));
+            let read = at.max(self.agreed.unwrap_or(at));
             // A relay that knows nothing of the bridge yet loses what it sends (§8).
             if self.relay.is_none() || read - at <= RACE {
                 self.take(&datagram, from, read);
