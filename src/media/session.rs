@@ -203,4 +203,6 @@ mod far;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod kept_tests;
+#[cfg(test)]
 mod tests;
