@@ -29,7 +29,8 @@ pub struct Settings {
     pub port_rest: u16,
     /// Threads that carry packets; 0: one for each processor.
     pub workers: u16,
-    /// Seconds without any packet from one side after which a call is ended.
+    /// Seconds without any packet from one side after which a call is ended. Where DTLS makes the keys, Meta's count
+    /// from when there are keys.
     pub silence_timeout: u16,
     /// Milliseconds for which the PBX may be silent before Meta is sent a frame of silence. Meta's client hangs up
     /// after 20 to 30 s without media.
