@@ -12,7 +12,10 @@ use wabridge::sip::{Message, Request, Response, build};
 
 use crate::world::*;
 
-const WHY: &str = "the peer's certificate is not the one that its SDP names";
+/// The longest there is: it must reach both legs uncut.
+const WHY: &str = "the peer's certificate is \
+    AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB, not its SDP's \
+    CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD:CD";
 
 fn dtls() -> World {
     World::with(with_keying(Keying::Set(KeyExchange::Dtls)))

@@ -50,7 +50,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Somebody else than SDP spoke of is at the other end, or a proxy changed the SDP.
-    #[error("the peer's certificate is {presented}, but its SDP says {} (RFC 8122 §6.2)", list(.expected))]
+    // Two fingerprints are most of what a Reason header may say; a longer text would be cut.
+    #[error("the peer's certificate is {presented}, not its SDP's {}", list(.expected))]
     Fingerprint {
         /// What the peer presented.
         presented: Fingerprint,

@@ -156,7 +156,7 @@ fn a_fingerprint_of_another_certificate_is_noticed_by_the_bridge() {
                 .failed
                 .as_ref()
                 .unwrap()
-                .contains("its SDP says")
+                .contains("not its SDP")
         );
         bench.now += 100 * MS;
         bench.turn();
