@@ -1,7 +1,7 @@
 //! What an operator may set about media.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -76,7 +76,7 @@ impl Default for Settings {
 impl Settings {
     /// What no peer could work with, in words for the operator; each entry names its key.
     pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+        let mut problems = self.groups();
         if self.meta_address.is_unspecified() && self.meta_public_address.is_none() {
             problems.push(
                 "media.meta_address: name one address, or set meta_public_address too".into(),
@@ -121,6 +121,23 @@ impl Settings {
             }
         }
         problems
+    }
+
+    /// Addresses that are nobody's own: datagrams to them reach many, or none.
+    fn groups(&self) -> Vec<String> {
+        let is_group = |address: &IpAddr| address.is_multicast() || *address == Ipv4Addr::BROADCAST;
+        let addresses = [
+            ("meta_address", Some(self.meta_address)),
+            ("meta_public_address", self.meta_public_address),
+            ("meta_ipv6_address", self.meta_ipv6_address.map(IpAddr::V6)),
+            ("pbx_address", Some(self.pbx_address)),
+        ];
+        let groups = addresses
+            .into_iter()
+            .filter_map(|(key, address)| Some((key, address.filter(is_group)?)));
+        let problem =
+            |(key, address)| format!("media.{key}: {address} is no address of one host; name one");
+        groups.map(problem).collect()
     }
 
     /// What Meta's SDP must say instead of `meta_address`.
@@ -354,6 +371,19 @@ mod tests {
         let settings: Settings = toml::from_str("meta_ipv6_address = \"2001:db8::2\"").unwrap();
         assert_eq!(settings.problems(), Vec::<String>::new());
         assert_eq!((settings.sockets(), Settings::default().sockets()), (4, 3));
+    }
+
+    #[test]
+    fn an_address_of_many_hosts_is_a_problem() {
+        for (key, address) in [
+            ("meta_address", "224.0.0.251"),
+            ("meta_public_address", "255.255.255.255"),
+            ("meta_ipv6_address", "ff02::1"),
+            ("pbx_address", "239.1.1.1"),
+        ] {
+            let settings = toml::from_str(&format!("{key} = \"{address}\"")).unwrap();
+            has_one_problem(&settings, &format!("media.{key}: {address} is no address"));
+        }
     }
 
     #[test]
