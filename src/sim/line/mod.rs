@@ -379,7 +379,10 @@ impl Line {
             let what = "media: packets that are neither Opus nor digits as agreed";
             report.complain(what);
         }
-        let talked = self.answered.map_or(Duration::ZERO, |at| now - at);
+        // Without keys nothing could be said; why there are none is told elsewhere.
+        let keyed = self.keyed.map(|(at, _)| at);
+        let able = self.answered.zip(keyed).map(|(a, b)| a.max(b));
+        let talked = able.map_or(Duration::ZERO, |at| now - at);
         if talked > Duration::from_secs(10) && facts.reports == 0 {
             report.complain("media: no RTCP in more than 10 s (§8)");
         }

@@ -297,6 +297,20 @@ impl Keyless {
 }
 
 #[test]
+fn without_keys_nobody_is_blamed_for_the_want_of_reports() {
+    let mut call = Keyless::new(relay::Settings {
+        checks: relay::Checks::Unanswered,
+        ..relay::Settings::default()
+    });
+    call.agrees();
+    call.line.order(Order::Answered, call.now);
+    call.now += 15_000 * MS;
+    let mut report = CallReport::default();
+    call.line.finish(&mut report, call.now);
+    assert_eq!(report.complaints, Vec::<String>::new());
+}
+
+#[test]
 fn a_path_and_keys_are_found_between_the_200_and_the_ack_and_the_first_packet_is_heard() {
     let mut keyless = Keyless::new(relay::Settings::default());
     keyless.agrees();
