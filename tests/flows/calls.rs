@@ -78,6 +78,18 @@ impl World {
             Leg::Meta => metas_ok(&ours),
             Leg::Pbx => pbx_ok(&ours),
         };
+        self.answers(caller, theirs, ours, their_ok)
+    }
+
+    /// The callee answers our INVITE with this; the caller has our 200 without having acknowledged it.
+    #[track_caller]
+    pub fn answers(
+        &mut self,
+        caller: Leg,
+        theirs: Request,
+        ours: Request,
+        their_ok: Response,
+    ) -> Up {
         self.sends(caller.other(), their_ok.clone());
         self.gets(caller.other(), "ACK");
         let our_ok = self.gets_response(caller, 200);

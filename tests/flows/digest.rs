@@ -194,17 +194,8 @@ fn a_call_to_a_number_that_is_not_ours_is_not_found_whatever_its_password() {
 
 /// Meta accepts the INVITE and the call runs its course.
 fn accepts(w: &mut World, theirs: Request, ours: Request) {
-    w.sends(Meta, metas_ok(&ours));
-    w.gets(Meta, "ACK");
-    let our_ok = w.gets_response(Pbx, 200);
     let their_ok = metas_ok(&ours);
-    let up = Up {
-        caller: Pbx,
-        theirs,
-        our_ok,
-        ours,
-        their_ok,
-    };
+    let up = w.answers(Pbx, theirs, ours, their_ok);
     let ack = w.ack(&up);
     w.sends(Pbx, ack);
     w.hangs_up(&up, Pbx);

@@ -18,19 +18,10 @@ fn a_pbx_hears_what_meta_sends_early_and_meta_nothing_before_its_answer() {
     assert_eq!(progress.content_type().as_deref(), Some("application/sdp"));
     assert_eq!(w.media.lock().unwrap().started, [Pbx]);
     let their_ok = metas_ok(&ours);
-    w.sends(Meta, their_ok.clone());
-    w.gets(Meta, "ACK");
-    let our_ok = w.gets_response(Pbx, 200);
-    assert_eq!(our_ok.body, progress.body, "the answer is the same");
-    assert_eq!(our_ok.to(), progress.to());
+    let up = w.answers(Pbx, theirs, ours, their_ok);
+    assert_eq!(up.our_ok.body, progress.body, "the answer is the same");
+    assert_eq!(up.our_ok.to(), progress.to());
     assert!(w.media.lock().unwrap().started.ends_with(&[Meta]));
-    let up = Up {
-        caller: Pbx,
-        theirs,
-        our_ok,
-        ours,
-        their_ok,
-    };
     let ack = w.ack(&up);
     w.sends(Pbx, ack);
     w.hangs_up(&up, Pbx);
@@ -48,17 +39,8 @@ fn an_answer_that_came_early_counts_when_the_200_has_none() {
     let mut their_ok = metas_ok(&ours);
     their_ok.body.clear();
     their_ok.headers.remove("Content-Type");
-    w.sends(Meta, their_ok.clone());
-    w.gets(Meta, "ACK");
-    let our_ok = w.gets_response(Pbx, 200);
-    assert_eq!(our_ok.body, progress.body);
-    let up = Up {
-        caller: Pbx,
-        theirs,
-        our_ok,
-        ours,
-        their_ok,
-    };
+    let up = w.answers(Pbx, theirs, ours, their_ok);
+    assert_eq!(up.our_ok.body, progress.body);
     let ack = w.ack(&up);
     w.sends(Pbx, ack);
     w.hangs_up(&up, Meta);
@@ -156,21 +138,12 @@ fn a_pbx_that_is_silent_while_the_user_is_rung_does_not_lose_the_call() {
     }));
     w.is_quiet();
     let their_ok = metas_ok(&ours);
-    w.sends(Meta, their_ok.clone());
-    w.gets(Meta, "ACK");
-    let our_ok = w.gets_response(Pbx, 200);
+    let up = w.answers(Pbx, theirs, ours, their_ok);
     assert_eq!(
         w.media.lock().unwrap().started,
         [Pbx, Pbx, Meta],
         "from the answer on its silence counts anew"
     );
-    let up = Up {
-        caller: Pbx,
-        theirs,
-        our_ok,
-        ours,
-        their_ok,
-    };
     let ack = w.ack(&up);
     w.sends(Pbx, ack);
     w.hangs_up(&up, Pbx);

@@ -30,16 +30,7 @@ fn answered(caller: Leg) -> (World, Up) {
             let invite = w.metas_invite_keyed(KeyExchange::Dtls);
             let (theirs, ours) = w.user_calls_with(invite);
             let their_ok = pbx_ok(&ours);
-            w.sends(Pbx, their_ok.clone());
-            w.gets(Pbx, "ACK");
-            let our_ok = w.gets_response(Meta, 200);
-            Up {
-                caller,
-                theirs,
-                our_ok,
-                ours,
-                their_ok,
-            }
+            w.answers(caller, theirs, ours, their_ok)
         }
         Pbx => w.is_answered(Pbx),
     };

@@ -163,17 +163,8 @@ fn the_pbx_learns_from_metas_200_and_bye_what_they_say_of_the_user() {
     let (theirs, ours) = w.business_calls();
     let mut ok = metas_ok(&ours);
     ok.headers.push("X-Wa-Meta-User-Id", "US.1");
-    w.sends(Meta, ok.clone());
-    w.gets(Meta, "ACK");
-    let our_ok = w.gets_response(Pbx, 200);
-    assert_eq!(our_ok.headers.get("x-wa-meta-user-id"), Some("US.1"));
-    let up = Up {
-        caller: Pbx,
-        theirs,
-        our_ok,
-        ours,
-        their_ok: ok,
-    };
+    let up = w.answers(Pbx, theirs, ours, ok);
+    assert_eq!(up.our_ok.headers.get("x-wa-meta-user-id"), Some("US.1"));
     let ack = w.ack(&up);
     w.sends(Pbx, ack);
     let mut bye = w.within(&up, Meta, "BYE");

@@ -75,21 +75,13 @@ fn an_offer_of_either_kind_is_answered_in_its_own_and_warned_about_if_the_number
                 body(&ours.body).contains(" RTP/AVP 111 101\r\n"),
                 "the PBX's leg"
             );
-            w.sends(Pbx, pbx_ok(&ours));
-            w.gets(Pbx, "ACK");
-            let our_ok = w.gets_response(Meta, 200);
-            is_keyed(body(&our_ok.body), kind);
+            let their_ok = pbx_ok(&ours);
+            let up = w.answers(Meta, theirs, ours, their_ok);
+            is_keyed(body(&up.our_ok.body), kind);
             // RFC 5763 §5: actpass is answered with active, so that nobody waits for nobody.
             let expected = (kind == KeyExchange::Dtls).then_some(Role::Client);
             assert_eq!(role(&w, Meta), expected);
             assert!(plain(&w, Pbx));
-            let up = Up {
-                caller: Meta,
-                their_ok: pbx_ok(&ours),
-                theirs,
-                our_ok,
-                ours,
-            };
             let ack = w.ack(&up);
             w.sends(Meta, ack);
             w.hangs_up(&up, Meta);
@@ -147,12 +139,11 @@ fn a_dtls_call_of_metas_own_dialog_goes_through() {
         let ours = w.gets_request(Pbx, "INVITE");
         w.sends(Pbx, respond(&ours, 180));
         w.gets(Meta, 180);
-        w.sends(Pbx, pbx_ok(&ours));
-        w.gets(Pbx, "ACK");
-        let our_ok = w.gets_response(Meta, 200);
+        let their_ok = pbx_ok(&ours);
+        let up = w.answers(Meta, theirs, ours, their_ok);
         // What Meta's page asks of an answer to its offer, line by line (fixture of our side's answer).
         let expected = fixture_text("sdp/bridge-answer-dtls-derived.sdp");
-        let ours_has = body(&our_ok.body);
+        let ours_has = body(&up.our_ok.body);
         for line in [
             "a=group:BUNDLE audio",
             "a=mid:audio",
@@ -170,13 +161,6 @@ fn a_dtls_call_of_metas_own_dialog_goes_through() {
         }
         assert!(!ours_has.contains("ice-lite"), "{ours_has}");
         assert_eq!(w.media.lock().unwrap().started, [Pbx, Meta]);
-        let up = Up {
-            caller: Meta,
-            their_ok: pbx_ok(&ours),
-            theirs,
-            our_ok,
-            ours,
-        };
         let ack = w.ack(&up);
         w.sends(Meta, ack);
         w.is_keyed();
@@ -211,20 +195,11 @@ fn a_call_to_a_user_offers_what_the_number_says_in_every_copy_of_the_invite() {
         is_keyed(body(&ours.body), kind);
         assert_eq!(first.body, ours.body);
         let their_ok = metas_ok(&ours);
-        w.sends(Meta, their_ok.clone());
-        w.gets(Meta, "ACK");
-        let our_ok = w.gets_response(Pbx, 200);
+        let up = w.answers(Pbx, theirs, ours, their_ok);
         // Meta's documented answer to actpass is active: the ClientHello is its.
         let expected = (kind == KeyExchange::Dtls).then_some(Role::Server);
         assert_eq!(role(&w, Meta), expected);
         assert!(plain(&w, Pbx));
-        let up = Up {
-            caller: Pbx,
-            theirs,
-            our_ok,
-            ours,
-            their_ok,
-        };
         let ack = w.ack(&up);
         w.sends(Pbx, ack);
         w.hangs_up(&up, Pbx);
@@ -274,22 +249,13 @@ fn a_dtls_call_to_a_user_goes_through_in_metas_own_words() {
         w.sends(Meta, words(&ours, "06-180.sip"));
         assert!(w.gets_response(Pbx, 180).body.is_empty());
         let their_ok = words(&ours, "07-200.sip");
-        w.sends(Meta, their_ok.clone());
-        w.gets(Meta, "ACK");
-        let our_ok = w.gets_response(Pbx, 200);
+        let up = w.answers(Pbx, theirs, ours, their_ok);
         assert!(
-            body(&our_ok.body).contains(" RTP/AVP "),
+            body(&up.our_ok.body).contains(" RTP/AVP "),
             "{}",
-            body(&our_ok.body)
+            body(&up.our_ok.body)
         );
         assert_eq!(w.media.lock().unwrap().started, [Pbx, Meta]);
-        let up = Up {
-            caller: Pbx,
-            theirs,
-            our_ok,
-            ours,
-            their_ok,
-        };
         let ack = w.ack(&up);
         w.sends(Pbx, ack);
         w.is_keyed();
@@ -317,22 +283,13 @@ fn what_meta_would_play_before_its_answer_cannot_be_heard_so_the_pbx_is_told_to_
     let mut their_ok = metas_ok(&ours);
     their_ok.body.clear();
     their_ok.headers.remove("Content-Type");
-    w.sends(Meta, their_ok.clone());
-    w.gets(Meta, "ACK");
-    let our_ok = w.gets_response(Pbx, 200);
+    let up = w.answers(Pbx, theirs, ours, their_ok);
     assert!(
-        body(&our_ok.body).contains(" RTP/AVP "),
+        body(&up.our_ok.body).contains(" RTP/AVP "),
         "{}",
-        body(&our_ok.body)
+        body(&up.our_ok.body)
     );
     assert_eq!(w.media.lock().unwrap().started, [Pbx, Meta]);
-    let up = Up {
-        caller: Pbx,
-        theirs,
-        our_ok,
-        ours,
-        their_ok,
-    };
     let ack = w.ack(&up);
     w.sends(Pbx, ack);
     w.hangs_up(&up, Meta);

@@ -61,20 +61,11 @@ fn our_200_is_repeated_until_the_ack() {
             Meta => pbx_ok(&ours),
             Pbx => metas_ok(&ours),
         };
-        w.sends(caller.other(), their_ok.clone());
-        w.gets(caller.other(), "ACK");
-        let our_ok = w.gets_response(caller, 200);
+        let up = w.answers(caller, theirs, ours, their_ok);
         w.wait(ms(3600));
         for _ in 0..3 {
-            assert_eq!(w.gets_response(caller, 200), our_ok);
+            assert_eq!(w.gets_response(caller, 200), up.our_ok);
         }
-        let up = Up {
-            caller,
-            theirs,
-            our_ok,
-            ours,
-            their_ok,
-        };
         let ack = w.ack(&up);
         w.sends(caller, ack.clone());
         w.sends(caller, ack);

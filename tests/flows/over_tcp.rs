@@ -29,16 +29,7 @@ fn called(w: &mut World, flow: Flow, contact: &str) -> Up {
     w.challenges(&first, 407, CHALLENGE);
     let ours = w.gets_request(Meta, "INVITE");
     let their_ok = metas_ok(&ours);
-    w.sends(Meta, their_ok.clone());
-    w.gets(Meta, "ACK");
-    let our_ok = w.gets_response(Pbx, 200);
-    let up = Up {
-        caller: Pbx,
-        theirs,
-        our_ok,
-        ours,
-        their_ok,
-    };
+    let up = w.answers(Pbx, theirs, ours, their_ok);
     let ack = w.ack(&up);
     w.sends_over(flow, ack);
     up

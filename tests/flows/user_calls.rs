@@ -111,17 +111,8 @@ fn a_pbx_at_an_ipv6_address_is_called_and_hung_up_there() {
     their_ok
         .headers
         .set("Contact", "<sip:100@[2001:db8::7]:5080>");
-    w.sends(Pbx, their_ok.clone());
     // World refuses whatever goes to another place than the PBX's address.
-    w.gets(Pbx, "ACK");
-    let our_ok = w.gets_response(Meta, 200);
-    let up = Up {
-        caller: Meta,
-        theirs,
-        our_ok,
-        ours,
-        their_ok,
-    };
+    let up = w.answers(Meta, theirs, ours, their_ok);
     let ack = w.ack(&up);
     w.sends(Meta, ack);
     w.hangs_up(&up, Meta);
