@@ -16,10 +16,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::call::driver::{self, Order};
-use crate::call::{Bridge, Setup};
+use crate::call::{Bridge, Setup, Watch};
 use crate::config::{self, Config, restart_only_changes};
 use crate::leg::Leg;
 use crate::media::{self, Engine};
+use crate::observe::CallLog;
 use crate::peer::{Meta, Pbx, pbx};
 use crate::policy::Numbers;
 use crate::sdp::Keying;
@@ -163,13 +164,14 @@ impl Daemon {
             nonce_key,
             Instant::now(),
         );
+        let watchers: Vec<Box<dyn Watch>> = vec![Box::new(CallLog)];
         let (orders, received) = mpsc::channel(8);
         let sources = driver::Sources {
             transport,
             media,
             orders: received,
         };
-        let signalling = tokio::spawn(driver::run(bridge, transports.clone(), sources));
+        let signalling = tokio::spawn(driver::run(bridge, transports.clone(), sources, watchers));
         tracing::info!(
             meta = addresses.meta.map(tracing::field::display),
             pbx_udp = addresses.udp.map(tracing::field::display),

@@ -10,7 +10,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("leg", &[]),
     ("number", &[]),
     ("secret", &[]),
-    ("observe", &["number"]),
     ("media", &["leg"]),
     ("sdp", &["leg", "media"]),
     ("sip", &["leg", "secret"]),
@@ -23,6 +22,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "call",
         &[
             "leg", "media", "number", "peer", "policy", "sdp", "secret", "sip",
+        ],
+    ),
+    (
+        "observe",
+        &[
+            "call", "leg", "media", "number", "peer", "policy", "sdp", "sip",
         ],
     ),
     (

@@ -35,6 +35,8 @@ mod headers;
 mod keying;
 #[path = "flows/lost.rs"]
 mod lost;
+#[path = "flows/notes.rs"]
+mod notes;
 #[path = "flows/over_tcp.rs"]
 mod over_tcp;
 #[path = "flows/refusals.rs"]

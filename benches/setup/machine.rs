@@ -258,7 +258,7 @@ impl World {
 fn print(action: &Action) -> Option<Vec<u8>> {
     match action {
         Action::Send { message, .. } => Some(message.to_bytes()),
-        Action::Close(_) | Action::Ended(_) => None,
+        Action::Close(_) | Action::Note(_) => None,
     }
 }
 

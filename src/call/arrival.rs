@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 use super::bridge::Bridge;
 use super::event::Action;
 use super::machine::{Beginning, Call, Parties};
-use super::refused::{Refused, answer_at_once, check_body, hops_left, not_ours, understood};
+use super::refused::{
+    Because, Refused, answer_at_once, check_body, hops_left, not_ours, understood,
+};
 use super::summary::Direction;
+use super::watch::{Note, Rejected};
 use crate::leg::Leg;
 use crate::media::dtls::Fingerprint;
 use crate::media::ice;
@@ -17,7 +20,7 @@ use crate::media::{LocalPorts, OpenError, Opened};
 use crate::number::{Masked, User};
 use crate::peer::{Caller, Fresh, Pbx, meta, pbx};
 use crate::policy::{KeyExchange, Number};
-use crate::sdp::{Capabilities, Keying, Local, Offer, RemoteOffer};
+use crate::sdp::{Capabilities, Keying, Local, Offer, Reject, RemoteOffer};
 use crate::sip::build;
 use crate::sip::dialog::{ClientInvite, Identity, ServerInvite};
 use crate::sip::grammar::quote;
@@ -93,6 +96,9 @@ impl Bridge {
         }
         if request.method == Method::INVITE && !matches!(refused.status, 401 | 407) {
             self.stats.refused += 1;
+            let pbx = self.admission.pbx_at(flow).filter(|_| flow.leg == Leg::Pbx);
+            let rejected = Rejected::new(request, flow, pbx, refused);
+            out.push(Action::Note(Note::Refused(Box::new(rejected))));
         }
         self.respond(server, response, now, out);
     }
@@ -123,7 +129,7 @@ impl Bridge {
         };
         // The source is known already, and what cannot be carried is refused before anybody computes a digest.
         let offer = RemoteOffer::parse(&invite.body, &theirs)
-            .map_err(|reject| Refused::new(reject.status(), format!("{}: {reject}", flow.leg)))?;
+            .map_err(|reject| no_common_media(flow.leg, &reject))?;
         let route = match pbx {
             None => self.user_initiated(invite, now)?,
             Some(pbx) => self.business_initiated(invite, pbx, flow)?,
@@ -135,10 +141,7 @@ impl Bridge {
         let ends = self.open_media(route.parties.direction)?;
         if let Err(reject) = offer.reachable_from(&ends.caller) {
             self.media.close(ends.media.id);
-            return Err(Refused::new(
-                reject.status(),
-                format!("{}: {reject}", flow.leg),
-            ));
+            return Err(no_common_media(flow.leg, &reject));
         }
         let (callee, our_offer, patience) = self.outgoing(&route, invite, hops_left, &ends.callee);
         let Route {
@@ -174,7 +177,7 @@ impl Bridge {
         let number = number.ok_or_else(not_ours)?;
         let pbx = setup
             .pbx(&number.pbx)
-            .ok_or_else(|| Refused::new(503, "the number has no PBX"))?;
+            .ok_or_else(|| Refused::new(503, "the number has no PBX").because(Because::NoPbx))?;
         let caller = meta::caller(invite);
         Ok(Route {
             identity: setup.meta.identity(number),
@@ -193,7 +196,9 @@ impl Bridge {
     fn calling_pbx(&self, flow: Flow) -> Result<Arc<Pbx>, Refused> {
         let name = self.admission.pbx_at(flow);
         let pbx = name.and_then(|name| self.setup.pbx(name)).cloned();
-        pbx.ok_or_else(|| Refused::new(403, "no PBX is configured for the source address"))
+        pbx.ok_or_else(|| {
+            Refused::new(403, "no PBX is configured for the source address").because(Because::NoPbx)
+        })
     }
 
     /// A business-initiated call: the number that calls is this PBX's, and the dialled one is a WhatsApp user's.
@@ -214,10 +219,10 @@ impl Bridge {
                 &pbx.dialling,
                 pbx.default_number.as_ref(),
             )
-            .map_err(|why| Refused::new(403, why.to_string()))?;
-        let user = pbx
-            .dialled(invite)
-            .map_err(|why| Refused::new(404, format!("the number dialled: {why}")))?;
+            .map_err(|why| Refused::new(403, why.to_string()).because(Because::UnknownCaller))?;
+        let user = pbx.dialled(invite).map_err(|why| {
+            Refused::new(404, format!("the number dialled: {why}")).because(Because::BadNumber)
+        })?;
         Ok(Route {
             identity: pbx.identity(flow.protocol),
             parties: Parties {
@@ -234,18 +239,17 @@ impl Bridge {
 
     fn check_room(&self) -> Result<(), Refused> {
         if self.stopping {
-            return Err(Refused::new(503, "the bridge is stopping"));
+            return Err(Refused::new(503, "the bridge is stopping").because(Because::Stopping));
         }
         if self.live.len() >= self.setup.max_calls {
             let why = format!("{} calls are up already (calls.max)", self.live.len());
-            return Err(Refused::new(503, why).with("Retry-After", "5"));
+            return Err(full(why));
         }
         Ok(())
     }
 
     fn open_media(&mut self, direction: Direction) -> Result<Ends, Refused> {
-        let unavailable =
-            |error: OpenError| Refused::new(503, error.to_string()).with("Retry-After", "5");
+        let unavailable = |error: OpenError| full(error.to_string());
         let media = self.media.open().map_err(unavailable)?;
         let ports = |leg| match leg {
             Leg::Meta => media.meta,
@@ -339,6 +343,16 @@ fn check_keying(number: &Number, offer: &RemoteOffer, invite: &Request) {
              srtp_key_exchange_protocol of the number at Meta, or number.keying to \"auto\""
         );
     }
+}
+
+fn no_common_media(leg: Leg, reject: &Reject) -> Refused {
+    Refused::new(reject.status(), format!("{leg}: {reject}")).because(Because::Sdp)
+}
+
+fn full(why: String) -> Refused {
+    Refused::new(503, why)
+        .because(Because::Full)
+        .with("Retry-After", "5")
 }
 
 fn capabilities(pbx: &Pbx) -> Capabilities {

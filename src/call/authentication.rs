@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::bridge::Bridge;
-use super::refused::{Refused, not_ours};
+use super::refused::{Because, Refused, not_ours};
 use crate::policy::Number;
 use crate::sip::Uri;
 use crate::sip::digest::{Credentials, server};
@@ -69,7 +69,7 @@ impl Bridge {
             // There is no password to hold it against, and the operator should read why.
             server::Verdict::Refused(_) if number.is_none() => Err(not_ours()),
             server::Verdict::Refused(reason) => {
-                Err(Refused::new(403, format!("Meta's digest: {reason}")))
+                Err(Refused::new(403, format!("Meta's digest: {reason}")).because(Because::Digest))
             }
         }
     }

@@ -13,9 +13,11 @@ use super::event::{Action, Event, Receipt, Stats};
 use super::live::{CallId, Live};
 use super::machine::{self, Call};
 use super::setup::Setup;
+use super::watch::{Mark, Note};
 use crate::leg::Leg;
-use crate::media::{MediaEvent, Plane};
+use crate::media::{Command, MediaEvent, Plane};
 use crate::policy::sources::Refusal;
+use crate::sdp::Keying;
 use crate::sip::build;
 use crate::sip::dialog::DialogId;
 use crate::sip::digest::server::Server as Nonces;
@@ -165,6 +167,9 @@ impl Bridge {
             MediaEvent::Closed { id, stats } => (id, machine::Event::MediaClosed(stats)),
         };
         if let Some(call) = self.live.of_session(session) {
+            if let Some(mark) = mark_of(&event) {
+                out.push(Action::Note(Note::Mark { call, mark }));
+            }
             self.tell(call, event, now, out);
         }
     }
@@ -301,6 +306,9 @@ impl Bridge {
     ) {
         self.stats.calls += 1;
         let id = self.live.insert(call);
+        if let Some(call) = self.live.get_mut(id) {
+            out.push(Action::Note(Note::Began(Box::new(call.began(id)))));
+        }
         self.perform(id, actions, now, out);
     }
 
@@ -323,11 +331,11 @@ impl Bridge {
             self.perform_one(id, action, now, out);
         }
         self.live.reschedule(id);
-        let summary = self.live.get_mut(id).and_then(|call| call.over(now));
+        let summary = self.live.get_mut(id).and_then(|call| call.over(id, now));
         if let Some(summary) = summary {
             self.live.remove(id);
             self.admission.ended(|| self.live.oldest());
-            out.push(Action::Ended(Box::new(summary)));
+            out.push(Action::Note(Note::Ended(Box::new(summary))));
         }
     }
 
@@ -368,7 +376,12 @@ impl Bridge {
                     }
                 }
             }
+            machine::Action::Mark(mark) => out.push(Action::Note(Note::Mark { call: id, mark })),
             machine::Action::Media(command) => {
+                out.push(Action::Note(Note::Mark {
+                    call: id,
+                    mark: mark_of_command(&command),
+                }));
                 if let Some(session) = self.live.get_mut(id).map(|call| call.session()) {
                     self.media.command(session, command);
                 }
@@ -380,6 +393,27 @@ impl Bridge {
             }
             machine::Action::Dialog(dialog, leg) => self.live.join(dialog, id, leg),
         }
+    }
+}
+
+fn mark_of(event: &machine::Event) -> Option<Mark> {
+    match event {
+        machine::Event::Silent(leg) => Some(Mark::Silent(*leg)),
+        machine::Event::Keyed(leg) => Some(Mark::Keyed(*leg)),
+        machine::Event::MediaFailed(leg, why) => Some(Mark::MediaFailed(*leg, why.clone())),
+        _ => None,
+    }
+}
+
+fn mark_of_command(command: &Command) -> Mark {
+    match command {
+        Command::Start { leg } => Mark::Started(*leg),
+        Command::Agree { leg, side } => Mark::Agreed {
+            leg: *leg,
+            codec: side.sound(),
+            keying: Keying::of(&side.security),
+            remote: side.remote_rtp,
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs a [`Bridge`]: one task that waits for what happens, and does what the machine asks for.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
@@ -10,9 +10,8 @@ use super::bridge::Bridge;
 use super::event::{Action, Event, Receipt};
 use super::live::CallId;
 use super::setup::Setup;
-use super::summary::Summary;
-use crate::media::{MediaEvent, SideStats};
-use crate::number::{Masked, without_numbers};
+use super::watch::{At, Watch};
+use crate::media::MediaEvent;
 use crate::sip::transaction::ClientId;
 use crate::sip::transport::{TransportEvent, Transports};
 
@@ -35,16 +34,27 @@ pub struct Sources {
     pub orders: mpsc::Receiver<Order>,
 }
 
-/// Runs a bridge until it has been told to stop and no call is left, or nobody can tell it anything any more.
-pub async fn run(mut bridge: Bridge, transports: Transports, mut sources: Sources) {
+/// Runs a bridge until it has been told to stop and no call is left, or nobody can tell it anything any more; those who
+/// watch are told of all of it.
+pub async fn run(
+    mut bridge: Bridge,
+    transports: Transports,
+    mut sources: Sources,
+    mut watchers: Vec<Box<dyn Watch>>,
+) {
     let mut stopping = false;
     while !(stopping && bridge.calls() == 0) {
         let Some(event) = next(bridge.deadline(), &mut sources).await else {
             break;
         };
         stopping |= matches!(event, Event::Stop);
-        for action in bridge.handle(event, Instant::now()) {
-            perform(action, &transports);
+        let at = At {
+            now: Instant::now(),
+            wall: SystemTime::now(),
+        };
+        tell(&mut watchers, |watcher| shown(watcher, &event, at));
+        for action in bridge.handle(event, at.now) {
+            perform(action, &transports, &mut watchers, at);
         }
     }
     let stats = bridge.stats();
@@ -103,17 +113,35 @@ fn of_transport(event: TransportEvent) -> Event {
     }
 }
 
-fn perform(action: Action, transports: &Transports) {
+fn tell(watchers: &mut [Box<dyn Watch>], mut of: impl FnMut(&mut dyn Watch)) {
+    for watcher in watchers {
+        of(watcher.as_mut());
+    }
+}
+
+fn shown(watcher: &mut dyn Watch, event: &Event, at: At) {
+    match event {
+        Event::Arrived(arrival) => watcher.received(arrival, at),
+        Event::Malformed { malformed, flow } => watcher.unreadable(malformed, *flow, at),
+        _ => {}
+    }
+}
+
+fn perform(action: Action, transports: &Transports, watchers: &mut [Box<dyn Watch>], at: At) {
     match action {
         Action::Send {
             message,
             target,
             receipt,
         } => {
-            transports.send(message.to_bytes(), target, receipt.map(number));
+            let octets = message.to_bytes();
+            tell(watchers, |watcher| {
+                watcher.sent(&message, &octets, &target, at)
+            });
+            transports.send(octets, target, receipt.map(number));
         }
         Action::Close(flow) => transports.close(flow),
-        Action::Ended(summary) => log(&summary),
+        Action::Note(note) => tell(watchers, |watcher| watcher.noted(&note, at)),
     }
 }
 
@@ -130,38 +158,6 @@ fn receipt(number: u64) -> Receipt {
         0 => Receipt::Client(ClientId(number >> 1)),
         _ => Receipt::Answer(CallId(number >> 1)),
     }
-}
-
-fn log(summary: &Summary) {
-    let user = summary
-        .user
-        .as_ref()
-        .map_or_else(|| "withheld".to_owned(), ToString::to_string);
-    tracing::info!(
-        direction = %summary.direction,
-        number = %summary.number,
-        user,
-        meta_leg = %Masked(summary.call_id_of(crate::leg::Leg::Meta)),
-        pbx_leg = %Masked(summary.call_id_of(crate::leg::Leg::Pbx)),
-        status = summary.status,
-        ended_by = %summary.ended_by,
-        why = without_numbers(&summary.why),
-        talked_s = (summary.talked().as_secs_f64() * 1000.0).round() / 1000.0,
-        keying = summary.keying.map(tracing::field::display),
-        keyed_ms = summary.media.meta.keyed_after.map(|after| after.as_millis()),
-        kept = summary.media.meta.kept,
-        not_kept = summary.media.meta.not_kept,
-        meta = %carried(&summary.media.meta),
-        pbx = %carried(&summary.media.pbx),
-        "call ended"
-    );
-}
-
-fn carried(side: &SideStats) -> String {
-    format!(
-        "in {} lost {} out {} jitter {:.1} ms",
-        side.received, side.lost, side.sent, side.jitter_ms
-    )
 }
 
 #[cfg(test)]

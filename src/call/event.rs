@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::live::CallId;
 use super::setup::Setup;
-use super::summary::Summary;
+use super::watch::Note;
 use crate::media::MediaEvent;
 use crate::sip::message::{Malformed, Message};
 use crate::sip::transaction::ClientId;
@@ -50,8 +50,8 @@ pub enum Action {
     },
     /// Close a stream: its peer has no business here.
     Close(Flow),
-    /// A call is over and left nothing behind.
-    Ended(Box<Summary>),
+    /// Tell whoever watches.
+    Note(Note),
 }
 
 /// Names a message whose fate somebody wants to know.

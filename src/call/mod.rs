@@ -33,10 +33,13 @@ mod refused;
 pub mod settings;
 mod setup;
 mod summary;
+pub mod watch;
 
 pub use bridge::Bridge;
 pub use event::{Action, Event, Receipt, Stats};
 pub use live::CallId;
+pub use refused::Because;
 pub use settings::Settings;
 pub use setup::Setup;
-pub use summary::{Direction, EndedBy, Summary};
+pub use summary::{Codecs, Direction, EndedBy, Summary, Told};
+pub use watch::Watch;

@@ -4,11 +4,66 @@ use crate::leg::Leg;
 use crate::sip::message::{Common, Method, Request};
 use crate::sip::{ALLOW, Uri};
 
+/// The kinds of reasons for which an INVITE does not become a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Because {
+    /// It is not what an INVITE must be.
+    Unusable,
+    /// Its SDP and what we can carry have nothing in common.
+    Sdp,
+    /// It does not prove that it is Meta's.
+    Digest,
+    /// The number called is none of ours.
+    UnknownNumber,
+    /// No PBX can be told that the call is for.
+    NoPbx,
+    /// The PBX calls as none of its numbers.
+    UnknownCaller,
+    /// What the PBX's user dialled is no number.
+    BadNumber,
+    /// As many calls are up as may be, or no media port is free.
+    Full,
+    /// The bridge takes no new calls any more.
+    Stopping,
+}
+
+impl Because {
+    /// All of them.
+    pub const ALL: [Because; 9] = [
+        Because::Unusable,
+        Because::Sdp,
+        Because::Digest,
+        Because::UnknownNumber,
+        Because::NoPbx,
+        Because::UnknownCaller,
+        Because::BadNumber,
+        Because::Full,
+        Because::Stopping,
+    ];
+
+    /// A word for it, for records and metrics: it stays what it is.
+    pub fn word(self) -> &'static str {
+        match self {
+            Because::Unusable => "unusable",
+            Because::Sdp => "sdp",
+            Because::Digest => "digest",
+            Because::UnknownNumber => "unknown-number",
+            Because::NoPbx => "no-pbx",
+            Because::UnknownCaller => "unknown-caller",
+            Because::BadNumber => "bad-number",
+            Because::Full => "full",
+            Because::Stopping => "stopping",
+        }
+    }
+}
+
 /// Why a request is not served: a status, and words for the Warning header and the log.
 #[derive(Debug)]
 pub struct Refused {
     /// Its status.
     pub status: u16,
+    /// The kind of reason.
+    pub because: Because,
     /// Words for the peer and the log; empty where the status says it all.
     pub why: String,
     /// Headers that belong to the status.
@@ -16,13 +71,20 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Without further headers.
+    /// Because it is not what it must be, and without further headers.
     pub fn new(status: u16, why: impl Into<String>) -> Refused {
         Refused {
             status,
+            because: Because::Unusable,
             why: why.into(),
             headers: Vec::new(),
         }
+    }
+
+    /// For a reason of another kind.
+    pub fn because(mut self, because: Because) -> Refused {
+        self.because = because;
+        self
     }
 
     /// With one more header.
@@ -81,7 +143,7 @@ pub fn hops_left(invite: &Request) -> Result<u8, Refused> {
 /// An offer must be there, and as SDP.
 pub fn check_body(invite: &Request) -> Result<(), Refused> {
     if invite.body.is_empty() {
-        return Err(Refused::new(488, "the INVITE has no SDP offer"));
+        return Err(Refused::new(488, "the INVITE has no SDP offer").because(Because::Sdp));
     }
     match invite.content_type().as_deref() {
         Some("application/sdp") if invite.headers.get("Content-Encoding").is_none() => Ok(()),
@@ -95,4 +157,5 @@ pub fn check_body(invite: &Request) -> Result<(), Refused> {
 /// The answer to a call for a number that is not configured.
 pub fn not_ours() -> Refused {
     Refused::new(404, "the number called is none of ours ([[number]])")
+        .because(Because::UnknownNumber)
 }

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::live::CallId;
 use crate::leg::Leg;
-use crate::media::SessionStats;
+use crate::media::{Codec, SessionStats};
 use crate::number::{E164, User};
 use crate::sdp::Keying;
 
@@ -59,21 +60,49 @@ impl std::fmt::Display for EndedBy {
     }
 }
 
+/// What Meta said of a call, in whichever of its messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Its name for the call.
+    pub wacid: Option<String>,
+    /// How long it says the call lasted.
+    pub duration: Option<Duration>,
+    /// Why it refused or ended the call, in its own words.
+    pub words: Option<String>,
+}
+
+/// What sound each leg was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Codecs {
+    /// Meta.
+    pub meta: Option<Codec>,
+    /// The PBX.
+    pub pbx: Option<Codec>,
+}
+
 /// A finished call.
 #[derive(Clone, Debug)]
 pub struct Summary {
+    /// Names the call for as long as the process lives.
+    pub call: CallId,
     /// Who called whom.
     pub direction: Direction,
     /// The business number.
     pub number: E164,
     /// The WhatsApp user; `None` where it was withheld.
     pub user: Option<User>,
+    /// Name of the PBX.
+    pub pbx: String,
+    /// What Meta said of it.
+    pub told: Told,
     /// Call-ID of the caller's leg, which Meta makes of the WACID.
     pub caller_call_id: String,
     /// Call-ID of the callee's leg.
     pub callee_call_id: String,
     /// When the INVITE was let in.
     pub began: Instant,
+    /// When the caller was first told that the callee's phone rings.
+    pub rang: Option<Instant>,
     /// When the callee answered.
     pub answered: Option<Instant>,
     /// When the end began.
@@ -82,10 +111,14 @@ pub struct Summary {
     pub ended_by: EndedBy,
     /// What the caller was told: 200, or why not.
     pub status: u16,
+    /// The callee's own final status; `None` if it gave none.
+    pub callee_status: Option<u16>,
     /// Why it ended, in words.
     pub why: String,
     /// How Meta's leg was keyed; `None` where nothing was agreed.
     pub keying: Option<Keying>,
+    /// What sound each leg was sent, as last agreed.
+    pub codecs: Codecs,
     /// What its media carried.
     pub media: SessionStats,
 }

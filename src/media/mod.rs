@@ -164,6 +164,14 @@ pub struct SideSpec {
     pub direction: Direction,
 }
 
+impl SideSpec {
+    /// What sound this side is sent: the first codec of it.
+    pub fn sound(&self) -> Option<Codec> {
+        let mut codecs = self.send.iter().map(|payload| payload.codec);
+        codecs.find(|codec| codec.is_audio())
+    }
+}
+
 /// How the packets of one side are protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Security {

@@ -1,3 +1,6 @@
 //! What a person sees of a running bridge.
 
+mod call_log;
 pub mod log;
+
+pub use call_log::CallLog;

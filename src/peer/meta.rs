@@ -1,6 +1,8 @@
 //! Everything we know about `wa.meta.vc`. Each rule names Meta's page and its date; "unverified" means that no
 //! document says so and the bridge is tolerant.
 
+use std::time::Duration;
+
 use crate::leg::Leg;
 use crate::number::{E164, User};
 use crate::policy::{KeyExchange, Number};
@@ -278,6 +280,17 @@ pub fn custom_headers(headers: &Headers) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// Meta's name for a call, which it gives in requests and responses of either direction (SIP guide, 2025-12-15).
+pub fn wacid(headers: &Headers) -> Option<&str> {
+    headers.get("x-wa-meta-wacid").map(str::trim)
+}
+
+/// How long Meta says that a call lasted, which its BYE tells (SIP guide, 2025-12-15).
+pub fn duration(headers: &Headers) -> Option<Duration> {
+    let seconds = headers.get("x-wa-meta-call-duration")?.trim();
+    seconds.parse().ok().map(Duration::from_secs)
 }
 
 fn canonical(name: &str) -> Option<String> {

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use wabridge::call::watch::Note;
 use wabridge::call::{Action, Bridge, Event, Receipt, Setup, Summary};
 use wabridge::leg::Leg;
 use wabridge::media::{MediaEvent, SessionId};
@@ -68,6 +69,8 @@ pub struct World {
     start: Instant,
     pub media: Arc<Mutex<Media>>,
     pub ended: Vec<Summary>,
+    /// What whoever watches was told.
+    pub notes: Vec<Note>,
     /// What has come to each party and was not looked at yet: Meta, PBX.
     inbox: [VecDeque<Message>; 2],
     /// Messages of the bridge to this leg that get lost from now on.
@@ -117,6 +120,7 @@ impl World {
             start: now,
             media,
             ended: Vec::new(),
+            notes: Vec::new(),
             inbox: Default::default(),
             losing: None,
             cut: false,
@@ -219,8 +223,11 @@ impl World {
                 self.closed.push(flow);
                 None
             }
-            Action::Ended(summary) => {
-                self.ended.push(*summary);
+            Action::Note(note) => {
+                if let Note::Ended(summary) = &note {
+                    self.ended.push(Summary::clone(summary));
+                }
+                self.notes.push(note);
                 None
             }
         }

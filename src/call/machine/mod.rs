@@ -18,16 +18,18 @@ use std::time::{Duration, Instant};
 
 pub use turn::{Action, Event, Purpose};
 
-use super::summary::{Direction, EndedBy, Summary};
+use super::live::CallId;
+use super::summary::{Codecs, Direction, EndedBy, Summary, Told};
+use super::watch::Began;
 use crate::leg::Leg;
 use crate::media::{Opened, SessionId, SessionStats};
 use crate::number::User;
 use crate::peer::meta::Authenticator;
-use crate::peer::{Meta, Pbx, Refusal};
+use crate::peer::{Meta, Pbx, Refusal, meta};
 use crate::policy::Number;
 use crate::sdp::{self, Keying};
 use crate::sip::dialog::{ClientInvite, Dialog, ServerInvite, Step};
-use crate::sip::message::{Common, Request, Response};
+use crate::sip::message::{Common, Headers, Request, Response};
 use crate::sip::token::Tokens;
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::{Flow, Hop, Protocol, Target};
@@ -97,8 +99,15 @@ pub struct Call {
     pending: usize,
     began: Instant,
     answered: Option<Instant>,
+    /// When the caller was first told that the callee's phone rings.
+    rang: Option<Instant>,
     /// What the caller was told last.
     status: u16,
+    /// The callee's final status.
+    callee_status: Option<u16>,
+    /// What Meta has said of the call.
+    told: Told,
+    codecs: Codecs,
     /// How Meta's leg is keyed, once that is agreed.
     keying: Option<Keying>,
     media: Option<SessionStats>,
@@ -173,6 +182,10 @@ impl Call {
             answer: None,
             until: ring_until,
         };
+        let told = Told {
+            wacid: meta::wacid(&caller.request.headers).map(str::to_owned),
+            ..Told::default()
+        };
         let mut call = Call {
             parties,
             caller,
@@ -187,7 +200,11 @@ impl Call {
             pending: 0,
             began: now,
             answered: None,
+            rang: None,
             status: 100,
+            callee_status: None,
+            told,
+            codecs: Codecs::default(),
             keying: None,
             media: None,
         };
@@ -250,8 +267,23 @@ impl Call {
         self.caller.id
     }
 
+    /// The call as it began, under the name that it goes by.
+    pub fn began(&self, call: CallId) -> Began {
+        Began {
+            call,
+            session: self.session,
+            direction: self.parties.direction,
+            number: self.parties.number.number.clone(),
+            user: self.parties.user.clone(),
+            pbx: self.parties.pbx.name.clone(),
+            wacid: self.told.wacid.clone(),
+            caller_call_id: self.caller.request.call_id().to_owned(),
+            callee_call_id: self.callee.request().call_id().to_owned(),
+        }
+    }
+
     /// What is left of the call, once nothing of it is left; `None` while it lives.
-    pub fn over(&self, now: Instant) -> Option<Summary> {
+    pub fn over(&self, call: CallId, now: Instant) -> Option<Summary> {
         let State::Closing(closing) = &self.state else {
             return None;
         };
@@ -260,18 +292,24 @@ impl Call {
             return None;
         }
         Some(Summary {
+            call,
             direction: self.parties.direction,
             number: self.parties.number.number.clone(),
             user: self.parties.user.clone(),
+            pbx: self.parties.pbx.name.clone(),
+            told: self.told.clone(),
             caller_call_id: self.caller.request.call_id().to_owned(),
             callee_call_id: self.callee.request().call_id().to_owned(),
             began: self.began,
+            rang: self.rang,
             answered: self.answered,
             ended: closing.ended,
             ended_by: closing.ended_by,
             status: self.status,
+            callee_status: self.callee_status,
             why: closing.why.clone(),
             keying: self.keying,
+            codecs: self.codecs,
             media: self.media.clone().unwrap_or_default(),
         })
     }
@@ -283,6 +321,28 @@ impl Call {
     fn callee_leg(&self) -> Leg {
         self.parties.direction.callee()
     }
+
+    fn leg_of(&self, purpose: Purpose) -> Option<Leg> {
+        match purpose {
+            Purpose::Invite => Some(self.callee_leg()),
+            Purpose::Bye(leg) => Some(leg),
+            Purpose::Errand => None,
+        }
+    }
+
+    /// Keeps what Meta tells in a message of its leg.
+    fn told_by(&mut self, leg: Option<Leg>, headers: &Headers) {
+        if leg != Some(Leg::Meta) {
+            return;
+        }
+        if let Some(wacid) = meta::wacid(headers) {
+            self.told.wacid = Some(wacid.to_owned());
+        }
+        if let Some(duration) = meta::duration(headers) {
+            self.told.duration = Some(duration);
+        }
+    }
+
     fn open(&mut self, request: Request, target: Target, purpose: Purpose, turn: &mut Turn<'_>) {
         self.pending += 1;
         turn.actions.push(Action::Request {
@@ -321,8 +381,12 @@ impl Call {
         if !response.is_provisional() && !settled {
             self.pending = self.pending.saturating_sub(1);
         }
+        self.told_by(self.leg_of(purpose), &response.headers);
         match purpose {
             Purpose::Invite => {
+                if !response.is_provisional() && !settled {
+                    self.callee_status = Some(response.status);
+                }
                 let steps = self.callee.response(response, turn.tokens);
                 self.take(steps, turn);
             }

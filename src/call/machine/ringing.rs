@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::teardown::sip_reason;
 use super::turn::{Action, Purpose, Turn};
 use super::{Call, State, Talking};
-use crate::call::summary::{Direction, EndedBy};
+use crate::call::summary::{Codecs, Direction, EndedBy};
+use crate::call::watch::Mark;
 use crate::leg::Leg;
 use crate::media::{Codec, Command};
 use crate::peer::meta::Next;
@@ -49,6 +50,10 @@ impl Call {
             }
         }
         self.status = status;
+        if status > 100 {
+            self.rang.get_or_insert(turn.now);
+        }
+        turn.mark(Mark::Progress(status));
         let response = self.caller.progress(status, sdp.as_deref());
         turn.respond(self.caller.id, response);
     }
@@ -68,6 +73,14 @@ impl Call {
             Leg::Pbx => &side,
         };
         let keying = Keying::of(&metas.security);
+        let pbxs = match caller {
+            Leg::Meta => &side,
+            Leg::Pbx => &answered.side,
+        };
+        self.codecs = Codecs {
+            meta: metas.sound(),
+            pbx: pbxs.sound(),
+        };
         turn.media(Command::Agree { leg: callee, side });
         turn.media(Command::Agree {
             leg: caller,
@@ -107,6 +120,7 @@ impl Call {
     fn talk(&mut self, ok: Response, caller: Dialog, callee: Dialog, turn: &mut Turn<'_>) {
         self.answered = Some(turn.now);
         self.status = 200;
+        turn.mark(Mark::Answered);
         let ack_by = self.waits_for_keys().then(|| turn.now + ACK_WAIT);
         if ack_by.is_none() {
             self.acknowledge(turn);
@@ -169,7 +183,10 @@ impl Call {
                     &self.parties.number,
                     cnonce,
                 ) {
-                    Next::Refuse(refusal) => refusal,
+                    Next::Refuse(refusal) => {
+                        self.told.words = Some(refusal.text.clone());
+                        refusal
+                    }
                     Next::Retry(name, value) => {
                         let again = self.callee.retry((name, value), turn.tokens);
                         return self.open(again, self.first_hop(leg), Purpose::Invite, turn);
@@ -199,6 +216,9 @@ impl Call {
             return;
         }
         let leg = self.caller_leg();
+        if leg == Leg::Meta {
+            self.told.words.clone_from(&reason);
+        }
         self.refuse(
             EndedBy::Leg(leg),
             &Refusal::new(487, 31, format!("{leg} gave up")),

@@ -46,6 +46,10 @@ impl Call {
         }
         turn.respond(server, response);
         if status == 200 && request.method == Method::BYE {
+            self.told_by(Some(leg), &request.headers);
+            if leg == Leg::Meta {
+                self.told.words = reason_of(request);
+            }
             self.hung_up(leg, request, turn);
         }
     }

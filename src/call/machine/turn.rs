@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::call::watch::Mark;
 use crate::leg::Leg;
 use crate::media::{Command, SessionStats};
 use crate::sip::dialog::DialogId;
@@ -73,6 +74,8 @@ pub enum Action {
         /// Whether the call waits for it to be on the wire.
         tell: bool,
     },
+    /// Tell whoever watches.
+    Mark(Mark),
     /// Tell the media session something.
     Media(Command),
     /// Close the media session.
@@ -108,6 +111,11 @@ impl Turn<'_> {
             response,
             tell: true,
         });
+    }
+
+    /// Tell whoever watches.
+    pub fn mark(&mut self, mark: Mark) {
+        self.actions.push(Action::Mark(mark));
     }
 
     /// Tell the media session something.

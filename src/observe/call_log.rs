@@ -1,0 +1,51 @@
+//! The line that every finished call leaves in the log.
+
+use crate::call::Summary;
+use crate::call::watch::{At, Note, Watch};
+use crate::leg::Leg;
+use crate::media::SideStats;
+use crate::number::{Masked, without_numbers};
+
+/// Writes a line for every finished call.
+#[derive(Debug)]
+pub struct CallLog;
+
+impl Watch for CallLog {
+    fn noted(&mut self, note: &Note, _at: At) {
+        if let Note::Ended(summary) = note {
+            log(summary);
+        }
+    }
+}
+
+fn log(summary: &Summary) {
+    let user = summary
+        .user
+        .as_ref()
+        .map_or_else(|| "withheld".to_owned(), ToString::to_string);
+    tracing::info!(
+        direction = %summary.direction,
+        number = %summary.number,
+        user,
+        meta_leg = %Masked(summary.call_id_of(Leg::Meta)),
+        pbx_leg = %Masked(summary.call_id_of(Leg::Pbx)),
+        status = summary.status,
+        ended_by = %summary.ended_by,
+        why = without_numbers(&summary.why),
+        talked_s = (summary.talked().as_secs_f64() * 1000.0).round() / 1000.0,
+        keying = summary.keying.map(tracing::field::display),
+        keyed_ms = summary.media.meta.keyed_after.map(|after| after.as_millis()),
+        kept = summary.media.meta.kept,
+        not_kept = summary.media.meta.not_kept,
+        meta = %carried(&summary.media.meta),
+        pbx = %carried(&summary.media.pbx),
+        "call ended"
+    );
+}
+
+fn carried(side: &SideStats) -> String {
+    format!(
+        "in {} lost {} out {} jitter {:.1} ms",
+        side.received, side.lost, side.sent, side.jitter_ms
+    )
+}

@@ -1,0 +1,100 @@
+//! What whoever watches is told of calls.
+
+use wabridge::call::Because;
+use wabridge::call::watch::{Mark, Note};
+use wabridge::leg::Leg::{Meta, Pbx};
+use wabridge::media::Codec;
+use wabridge::sip::build;
+use wabridge::sip::message::Common;
+
+use crate::world::*;
+
+#[test]
+fn whoever_watches_sees_a_call_from_its_invite_to_its_end() {
+    let mut w = World::new();
+    let (theirs, ours) = w.user_calls();
+    w.sends(Pbx, respond(&ours, 180));
+    w.gets(Meta, 180);
+    let up = w.answers(Meta, theirs, ours.clone(), pbx_ok(&ours));
+    let ack = w.ack(&up);
+    w.sends(Meta, ack);
+    let mut bye = w.within(&up, Meta, "BYE");
+    bye.headers.push("x-wa-meta-call-duration", "3");
+    bye.headers
+        .push("Reason", "Q.850;cause=16;text=\"User hung up\"");
+    w.sends(Meta, bye);
+    w.gets(Meta, 200);
+    let bye = w.gets_request(Pbx, "BYE");
+    w.sends(Pbx, build::response(&bye, 200, None));
+    let summary = w.leaves_nothing_behind();
+
+    let (mut began, mut marks) = (None, Vec::new());
+    for note in &w.notes {
+        match note {
+            Note::Began(call) => began = Some(call.clone()),
+            Note::Mark { call, mark } => {
+                assert_eq!(*call, summary.call);
+                marks.push(mark.clone());
+            }
+            Note::Ended(_) => {}
+            Note::Refused(rejected) => panic!("a challenge is no refusal: {rejected:?}"),
+        }
+    }
+    let began = began.expect("a call begins");
+    assert_eq!(began.call, summary.call);
+    assert_eq!(began.call_id_of(Pbx), ours.call_id());
+    assert_eq!((began.pbx.as_str(), summary.pbx.as_str()), ("main", "main"));
+    let told: Vec<_> = marks
+        .iter()
+        .filter(|mark| matches!(mark, Mark::Progress(_) | Mark::Answered | Mark::Started(_)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            &Mark::Progress(180),
+            &Mark::Answered,
+            &Mark::Started(Pbx),
+            &Mark::Started(Meta)
+        ]
+    );
+    let agreed = |wanted| {
+        marks.iter().any(
+            |mark| matches!(mark, Mark::Agreed { leg, codec: Some(Codec::Opus), .. } if *leg == wanted),
+        )
+    };
+    assert!(agreed(Meta) && agreed(Pbx), "{marks:?}");
+    assert_eq!(summary.callee_status, Some(200));
+    assert_eq!(summary.codecs.meta, Some(Codec::Opus));
+    assert!(summary.rang.is_some() && summary.rang <= summary.answered);
+    assert_eq!(summary.told.duration, Some(secs(3)));
+    assert!(
+        summary
+            .told
+            .wacid
+            .is_some_and(|id| id.starts_with("wacid."))
+    );
+    assert!(
+        summary
+            .told
+            .words
+            .is_some_and(|words| words.contains("User hung up"))
+    );
+}
+
+#[test]
+fn a_refused_invite_says_whom_it_was_for_and_what_kind_of_reason_there_was() {
+    let mut w = World::new();
+    let invite = w.pbx_invite("12");
+    w.sends(Pbx, invite.clone());
+    w.is_refused(Pbx, &invite, 404);
+    let [Note::Refused(rejected)] = w.notes.as_slice() else {
+        panic!("{:?}", w.notes);
+    };
+    assert_eq!(
+        (rejected.status, rejected.because),
+        (404, Because::BadNumber)
+    );
+    assert_eq!((rejected.leg, rejected.pbx.as_deref()), (Pbx, Some("main")));
+    assert_eq!(rejected.called, "12");
+    assert_eq!(rejected.call_id, invite.call_id());
+}
