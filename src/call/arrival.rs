@@ -328,19 +328,18 @@ impl Bridge {
     }
 }
 
-/// The number may have been set to the other kind at Meta: the call works, and the operator should know.
+/// The number may be set to the other kind at Meta: this call works, those to WhatsApp users do not.
 fn check_keying(number: &Number, offer: &RemoteOffer, invite: &Request) {
-    let Some(expected) = number.keying.expected() else {
-        return;
-    };
-    if offer.keying() != Keying::from(expected) {
+    let ours = number.keying.offered();
+    if offer.keying() != Keying::from(ours) {
         tracing::warn!(
             call_id = %Masked(invite.call_id()),
             number = %number.number,
-            keying = %expected,
-            offered = %offer.keying(),
-            "Meta keys this number otherwise than its keying says, and is answered in that kind: set \
-             srtp_key_exchange_protocol of the number at Meta, or number.keying to \"auto\""
+            ours = %ours,
+            metas = %offer.keying(),
+            "Meta keys this number otherwise than our offers ask for: this call is answered in Meta's kind, but Meta will \
+             refuse calls to WhatsApp users; set number.keying or number.offer to Meta's kind, or \
+             srtp_key_exchange_protocol of the number at Meta"
         );
     }
 }

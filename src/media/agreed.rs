@@ -10,7 +10,6 @@ use super::path::Path;
 use super::peer::Peer;
 use super::srtp::{self, KeyError, SrtpError};
 use super::{Codec, Payload, Security, SideSpec, SrtpKeys};
-use crate::leg::Leg;
 
 /// Octets of an event: code, flags and volume, duration (RFC 4733 §2.3).
 const EVENT_LEN: usize = 4;
@@ -55,9 +54,9 @@ impl Agreed {
 
     /// The side has started: where DTLS makes the keys, the path to the peer is looked for from now on, unless it is
     /// already.
-    pub(crate) fn begin(&mut self, leg: Leg, common: &Arc<Common>, now: Instant) {
+    pub(crate) fn begin(&mut self, common: &Arc<Common>, now: Instant) {
         if let (Security::Dtls(spec), None) = (&self.spec.security, &self.path) {
-            self.path = Some(Box::new(Path::new(spec, leg, common.clone(), now)));
+            self.path = Some(Box::new(Path::new(spec, common.clone(), now)));
         }
     }
 

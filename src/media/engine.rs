@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mio::{Poll, Waker};
 use tracing::error;
 
-use super::common::Common;
+use super::common::{Announced, Common};
 use super::rtcp::WallClock;
 use super::session::Session;
 use super::settings::Settings;
@@ -70,13 +70,18 @@ impl Engine {
             .clone()
             .find(|pool| pool.address() == settings.pbx_address)
             .map_or_else(|| pool(settings.pbx_address), Arc::clone);
+        let announced = [
+            Some(settings.announced_to_meta()),
+            settings.meta_ipv6_address.map(IpAddr::from),
+        ];
+        let announced = announced.into_iter().flatten().collect();
         let address = |pool: &Arc<Pool>| SocketAddr::new(pool.address(), 0);
         let common = Common {
             timing: settings.timing(),
             ice: settings.ice(),
             dtls: dtls::Context::new(&certificate, &settings.dtls()).map_err(io::Error::other)?,
             meta: for_meta.map(address).collect(),
-            pbx: vec![address(&pbx)],
+            announced: Announced::new(announced),
         };
         let (mut workers, mut pending) = (Vec::new(), Vec::new());
         for _ in 0..settings.worker_count() {

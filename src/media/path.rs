@@ -18,7 +18,6 @@ use super::demux::Kind;
 use super::dtls::{self, Fingerprint, Handshake, Role};
 use super::ice::{self, Agent};
 use super::{DtlsSpec, SrtpKeys};
-use crate::leg::Leg;
 
 /// Datagrams of a peer that are kept until its address is selected: a ClientHello, or one in pieces.
 const EARLY: usize = 4;
@@ -60,11 +59,11 @@ enum State {
 
 impl Path {
     /// A way that is looked for from now on: call [`Path::tick`] at once.
-    pub(crate) fn new(spec: &DtlsSpec, leg: Leg, common: Arc<Common>, now: Instant) -> Path {
+    pub(crate) fn new(spec: &DtlsSpec, common: Arc<Common>, now: Instant) -> Path {
         let agent = Agent::new(
             spec.local.clone(),
             spec.remote.clone(),
-            common.addresses(leg),
+            &common.meta,
             &spec.candidates,
             now,
             common.ice,
@@ -178,6 +177,10 @@ impl Path {
         else {
             return;
         };
+        tracing::debug!(%remote, mapped = ?agent.mapped(), checks = ?agent.stats(), "ICE has found a path to Meta");
+        if let Some(mapped) = agent.mapped() {
+            self.common.announced.seen_at(mapped.ip());
+        }
         let fingerprints = std::mem::take(&mut self.fingerprints);
         let mut handshake = match Handshake::new(&self.common.dtls, self.role, fingerprints, now) {
             Ok(handshake) => handshake,

@@ -52,12 +52,4 @@ impl Keying {
             Keying::Set(kind) | Keying::Auto { offer: kind } => kind,
         }
     }
-
-    /// What Meta's offers should ask for, if that is known.
-    pub fn expected(self) -> Option<KeyExchange> {
-        match self {
-            Keying::Set(kind) => Some(kind),
-            Keying::Auto { .. } => None,
-        }
-    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Session;
 use crate::leg::Leg;
-use crate::media::common::Common;
+use crate::media::common::{Announced, Common};
 use crate::media::demux::Kind;
 use crate::media::outbox::{News, Outbox, Socket};
 use crate::media::rtcp::WallClock;
@@ -140,7 +140,7 @@ pub(super) fn common(settings: &Settings) -> Arc<Common> {
         ice: settings.ice(),
         dtls: dtls::Context::new(&CERTIFICATE, &settings.dtls()).unwrap(),
         meta: OURS.map(at).to_vec(),
-        pbx: vec![at("192.0.2.20:0")],
+        announced: Announced::new(OURS.map(|ours| at(ours).ip()).to_vec()),
     })
 }
 

@@ -13,7 +13,7 @@ impl Side {
     /// Started and agreed, whichever came last: where there is a path to be found, it is looked for from now on.
     pub(super) fn look_for_path(&mut self, now: Instant) {
         if let (Some(_), Some(agreed)) = (self.started, &mut self.agreed) {
-            agreed.begin(self.leg, &self.common, now);
+            agreed.begin(&self.common, now);
         }
     }
 
