@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   start:  media engine ─▶ sockets ─▶ bridge
-//!   stop:   bridge (BYE on every leg) ─▶ sockets ─▶ media engine
+//!   stop:   bridge (no new calls, then BYE on every leg) ─▶ sockets ─▶ media engine
 //! ```
 
 use std::io;
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use rustls::ServerConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use crate::call::driver::{self, Order};
 use crate::call::{Bridge, Setup, Watch};
@@ -33,8 +32,6 @@ use crate::sip::transport::{
     local_address_towards,
 };
 
-/// How long calls may take to end when the daemon stops: two BYEs with repetitions on a bad network.
-const LAST_CALLS: Duration = Duration::from_secs(10);
 /// Events of the sockets that may wait for the bridge; beyond them streams are read no further.
 const EVENTS: usize = 4096;
 
@@ -123,6 +120,7 @@ pub struct Addresses {
 pub struct Daemon {
     /// What it was started with: what keys that only a restart can change still say, whatever was reloaded since.
     started: Config,
+    drain_time: Duration,
     addresses: Addresses,
     transports: Transports,
     orders: mpsc::Sender<Order>,
@@ -187,6 +185,7 @@ impl Daemon {
             );
         }
         Ok(Daemon {
+            drain_time: config.calls.drain_time(),
             started: config,
             addresses,
             transports,
@@ -214,16 +213,30 @@ impl Daemon {
             .reload_tls(Leg::Meta, Some(server.clone()), clients.meta);
         self.transports
             .reload_tls(Leg::Pbx, Some(server), clients.pbx);
+        self.drain_time = config.calls.drain_time();
         // It fails only when signalling has ended, and then the daemon is about to.
         let _ = self.orders.send(Order::Reload(Arc::new(setup))).await;
         Ok(())
     }
 
+    /// Takes no new calls from now on; those that are up end by themselves, or when this time, `calls.drain_time`, is over.
+    pub async fn drain(&self) -> Duration {
+        let until = Instant::now() + self.drain_time;
+        let _ = self.orders.send(Order::Drain { until }).await;
+        self.drain_time
+    }
+
+    /// Waits until a daemon that was told to drain has no call left.
+    pub async fn drained(&mut self) {
+        // It fails only if signalling panicked, and then there is no call either.
+        let _ = (&mut self.signalling).await;
+    }
+
     /// Ends all calls with BYE on both legs, then everything else.
-    pub async fn stop(self) {
-        let _ = self.orders.send(Order::Stop).await;
-        if timeout(LAST_CALLS, self.signalling).await.is_err() {
-            tracing::warn!("some calls did not end in time");
+    pub async fn stop(mut self) {
+        if !self.signalling.is_finished() {
+            let _ = self.orders.send(Order::Stop).await;
+            self.drained().await;
         }
         self.transports.shutdown().await;
         drop(self.engine);

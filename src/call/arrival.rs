@@ -68,6 +68,11 @@ impl Bridge {
                     Err(refused) => refused,
                 }
             }
+            // Whoever asks wants to know whether a call would be taken.
+            Ok(()) if request.method == Method::OPTIONS => match self.doors.check() {
+                Ok(()) => answer_at_once(&request),
+                Err(refused) => refused,
+            },
             Ok(()) => answer_at_once(&request),
         };
         self.refuse(server, &request, flow, &refused, now, out);
@@ -238,9 +243,7 @@ impl Bridge {
     }
 
     fn check_room(&self) -> Result<(), Refused> {
-        if self.stopping {
-            return Err(Refused::new(503, "the bridge is stopping").because(Because::Stopping));
-        }
+        self.doors.check()?;
         if self.live.len() >= self.setup.max_calls {
             let why = format!("{} calls are up already (calls.max)", self.live.len());
             return Err(full(why));

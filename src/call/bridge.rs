@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::admission::Admission;
+use super::closing::Doors;
 use super::event::{Action, Event, Receipt, Stats};
 use super::live::{CallId, Live};
 use super::machine::{self, Call};
@@ -35,7 +36,7 @@ pub struct Bridge {
     pub(super) nonces: Nonces,
     pub(super) admission: Admission,
     pub(super) tokens: Tokens,
-    pub(super) stopping: bool,
+    pub(super) doors: Doors,
     pub(super) stats: Stats,
 }
 
@@ -57,7 +58,7 @@ impl Bridge {
             live: Live::default(),
             media,
             tokens,
-            stopping: false,
+            doors: Doors::Open,
             stats: Stats::default(),
         }
     }
@@ -76,6 +77,7 @@ impl Bridge {
             Event::Unsent(receipt, reason) => self.unsent(receipt, &reason, now, &mut out),
             Event::Media(event) => self.heard_of_media(event, now, &mut out),
             Event::Reload(setup) => self.reload(setup),
+            Event::Drain { until } => self.drain(until),
             Event::Stop => self.stop(now, &mut out),
             Event::Deadline => self.tick(now, &mut out),
         }
@@ -84,7 +86,8 @@ impl Bridge {
 
     /// When [`Event::Deadline`] is next due.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.table.deadline(), self.live.deadline()]
+        let waiting = self.doors.deadline().filter(|_| self.calls() > 0);
+        [self.table.deadline(), self.live.deadline(), waiting]
             .into_iter()
             .flatten()
             .min()
@@ -181,19 +184,13 @@ impl Bridge {
         self.setup = setup;
     }
 
-    fn stop(&mut self, now: Instant, out: &mut Vec<Action>) {
-        self.stopping = true;
-        for call in self.live.ids() {
-            self.tell(call, machine::Event::Stop, now, out);
-        }
-    }
-
     fn tick(&mut self, now: Instant, out: &mut Vec<Action>) {
         let actions = self.table.tick(now);
         self.transactions(actions, now, out);
         while let Some(call) = self.live.next_due(now) {
             self.tell(call, machine::Event::Deadline, now, out);
         }
+        self.tick_doors(now, out);
     }
 
     // ---- transactions ------------------------------------------------------------------------------------------
@@ -312,7 +309,13 @@ impl Bridge {
         self.perform(id, actions, now, out);
     }
 
-    fn tell(&mut self, id: CallId, event: machine::Event, now: Instant, out: &mut Vec<Action>) {
+    pub(super) fn tell(
+        &mut self,
+        id: CallId,
+        event: machine::Event,
+        now: Instant,
+        out: &mut Vec<Action>,
+    ) {
         let Some(call) = self.live.get_mut(id) else {
             return;
         };

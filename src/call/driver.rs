@@ -20,7 +20,12 @@ use crate::sip::transport::{TransportEvent, Transports};
 pub enum Order {
     /// New calls follow this set-up.
     Reload(Arc<Setup>),
-    /// End all calls; [`run`] returns when none is left.
+    /// Take no new calls, and end those that are still up then; [`run`] returns as soon as none is left.
+    Drain {
+        /// When they end.
+        until: Instant,
+    },
+    /// End all calls; [`run`] returns when none is left, or the far ends have had their time to answer.
     Stop,
 }
 
@@ -42,12 +47,10 @@ pub async fn run(
     mut sources: Sources,
     mut watchers: Vec<Box<dyn Watch>>,
 ) {
-    let mut stopping = false;
-    while !(stopping && bridge.calls() == 0) {
+    while !bridge.is_done() {
         let Some(event) = next(bridge.deadline(), &mut sources).await else {
             break;
         };
-        stopping |= matches!(event, Event::Stop);
         let at = At {
             now: Instant::now(),
             wall: SystemTime::now(),
@@ -64,7 +67,6 @@ pub async fn run(
         malformed = stats.malformed,
         strangers_meta = stats.strangers_meta,
         strangers_pbx = stats.strangers_pbx,
-        left = bridge.calls(),
         "signalling has stopped"
     );
 }
@@ -81,6 +83,7 @@ async fn next(deadline: Option<Instant>, sources: &mut Sources) -> Option<Event>
         event = sources.media.recv() => event.map(Event::Media),
         order = sources.orders.recv() => match order? {
             Order::Reload(setup) => Some(Event::Reload(setup)),
+            Order::Drain { until } => Some(Event::Drain { until }),
             Order::Stop => Some(Event::Stop),
         },
         () = wake => Some(Event::Deadline),

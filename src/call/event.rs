@@ -1,6 +1,7 @@
 //! What happens to a [`Bridge`](super::Bridge), what it wants done, and what it counts.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::live::CallId;
 use super::setup::Setup;
@@ -30,6 +31,11 @@ pub enum Event {
     Media(MediaEvent),
     /// New calls follow this set-up; those in progress keep their own.
     Reload(Arc<Setup>),
+    /// No new calls; those in progress go on, but no longer than that.
+    Drain {
+        /// When they end.
+        until: Instant,
+    },
     /// No new calls; those in progress end.
     Stop,
     /// [`Bridge::deadline`](super::Bridge::deadline) has come.

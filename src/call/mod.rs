@@ -25,6 +25,7 @@ mod admission;
 mod arrival;
 mod authentication;
 mod bridge;
+mod closing;
 pub mod driver;
 mod event;
 mod live;

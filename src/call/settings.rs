@@ -16,6 +16,9 @@ pub struct Settings {
     /// Seconds a WhatsApp user may ring before the PBX is told that nobody answers (480). Meta usually ends it
     /// earlier.
     pub answer_timeout: u16,
+    /// Seconds for which calls may go on when the bridge is to stop, while new ones are refused (503); then they are
+    /// ended. 0 ends them at once.
+    pub drain_time: u16,
 }
 
 impl Default for Settings {
@@ -24,6 +27,7 @@ impl Default for Settings {
             max: 2000,
             ring_timeout: 55,
             answer_timeout: 90,
+            drain_time: 300,
         }
     }
 }
@@ -37,6 +41,11 @@ impl Settings {
     /// `answer_timeout` as a time.
     pub fn answer_timeout(&self) -> Duration {
         Duration::from_secs(self.answer_timeout.into())
+    }
+
+    /// `drain_time` as a time.
+    pub fn drain_time(&self) -> Duration {
+        Duration::from_secs(self.drain_time.into())
     }
 
     /// What makes no sense, in words for the operator; each entry names its key.
@@ -53,6 +62,9 @@ impl Settings {
                 problems.push(format!("calls.{key}: must be 1 to 300 seconds"));
             }
         }
+        if self.drain_time > 3600 {
+            problems.push("calls.drain_time: must be 0 to 3600 seconds".into());
+        }
         problems
     }
 }
@@ -64,12 +76,14 @@ mod tests {
     #[test]
     fn nonsense_is_named_by_its_key() {
         let settings: Settings =
-            toml::from_str("max = 0\nring_timeout = 301\nanswer_timeout = 0").unwrap();
+            toml::from_str("max = 0\nring_timeout = 301\nanswer_timeout = 0\ndrain_time = 3601")
+                .unwrap();
         let problems = settings.problems();
         let keys = [
             "calls.max: ",
             "calls.ring_timeout: ",
             "calls.answer_timeout: ",
+            "calls.drain_time: ",
         ];
         assert_eq!(problems.len(), keys.len(), "{problems:?}");
         for (problem, key) in problems.iter().zip(keys) {

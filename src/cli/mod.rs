@@ -22,7 +22,8 @@ pub struct Arguments {
 enum Command {
     /// Run the bridge.
     ///
-    /// SIGHUP reads the configuration and the certificates anew, for new calls. SIGTERM ends all calls and exits.
+    /// SIGHUP reads the configuration and the certificates anew, for new calls. SIGTERM takes
+    /// no new calls, and exits when those that are up are over; once more, it ends them.
     Run(run::Arguments),
     /// Say what is wrong in a configuration, at which line and key.
     ///

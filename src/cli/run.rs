@@ -34,7 +34,12 @@ impl Arguments {
             Err(error) => return failed(&error),
         };
         match Runtime::new() {
-            Ok(runtime) => runtime.block_on(serve(&self.config, config, &log)),
+            Ok(runtime) => {
+                let code = runtime.block_on(serve(&self.config, config, &log));
+                // The system may be looking up a name still, which can take half a minute and serves nobody any more.
+                runtime.shutdown_background();
+                code
+            }
             Err(error) => failed(&error),
         }
     }
@@ -62,7 +67,16 @@ async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
             _ = interrupt.recv() => break,
         }
     }
-    tracing::info!("stopping: all calls end");
+    let patience = daemon.drain().await;
+    tracing::info!(
+        drain_time = patience.as_secs(),
+        "stopping: no new calls; those that are up may go on for drain_time seconds, and end at once with the next signal"
+    );
+    tokio::select! {
+        () = daemon.drained() => {}
+        _ = terminate.recv() => tracing::info!("stopping now: all calls end"),
+        _ = interrupt.recv() => tracing::info!("stopping now: all calls end"),
+    }
     daemon.stop().await;
     ExitCode::SUCCESS
 }

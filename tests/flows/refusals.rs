@@ -10,7 +10,7 @@ use crate::world::*;
 const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
 
 /// A request outside any dialog.
-fn outside(w: &mut World, leg: Leg, method: &str) -> Request {
+pub fn outside(w: &mut World, leg: Leg, method: &str) -> Request {
     let (host, ours, via) = match leg {
         Meta => ("31.13.66.215", "meta-voip.example.com", "TLS"),
         Pbx => ("192.0.2.7", "192.0.2.1", "UDP"),

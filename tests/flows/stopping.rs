@@ -6,6 +6,7 @@ use wabridge::call::{EndedBy, Event, Setup};
 use wabridge::leg::Leg::{Meta, Pbx};
 use wabridge::policy::Numbers;
 
+use crate::refusals::outside;
 use crate::world::*;
 
 #[test]
@@ -70,6 +71,130 @@ fn nobody_calls_a_bridge_that_stops() {
     let invite = w.user_authenticates(invite);
     w.is_refused(Meta, &invite, 503);
     w.is_left_empty();
+}
+
+/// What the bridge is told to do for five minutes at most.
+fn drain(w: &mut World) {
+    let until = w.now + secs(300);
+    w.handle(Event::Drain { until });
+}
+
+/// A call from either side is refused, and the question whether one would be taken too; both say when to ask again.
+fn takes_no_calls(w: &mut World) {
+    let invite = w.pbx_invite(USER);
+    w.sends(Pbx, invite.clone());
+    let refusal = w.is_refused(Pbx, &invite, 503);
+    assert_eq!(refusal.headers.get("Retry-After"), Some("30"));
+    let invite = w.metas_invite();
+    let invite = w.user_authenticates(invite);
+    let refusal = w.is_refused(Meta, &invite, 503);
+    assert_eq!(refusal.headers.get("Retry-After"), Some("30"));
+    for leg in [Meta, Pbx] {
+        let options = outside(w, leg, "OPTIONS");
+        w.sends(leg, options);
+        let answer = w.gets_response(leg, 503);
+        assert_eq!(answer.headers.get("Retry-After"), Some("30"));
+    }
+}
+
+#[test]
+fn a_bridge_that_drains_takes_no_new_calls_and_is_done_when_the_last_one_hangs_up() {
+    for caller in [Meta, Pbx] {
+        let mut w = World::new();
+        let up = match caller {
+            Meta => w.user_talks(),
+            Pbx => w.business_talks(),
+        };
+        drain(&mut w);
+        takes_no_calls(&mut w);
+        w.wait(secs(200));
+        w.is_quiet();
+        let options = w.within(&up, caller, "OPTIONS");
+        w.sends(caller, options);
+        w.gets(caller, 200);
+        assert!(!w.bridge.is_done());
+        w.hangs_up(&up, caller);
+        assert!(w.bridge.is_done());
+        assert_eq!(w.leaves_nothing_behind().status, 200);
+    }
+}
+
+#[test]
+fn whoever_rings_when_the_bridge_begins_to_drain_can_still_be_answered() {
+    let mut w = World::new();
+    let (theirs, ours) = w.user_calls();
+    drain(&mut w);
+    w.sends(Pbx, respond(&ours, 180));
+    w.gets(Meta, 180);
+    let answer = pbx_ok(&ours);
+    let up = w.answers(Meta, theirs, ours, answer);
+    let ack = w.ack(&up);
+    w.sends(Meta, ack);
+    w.wait(secs(20));
+    w.hangs_up(&up, Pbx);
+    assert_eq!(w.leaves_nothing_behind().status, 200);
+    assert!(w.bridge.is_done());
+}
+
+#[test]
+fn calls_that_are_up_when_the_time_to_drain_is_over_get_a_bye_on_both_legs() {
+    let mut w = World::new();
+    w.user_talks();
+    drain(&mut w);
+    w.wait(secs(300) - ms(1));
+    w.is_quiet();
+    w.wait(ms(1));
+    for leg in [Meta, Pbx] {
+        let bye = w.agrees_to(leg, "BYE");
+        assert_eq!(reason(&bye), "Q.850;cause=41;text=\"the bridge stops\"");
+    }
+    assert!(w.bridge.is_done());
+    assert_eq!(w.leaves_nothing_behind().ended_by, EndedBy::Bridge);
+}
+
+#[test]
+fn a_bridge_that_drains_can_be_told_to_stop_at_once_and_not_the_other_way_round() {
+    let mut w = World::new();
+    w.user_talks();
+    drain(&mut w);
+    w.handle(Event::Stop);
+    drain(&mut w);
+    w.handle(Event::Stop);
+    for leg in [Meta, Pbx] {
+        w.agrees_to(leg, "BYE");
+    }
+    assert!(w.bridge.is_done());
+    takes_no_calls(&mut w);
+    w.leaves_nothing_behind();
+}
+
+#[test]
+fn a_bridge_without_calls_is_done_as_soon_as_it_drains() {
+    let mut w = World::new();
+    assert!(!w.bridge.is_done());
+    drain(&mut w);
+    assert!(w.bridge.is_done());
+    assert_eq!(w.bridge.deadline(), None);
+}
+
+#[test]
+fn a_far_end_that_is_gone_holds_a_bridge_up_for_ten_seconds_and_its_call_is_summed_up_all_the_same()
+{
+    for gone in [Meta, Pbx] {
+        let mut w = World::new();
+        w.user_talks();
+        w.losing = Some(gone);
+        w.handle(Event::Stop);
+        w.agrees_to(gone.other(), "BYE");
+        w.wait(secs(10) - ms(1));
+        assert!(!w.bridge.is_done());
+        w.wait(ms(1));
+        assert!(w.bridge.is_done());
+        let summary = &w.ended[0];
+        assert_eq!(summary.ended_by, EndedBy::Bridge);
+        assert_eq!(summary.why, "the bridge stops");
+        w.leaves_nothing_behind();
+    }
 }
 
 /// Everything else than the usual set-up: no number, no PBX, nobody allowed.

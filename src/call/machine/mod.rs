@@ -238,6 +238,7 @@ impl Call {
             Event::MediaFailed(leg, why) => self.media_failed(leg, &why, &mut turn),
             Event::MediaClosed(stats) => self.media_closed(*stats, &mut turn),
             Event::Stop => self.stop(&mut turn),
+            Event::GiveUp => self.give_up(&mut turn),
             Event::Deadline => self.tick(&mut turn),
         }
         turn.actions

@@ -55,6 +55,15 @@ impl Call {
         self.send_held_bye(turn);
     }
 
+    /// Nobody answers, and nobody can wait any longer.
+    pub(super) fn give_up(&mut self, turn: &mut Turn<'_>) {
+        self.close(EndedBy::Bridge, "the bridge stops", turn);
+        self.held = None;
+        if let State::Closing(closing) = &mut self.state {
+            closing.until = turn.now;
+        }
+    }
+
     pub(super) fn close(&mut self, ended_by: EndedBy, why: &str, turn: &mut Turn<'_>) {
         if matches!(self.state, State::Closing(_)) {
             return;

@@ -36,6 +36,8 @@ pub enum Event {
     MediaClosed(Box<SessionStats>),
     /// The bridge stops.
     Stop,
+    /// The bridge is about to be gone: what is left of the call is forgotten.
+    GiveUp,
     /// [`Call::deadline`](super::Call::deadline) has come.
     Deadline,
 }
