@@ -5,6 +5,9 @@
 //!   stop:   bridge (no new calls, then BYE on every leg) ─▶ sockets ─▶ media engine
 //! ```
 
+mod ourselves;
+mod trust;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -26,11 +29,13 @@ use crate::sdp::Keying;
 use crate::sip::dialog::Pace;
 use crate::sip::token::Tokens;
 use crate::sip::transaction::Table;
-use crate::sip::transport::tls::{self, ClientTls, Roots, TlsError};
+use crate::sip::transport::tls::{self, TlsError};
 use crate::sip::transport::{
-    Clients, Listen, Names, Overrides, Protocol, StartError as ListenError, Transports,
-    local_address_towards,
+    Listen, Names, Overrides, Protocol, StartError as ListenError, Transports,
 };
+
+pub use trust::Trust;
+use trust::clients;
 
 /// Events of the sockets that may wait for the bridge; beyond them streams are read no further.
 const EVENTS: usize = 4096;
@@ -73,47 +78,13 @@ pub enum DaemonError {
     Random(getrandom::Error),
 }
 
-/// Who may vouch for the far ends of the TLS connections that we open.
-#[derive(Clone, Debug)]
-pub struct Trust {
-    /// For Meta.
-    pub meta: Roots,
-    /// For the PBX.
-    pub pbx: Roots,
-}
-
-impl Trust {
-    /// What the configuration says: a file of authorities, or those of the system.
-    pub fn of(config: &Config) -> Trust {
-        let roots = |file: Option<&std::path::PathBuf>| match file {
-            Some(file) => Roots {
-                files: vec![file.clone()],
-                ..Roots::only(Vec::new())
-            },
-            None => Roots::system(),
-        };
-        let tls_pbx = config
-            .pbxs
-            .iter()
-            .find(|pbx| pbx.transport == Protocol::Tls);
-        Trust {
-            meta: roots(config.meta.ca_file.as_ref()),
-            pbx: roots(tls_pbx.and_then(|pbx| pbx.ca_file.as_ref())),
-        }
-    }
-}
-
 /// Where the daemon listens: with port 0 in the configuration, only the system knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// For Meta, under TLS.
-    pub meta: Option<SocketAddr>,
-    /// For PBXs: datagrams.
-    pub udp: Option<SocketAddr>,
-    /// For PBXs: streams.
-    pub tcp: Option<SocketAddr>,
-    /// For PBXs: streams under TLS.
-    pub tls: Option<SocketAddr>,
+    pub meta: Vec<SocketAddr>,
+    /// For PBXs.
+    pub pbx: config::Listener,
 }
 
 /// A running bridge.
@@ -171,10 +142,10 @@ impl Daemon {
         };
         let signalling = tokio::spawn(driver::run(bridge, transports.clone(), sources, watchers));
         tracing::info!(
-            meta = addresses.meta.map(tracing::field::display),
-            pbx_udp = addresses.udp.map(tracing::field::display),
-            pbx_tcp = addresses.tcp.map(tracing::field::display),
-            pbx_tls = addresses.tls.map(tracing::field::display),
+            meta = listed(&addresses.meta),
+            pbx_udp = listed(&addresses.pbx.udp),
+            pbx_tcp = listed(&addresses.pbx.tcp),
+            pbx_tls = listed(&addresses.pbx.tls),
             numbers = config.numbers.len(),
             pbxs = config.pbxs.len(),
             "listening"
@@ -196,8 +167,8 @@ impl Daemon {
     }
 
     /// Where it listens.
-    pub fn addresses(&self) -> Addresses {
-        self.addresses
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// Takes a new configuration over for new calls and connections. What only a restart can change is named in the
@@ -209,10 +180,10 @@ impl Daemon {
         for key in restart_only_changes(&self.started, &config) {
             tracing::warn!(key, "takes effect at the next start only");
         }
-        self.transports
-            .reload_tls(Leg::Meta, Some(server.clone()), clients.meta);
-        self.transports
-            .reload_tls(Leg::Pbx, Some(server), clients.pbx);
+        self.transports.replace_clients(clients);
+        for leg in [Leg::Meta, Leg::Pbx] {
+            self.transports.renew_certificate(leg, server.clone());
+        }
         self.drain_time = config.calls.drain_time();
         // It fails only when signalling has ended, and then the daemon is about to.
         let _ = self.orders.send(Order::Reload(Arc::new(setup))).await;
@@ -291,58 +262,38 @@ fn listens(config: &Config) -> Result<Vec<Listen>, TlsError> {
         address,
         tls: (protocol == Protocol::Tls).then(|| tls.clone()),
     };
-    let pbx = &config.pbx_listener;
-    let mut listens = vec![listen(Leg::Meta, Protocol::Tls, config.meta.listen)];
-    for (protocol, address) in [
-        (Protocol::Udp, pbx.udp),
-        (Protocol::Tcp, pbx.tcp),
-        (Protocol::Tls, pbx.tls),
-    ] {
-        listens.extend(address.map(|address| listen(Leg::Pbx, protocol, address)));
+    let meta = config.meta.listen.iter();
+    let mut listens: Vec<_> = meta
+        .map(|address| listen(Leg::Meta, Protocol::Tls, *address))
+        .collect();
+    for protocol in [Protocol::Udp, Protocol::Tcp, Protocol::Tls] {
+        let addresses = config.pbx_listener.of(protocol).iter();
+        listens.extend(addresses.map(|address| listen(Leg::Pbx, protocol, *address)));
     }
     Ok(listens)
 }
 
 fn addresses(listens: &[Listen], bound: &[SocketAddr]) -> Addresses {
-    let mut addresses = Addresses::default();
+    let mut addresses = Addresses {
+        meta: Vec::new(),
+        pbx: config::Listener::OFF,
+    };
     for (listen, address) in listens.iter().zip(bound) {
-        let field = match (listen.leg, listen.protocol) {
+        let list = match (listen.leg, listen.protocol) {
             (Leg::Meta, _) => &mut addresses.meta,
-            (Leg::Pbx, Protocol::Udp) => &mut addresses.udp,
-            (Leg::Pbx, Protocol::Tcp) => &mut addresses.tcp,
-            (Leg::Pbx, Protocol::Tls) => &mut addresses.tls,
+            (Leg::Pbx, Protocol::Udp) => &mut addresses.pbx.udp,
+            (Leg::Pbx, Protocol::Tcp) => &mut addresses.pbx.tcp,
+            (Leg::Pbx, Protocol::Tls) => &mut addresses.pbx.tls,
         };
-        *field = Some(*address);
+        list.push(*address);
     }
     addresses
 }
 
-fn clients(config: &Config, trust: &Trust) -> Result<Clients, TlsError> {
-    let meta = ClientTls {
-        config: tls::client_config(&trust.meta)?,
-        server_name: Some(config.meta.domain.clone()),
-    };
-    let pbx = match config
-        .pbxs
-        .iter()
-        .find(|pbx| pbx.transport == Protocol::Tls)
-    {
-        None => None,
-        Some(pbx) => {
-            let client = match pbx.verify {
-                true => tls::client_config(&trust.pbx)?,
-                false => tls::client_config_without_verification()?,
-            };
-            Some(ClientTls {
-                config: client,
-                server_name: Some(pbx.address.host.clone()),
-            })
-        }
-    };
-    Ok(Clients {
-        meta: Some(meta),
-        pbx,
-    })
+/// As the log shows addresses; `None`: there are none.
+fn listed(addresses: &[SocketAddr]) -> Option<String> {
+    let texts: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 fn names(config: &Config) -> Names {
@@ -357,15 +308,9 @@ fn names(config: &Config) -> Names {
 }
 
 async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonError> {
-    let port = |address: Option<SocketAddr>| address.map(|a| a.port());
-    let our_ports = pbx::Ports {
-        udp: port(addresses.udp),
-        tcp: port(addresses.tcp),
-        tls: port(addresses.tls),
-    };
     let mut pbxs = Vec::new();
     for pbx in &config.pbxs {
-        let our_host = our_host(pbx, addresses).await?;
+        let (our_host, our_ports) = ourselves::towards(pbx, &addresses.pbx).await?;
         let profile = Pbx {
             name: pbx.name.clone(),
             hop: pbx::hop(&pbx.address.host, pbx.port(), pbx.transport),
@@ -387,7 +332,10 @@ async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonEr
         meta: Arc::new(Meta {
             domain: config.meta.domain.clone(),
             port: config.meta.port,
-            our_port: port(addresses.meta).unwrap_or(config.meta.listen.port()),
+            our_port: addresses
+                .meta
+                .first()
+                .map_or(Protocol::Tls.default_port(), SocketAddr::port),
             digest: config.meta.digest.clone(),
             realm: config.meta.realm.clone(),
             dtls_setup: config.meta.dtls_setup,
@@ -400,40 +348,6 @@ async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonEr
         ring_timeout: config.calls.ring_timeout(),
         answer_timeout: config.calls.answer_timeout(),
     })
-}
-
-/// By which host a PBX reaches us: as configured, or where its listener is bound, or our address on the way to it.
-async fn our_host(pbx: &config::Pbx, addresses: &Addresses) -> Result<String, DaemonError> {
-    if let Some(host) = &pbx.our_host {
-        return Ok(bracketed(host));
-    }
-    let listener = match pbx.transport {
-        Protocol::Udp => addresses.udp,
-        Protocol::Tcp => addresses.tcp,
-        Protocol::Tls => addresses.tls,
-    };
-    if let Some(address) = listener.filter(|a| !a.ip().is_unspecified()) {
-        return Ok(bracketed(&address.ip().to_string()));
-    }
-    let unreachable = |source| DaemonError::OurHost {
-        name: pbx.name.clone(),
-        source,
-    };
-    let mut found = tokio::net::lookup_host((pbx.address.host.as_str(), pbx.port()))
-        .await
-        .map_err(unreachable)?;
-    let peer = found
-        .next()
-        .ok_or_else(|| unreachable(io::ErrorKind::NotFound.into()))?;
-    let ip = local_address_towards(peer).map_err(unreachable)?;
-    Ok(bracketed(&ip.to_string()))
-}
-
-fn bracketed(host: &str) -> String {
-    match host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
-        _ => host.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 static REVEALED: AtomicBool = AtomicBool::new(false);
@@ -208,7 +208,7 @@ impl fmt::Display for User {
 }
 
 /// The country code that national numbers are given: `49` or `+49`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct CountryCode(String);
 
@@ -236,7 +236,7 @@ impl TryFrom<String> for CountryCode {
 }
 
 /// How numbers are dialled at the PBX.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Country code of national numbers, such as `"49"`. Without it only international forms can be dialled.

@@ -1,6 +1,7 @@
 //! Passwords: read from where the operator keeps them, and never printed.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::{env, fmt, fs, io};
 
 use serde::de::Error;
@@ -38,28 +39,49 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret is kept. Settings name one of the three, as `…_file`, `…_env` or the text itself.
+/// Where a secret is kept. Settings name one of the four, as `…_file`, `…_credential`, `…_env` or the text itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file with nothing else in it; the line end after it is dropped.
     File(PathBuf),
+    /// A credential that systemd passes to the service (`LoadCredential=`, `LoadCredentialEncrypted=`): a file of that
+    /// name in the folder that the variable `CREDENTIALS_DIRECTORY` names.
+    Credential(String),
     /// An environment variable.
     Env(String),
     /// The configuration itself: readable by whoever can read that, so worth a warning.
     Inline(Secret),
 }
 
+/// The keys of one secret, as they are written.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// `…_file`
+    pub file: Option<PathBuf>,
+    /// `…_credential`
+    pub credential: Option<String>,
+    /// `…_env`
+    pub env: Option<String>,
+    /// The key without an ending: the secret itself.
+    pub inline: Option<Secret>,
+}
+
+/// Where systemd puts the credentials of a service.
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
 /// Why a secret could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// None of the three keys is set.
-    #[error("{key} is missing: set {key}_file, {key}_env or {key}")]
+    /// None of the keys is set.
+    #[error("{key} is missing: set {key}_file, {key}_credential, {key}_env or {key}")]
     Missing {
         /// The key without its ending.
         key: &'static str,
     },
     /// More than one key is set, and they might disagree.
-    #[error("{key} is given more than once: keep one of {key}_file, {key}_env and {key}")]
+    #[error(
+        "{key} is given more than once: keep one of {key}_file, {key}_credential, {key}_env and {key}"
+    )]
     Several {
         /// The key without its ending.
         key: &'static str,
@@ -72,6 +94,22 @@ pub enum SecretError {
         /// What the system said.
         error: io::Error,
     },
+    /// Nobody passes credentials: the process was not started by systemd, or the unit asks for none.
+    #[error("there is no credential {0:?}: the variable CREDENTIALS_DIRECTORY is not set")]
+    NoCredentials(String),
+    /// Credentials are passed, and this is none of them.
+    #[error("there is no credential {name:?} in {}: {error}", directory.display())]
+    Credential {
+        /// The name.
+        name: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It would lead out of the folder of credentials.
+    #[error("{0:?} is no name of a credential")]
+    CredentialName(String),
     /// The variable is not set, or is not UTF-8.
     #[error("the environment variable {0} is not set")]
     Env(String),
@@ -84,34 +122,41 @@ pub enum SecretError {
 }
 
 impl Source {
-    /// Picks the one of the three keys that is set. `key` names them in errors, such as `password`.
-    pub fn one_of(
-        key: &'static str,
-        file: Option<PathBuf>,
-        env: Option<String>,
-        inline: Option<Secret>,
-    ) -> Result<Source, SecretError> {
-        match (file, env, inline) {
-            (None, None, None) => Err(SecretError::Missing { key }),
-            (Some(path), None, None) => Ok(Source::File(path)),
-            (None, Some(name), None) => Ok(Source::Env(name)),
-            (None, None, Some(secret)) => Ok(Source::Inline(secret)),
-            _ => Err(SecretError::Several { key }),
+    /// Picks the one key that is set. `key` names them in errors, such as `password`.
+    pub fn one_of(key: &'static str, keys: Keys) -> Result<Source, SecretError> {
+        let set = [
+            keys.file.map(Source::File),
+            keys.credential.map(Source::Credential),
+            keys.env.map(Source::Env),
+            keys.inline.map(Source::Inline),
+        ];
+        let mut set = set.into_iter().flatten();
+        match (set.next(), set.next()) {
+            (Some(source), None) => Ok(source),
+            (None, _) => Err(SecretError::Missing { key }),
+            (Some(_), Some(_)) => Err(SecretError::Several { key }),
         }
     }
 
     /// Reads the secret. Blocks on the file system: for start and reload only.
-    pub fn load(self) -> Result<Secret, SecretError> {
+    pub fn load(&self) -> Result<Secret, SecretError> {
         let (text, place) = match self {
-            Source::File(path) => match fs::read_to_string(&path) {
+            Source::File(path) => match fs::read_to_string(path) {
                 Ok(text) => (text, path.display().to_string()),
-                Err(error) => return Err(SecretError::File { path, error }),
+                Err(error) => {
+                    let path = path.clone();
+                    return Err(SecretError::File { path, error });
+                }
             },
-            Source::Env(name) => match env::var(&name) {
-                Ok(text) => (text, name),
-                Err(_) => return Err(SecretError::Env(name)),
+            Source::Credential(name) => {
+                let text = credential(name, env::var_os(CREDENTIALS_DIRECTORY))?;
+                (text, format!("the credential {name:?}"))
+            }
+            Source::Env(name) => match env::var(name) {
+                Ok(text) => (text, name.clone()),
+                Err(_) => return Err(SecretError::Env(name.clone())),
             },
-            Source::Inline(Secret(text)) => (text, "the configuration".to_owned()),
+            Source::Inline(Secret(text)) => (text.clone(), "the configuration".to_owned()),
         };
         match text.trim_end_matches(['\r', '\n']) {
             "" => Err(SecretError::Empty(place)),
@@ -119,6 +164,21 @@ impl Source {
             text => Ok(Secret::new(text)),
         }
     }
+}
+
+fn credential(name: &str, directory: Option<OsString>) -> Result<String, SecretError> {
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        return Err(SecretError::CredentialName(name.to_owned()));
+    }
+    let Some(directory) = directory else {
+        return Err(SecretError::NoCredentials(name.to_owned()));
+    };
+    let directory = Path::new(&directory);
+    fs::read_to_string(directory.join(name)).map_err(|error| SecretError::Credential {
+        name: name.to_owned(),
+        directory: directory.to_owned(),
+        error,
+    })
 }
 
 #[cfg(test)]
@@ -171,11 +231,37 @@ mod tests {
     #[test]
     fn exactly_one_place_has_to_be_named() {
         let inline = Some(Secret::new("x"));
-        let none = Source::one_of("password", None, None, None).unwrap_err();
-        assert!(none.to_string().contains("password_file"), "{none}");
-        let two = Source::one_of("password", None, Some("P".to_owned()), inline.clone());
+        let keys = |env: Option<&str>| Keys {
+            inline: inline.clone(),
+            env: env.map(str::to_owned),
+            ..Keys::default()
+        };
+        let none = Source::one_of("password", Keys::default()).unwrap_err();
+        for key in ["password_file", "password_credential", "password_env"] {
+            assert!(none.to_string().contains(key), "{none}");
+        }
+        let two = Source::one_of("password", keys(Some("P")));
         assert!(matches!(two, Err(SecretError::Several { key: "password" })));
-        let one = Source::one_of("password", None, None, inline).unwrap();
+        let one = Source::one_of("password", keys(None)).unwrap();
         assert_eq!(one.load().unwrap().expose(), "x");
+    }
+
+    #[test]
+    fn a_credential_is_a_file_in_the_folder_that_systemd_names() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("meta"), "from systemd").unwrap();
+        let directory = || Some(folder.path().as_os_str().to_owned());
+        assert_eq!(credential("meta", directory()).unwrap(), "from systemd");
+        let other = credential("pbx", directory()).unwrap_err().to_string();
+        assert!(
+            other.starts_with("there is no credential \"pbx\" in /"),
+            "{other}"
+        );
+        let none = credential("meta", None).unwrap_err().to_string();
+        assert!(none.contains("CREDENTIALS_DIRECTORY is not set"), "{none}");
+        for name in ["", "..", "../shadow", "/etc/shadow"] {
+            let error = credential(name, directory()).unwrap_err();
+            assert!(matches!(error, SecretError::CredentialName(_)), "{error}");
+        }
     }
 }

@@ -18,6 +18,9 @@ use wabridge::sip::transport::{
 };
 use wabridge::sip::{Malformed, Message, build};
 
+#[path = "transport/pbxs.rs"]
+mod pbxs;
+
 const META: &str = "wa.meta.vc";
 
 /// Transports under test, and what they have told.
@@ -58,7 +61,10 @@ impl End {
             config: tls::client_config(&roots).unwrap(),
             server_name: Some(META.to_owned()),
         });
-        let clients = Clients { meta, pbx: None };
+        let clients = Clients {
+            meta,
+            ..Clients::default()
+        };
         let settings = Settings::default();
         End::start(settings, Vec::new(), clients, Names::system(overrides)).await
     }
@@ -317,8 +323,8 @@ async fn new_certificates_serve_new_connections() {
     let (mut server, mut client) = tls_pair(&authority, "old.example", authority.roots()).await;
     client.transports.send(options("1"), to_meta(), None);
     client.failed().await;
-    let renewed = Some(authority.server(META));
-    server.transports.reload_tls(Leg::Meta, renewed, None);
+    let renewed = authority.server(META);
+    server.transports.renew_certificate(Leg::Meta, renewed);
     client.transports.send(options("2"), to_meta(), None);
     assert_eq!(call_id(&server.arrival().await.message), "2");
 }
@@ -328,11 +334,12 @@ async fn a_pbx_may_be_left_unverified_but_only_when_told_so() {
     let authority = Authority::new();
     let certificate = Some(authority.server("whatever.example"));
     let listens = vec![listen(Leg::Pbx, Protocol::Tls, certificate)];
-    let pbx = Some(ClientTls {
+    let mut clients = Clients::default();
+    let anybody = ClientTls {
         config: tls::client_config_without_verification().unwrap(),
         server_name: None,
-    });
-    let clients = Clients { meta: None, pbx };
+    };
+    clients.pbxs.insert("127.0.0.1", Vec::new(), anybody);
     let mut end = End::start(Settings::default(), listens, clients, no_names()).await;
     let target = to_pbx(Protocol::Tls, end.bound[0]);
     end.transports.send(options("1"), target, None);

@@ -16,29 +16,26 @@ impl Draft {
         self.check_media_addresses(document);
     }
 
-    /// Every TCP port has one listener only.
+    /// No socket can be opened twice, and the sides are told apart by where they come in.
     fn check_listeners(&self, document: &Document<'_>) {
         let (Some(meta), Some(listener)) = (&self.meta, &self.pbx_listener) else {
             return;
         };
-        let (meta, tcp, tls) = (Some(meta.listen), listener.tcp, listener.tls);
-        let apart = "Meta and the PBX are told apart by the port they reach: give each its own";
-        for (key, address, other_key, other, remedy) in [
-            ("pbx_listener.tcp", tcp, "meta.listen", meta, apart),
-            ("pbx_listener.tls", tls, "meta.listen", meta, apart),
-            (
-                "pbx_listener.tls",
-                tls,
-                "pbx_listener.tcp",
-                tcp,
-                "give it 5071, for instance",
-            ),
-        ] {
-            if let (Some(address), Some(other)) = (address, other)
-                && collide(address, other)
-            {
-                document.problem(key, &format!("{other_key} has this port"), remedy);
-            }
+        let streams = [
+            ("meta.listen", &meta.listen),
+            ("pbx_listener.tcp", &listener.tcp),
+            ("pbx_listener.tls", &listener.tls),
+        ];
+        check_sockets(&streams, document);
+        check_sockets(&[("pbx_listener.udp", &listener.udp)], document);
+        let mut ports = meta.listen.iter().map(SocketAddr::port);
+        let first = ports.next().unwrap_or_default();
+        if ports.any(|port| port != first) {
+            document.warning(
+                "meta.listen",
+                &format!("Meta is told one port, that of the first address: {first}"),
+                "give all of them the same port",
+            );
         }
     }
 
@@ -51,16 +48,16 @@ impl Draft {
             document.warning("pbx_listener", what, "give one of its keys an address");
         }
         // Datagrams leave from the port that answers come back to; a connection needs no listener of its own.
-        let is_cut_off = |pbx: &Pbx| pbx.transport == Protocol::Udp && listener.udp.is_none();
-        for (at, pbx) in self.pbxs.iter().filter(|(_, pbx)| is_cut_off(pbx)) {
-            document.problem(
-                &format!("pbx[{at}].transport"),
-                &format!(
-                    "pbx_listener.udp is off, so nothing can be sent to {:?}",
-                    pbx.name
-                ),
-                "give it an address, or reach the PBX over \"tcp\" or \"tls\"",
-            );
+        for (at, pbx) in &self.pbxs {
+            if pbx.transport == Protocol::Udp
+                && let Some(lack) = lack(&listener.udp, pbx)
+            {
+                document.problem(
+                    &format!("pbx[{at}].transport"),
+                    &format!("{lack}, so nothing can be sent to {:?}", pbx.name),
+                    "give it an address, or reach the PBX over \"tcp\" or \"tls\"",
+                );
+            }
         }
     }
 
@@ -69,8 +66,8 @@ impl Draft {
             return;
         };
         let range = media.ports.first()..=media.ports.last();
-        let sip = self.pbx_listener.as_ref().and_then(|listener| listener.udp);
-        if let Some(sip) = sip.filter(|sip| range.contains(&sip.port())) {
+        let sip = self.pbx_listener.iter().flat_map(|listener| &listener.udp);
+        for sip in sip.filter(|sip| range.contains(&sip.port())) {
             let what = format!("the range holds port {} of pbx_listener.udp", sip.port());
             document.problem("media.ports", &what, "move one of them away from the other");
         }
@@ -162,8 +159,49 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// Whether two sockets of one kind cannot listen on both: same port, and same address or one that means all.
+/// Holds every address against those before it, of all the keys together.
+fn check_sockets(keys: &[(&str, &Vec<SocketAddr>)], document: &Document<'_>) {
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    for (key, addresses) in keys {
+        for address in *addresses {
+            let other = taken.iter().find(|(_, other)| collide(*address, *other));
+            if let Some((other, _)) = other {
+                let (what, remedy) = match (other == key, *other) {
+                    (true, _) => (
+                        format!("{address} is part of another address in this list"),
+                        "leave one of them out",
+                    ),
+                    (false, "meta.listen") => (
+                        format!("{other} has this port"),
+                        "Meta and the PBX are told apart by the port they reach: give each its own",
+                    ),
+                    (false, _) => (
+                        format!("{other} has this port"),
+                        "give it 5071, for instance",
+                    ),
+                };
+                document.problem(key, &what, remedy);
+            }
+            taken.push((key, *address));
+        }
+    }
+}
+
+/// Why no datagram can be sent to a PBX, if so.
+fn lack(udp: &[SocketAddr], pbx: &Pbx) -> Option<&'static str> {
+    let version = |v4| udp.iter().any(|listener| listener.is_ipv4() == v4);
+    match pbx.address.ip() {
+        _ if udp.is_empty() => Some("pbx_listener.udp is off"),
+        Some(IpAddr::V4(_)) if !version(true) => Some("pbx_listener.udp has no IPv4 address"),
+        Some(IpAddr::V6(_)) if !version(false) => Some("pbx_listener.udp has no IPv6 address"),
+        _ => None,
+    }
+}
+
+/// Whether two sockets of one kind cannot listen on both: same port, and same address or one that means all of its
+/// version of IP.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port() && a.port() != 0 && (any || a.ip() == b.ip())
+    let alike = a.is_ipv4() == b.is_ipv4() && any;
+    a.port() == b.port() && a.port() != 0 && (alike || a.ip() == b.ip())
 }

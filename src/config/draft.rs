@@ -1,7 +1,7 @@
 //! The sections of a file on their way to a [`Config`]: whatever could be read is checked, so that one run of
 //! `wabridge check` names everything that is wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -82,9 +82,11 @@ impl Draft {
         let resolve = |(at, number): (usize, number::Settings)| {
             number.resolve(&format!("number[{at}]"), pbxs, hostname, folder, document)
         };
-        let numbers = self.numbers.into_iter().filter_map(resolve).collect();
+        let numbers = self.numbers.into_iter().filter_map(resolve);
+        let (numbers, passwords) = numbers.unzip();
         Some(Config {
             numbers,
+            passwords,
             certificate: certificate?,
             meta: self.meta?,
             pbxs: self.pbxs.into_iter().map(|(_, pbx)| pbx).collect(),
@@ -200,20 +202,23 @@ impl Draft {
         }
     }
 
-    /// Connections to PBXs share one set of TLS rules: another name, authority or laxity would hold for the wrong one.
+    /// A connection is judged by the rules of the host that it leads to: of one host there can be one set only.
     fn check_tls_pbxs(&self, document: &Document<'_>) {
-        let rules = |pbx: &Pbx| (pbx.address.host.clone(), pbx.ca_file.clone(), pbx.verify);
-        let over_tls = self
-            .pbxs
-            .iter()
-            .filter(|(_, pbx)| pbx.transport == transport::Protocol::Tls);
-        let mut first = None;
-        for (at, pbx) in over_tls {
-            if *first.get_or_insert_with(|| rules(pbx)) != rules(pbx) {
+        let mut rules = BTreeMap::new();
+        for (at, pbx) in &self.pbxs {
+            if pbx.transport != transport::Protocol::Tls {
+                continue;
+            }
+            let host = pbx.address.host.to_ascii_lowercase();
+            let (_, first) = rules.entry(host).or_insert((at, pbx));
+            if (&first.ca_file, first.verify) != (&pbx.ca_file, pbx.verify) {
                 document.problem(
-                    &format!("pbx[{at}].transport"),
-                    "a second PBX over TLS, of another address, ca_file or verify",
-                    "reach all but one over \"tcp\" or \"udp\"",
+                    &format!("pbx[{at}].address"),
+                    &format!(
+                        "{:?} is reached by TLS at the same host, with another ca_file or verify",
+                        first.name
+                    ),
+                    "give both the same, or each a host name of its own",
                 );
             }
         }

@@ -5,21 +5,25 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use rustls_pki_types::DnsName;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::document::Document;
-use super::networks;
+use super::{listen, networks};
 use crate::policy::sources::metas_networks;
 use crate::sdp::Setup;
 use crate::sip::digest::server as digest;
 
 /// `[meta]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where we listen for Meta's TLS connections.
-    #[serde(default = "listen")]
-    pub listen: SocketAddr,
+    #[serde(
+        default = "everywhere",
+        deserialize_with = "listen::on",
+        serialize_with = "listen::written"
+    )]
+    pub listen: Vec<SocketAddr>,
     /// The name that Meta knows us by: it stands in our From and Contact, and the certificate must cover it.
     pub hostname: String,
     /// PEM file with our certificate and the chain up to a public authority.
@@ -151,8 +155,8 @@ pub(super) fn is_host_name(text: &str) -> bool {
     DnsName::try_from(text).is_ok() && text.parse::<IpAddr>().is_err()
 }
 
-fn listen() -> SocketAddr {
-    SocketAddr::from(([0, 0, 0, 0], 5061))
+fn everywhere() -> Vec<SocketAddr> {
+    vec![SocketAddr::from(([0, 0, 0, 0], 5061))]
 }
 
 fn domain() -> String {

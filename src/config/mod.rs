@@ -14,6 +14,7 @@ mod certificate;
 mod document;
 mod draft;
 mod files;
+mod listen;
 mod meta;
 mod networks;
 mod number;
@@ -35,6 +36,7 @@ pub use reload::restart_only_changes;
 
 use crate::observe::log;
 use crate::policy::Number;
+use crate::secret::Source;
 use crate::sip::{transaction, transport};
 use crate::{call, media};
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub certificate: Certificate,
     /// Our numbers.
     pub numbers: Vec<Number>,
+    /// Where the password of each number is kept, in their order.
+    pub passwords: Vec<Source>,
     /// The telephone systems.
     pub pbxs: Vec<Pbx>,
     /// Where telephone systems reach us.

@@ -9,7 +9,7 @@ use super::files;
 use super::meta::is_host_name;
 use crate::number::E164;
 use crate::policy::{KeyExchange, Keying, Number};
-use crate::secret::{Secret, SecretError, Source};
+use crate::secret::{Keys, Secret, SecretError, Source};
 
 /// `[[number]]` as it is written.
 #[derive(Debug, Deserialize)]
@@ -19,6 +19,8 @@ pub(super) struct Settings {
     pub(super) number: E164,
     /// File that holds the password which Meta generated for it.
     password_file: Option<PathBuf>,
+    /// Credential of systemd that holds the password.
+    password_credential: Option<String>,
     /// Environment variable that holds the password.
     password_env: Option<String>,
     /// The password itself.
@@ -56,19 +58,21 @@ impl Settings {
         meta_hostname: &str,
         folder: &Path,
         document: &Document<'_>,
-    ) -> Option<Number> {
+    ) -> Option<(Number, Source)> {
         self.check_names(at, document);
         let keying = self.keying(at, document);
         let pbx = self.pbx(at, pbxs, document);
         let password = self.password(at, folder, document);
-        Some(Number {
+        let (password, source) = password?;
+        let number = Number {
             number: self.number,
-            password: password?,
+            password,
             target: self.target,
             pbx: pbx?,
             keying,
             hostname: self.hostname.unwrap_or_else(|| meta_hostname.to_owned()),
-        })
+        };
+        Some((number, source))
     }
 
     fn check_names(&self, at: &str, document: &Document<'_>) {
@@ -126,12 +130,29 @@ impl Settings {
         None
     }
 
-    fn password(&self, at: &str, folder: &Path, document: &Document<'_>) -> Option<Secret> {
-        let file = self.password_file.as_ref().map(|file| folder.join(file));
-        let key = match (&file, &self.password_env, &self.password) {
-            (Some(_), _, _) => format!("{at}.password_file"),
-            (_, Some(_), _) => format!("{at}.password_env"),
-            (_, _, Some(_)) => format!("{at}.password"),
+    /// The password, and where it is kept.
+    fn password(
+        &self,
+        at: &str,
+        folder: &Path,
+        document: &Document<'_>,
+    ) -> Option<(Secret, Source)> {
+        let keys = Keys {
+            file: self.password_file.as_ref().map(|file| folder.join(file)),
+            credential: self.password_credential.clone(),
+            env: self.password_env.clone(),
+            inline: self.password.clone(),
+        };
+        let key = match &keys {
+            Keys { file: Some(_), .. } => format!("{at}.password_file"),
+            Keys {
+                credential: Some(_),
+                ..
+            } => format!("{at}.password_credential"),
+            Keys { env: Some(_), .. } => format!("{at}.password_env"),
+            Keys {
+                inline: Some(_), ..
+            } => format!("{at}.password"),
             // Nothing of it is written: the section's first key stands for it.
             _ => format!("{at}.number"),
         };
@@ -142,18 +163,14 @@ impl Settings {
                 "keep it in a file of its own and name that in password_file",
             );
         }
-        if let Some(file) = &file {
+        if let Some(file) = &keys.file {
             files::warn_if_open(file, &key, document);
         }
-        Source::one_of(
-            "password",
-            file,
-            self.password_env.clone(),
-            self.password.clone(),
-        )
-        .and_then(Source::load)
-        .map_err(|error| document.problem(&key, &error.to_string(), remedy(&error)))
-        .ok()
+        let source = Source::one_of("password", keys);
+        source
+            .and_then(|source| Ok((source.load()?, source)))
+            .map_err(|error| document.problem(&key, &error.to_string(), remedy(&error)))
+            .ok()
     }
 }
 
@@ -164,6 +181,10 @@ fn remedy(error: &SecretError) -> &'static str {
         }
         SecretError::Several { .. } => "password_file is the safest of them",
         SecretError::File { .. } => "create it, readable by the user that runs wabridge",
+        SecretError::NoCredentials(_) | SecretError::Credential { .. } => {
+            "have systemd start the bridge, with LoadCredential=NAME:FILE in its unit; to check by hand, use password_file"
+        }
+        SecretError::CredentialName(_) => "write the NAME of the unit's LoadCredential=NAME:FILE",
         SecretError::Env(_) => "set it in the environment of the service, or use password_file",
         SecretError::Empty(_) => "write the password that Meta generated into it",
         SecretError::Lines(_) => "leave nothing but the password in it",

@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Serialize};
 
 use super::document::Document;
+use super::listen;
 use super::meta::is_host_name;
 use super::networks;
 use crate::media::Source;
@@ -14,7 +15,7 @@ use crate::number::{self, E164};
 use crate::sip::transport::Protocol;
 
 /// `[[pbx]]`: one telephone system.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// What numbers and log lines call it.
@@ -31,6 +32,7 @@ pub struct Settings {
     #[serde(default, deserialize_with = "networks::optional")]
     pub allowed_sources: Option<Vec<IpNet>>,
     /// Our number that calls WhatsApp where the PBX does not say which.
+    #[serde(serialize_with = "in_full")]
     pub default_number: Option<E164>,
     /// How its users dial.
     #[serde(default)]
@@ -52,8 +54,8 @@ pub struct Settings {
 }
 
 /// `host:port` or `host`; the host is a name or an IP address, an IPv6 one with a port in brackets.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Address {
     /// Name or IP address, without brackets.
     pub host: String,
@@ -61,37 +63,55 @@ pub struct Address {
     pub port: Option<u16>,
 }
 
-/// `[pbx_listener]`: where every PBX reaches us.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// `[pbx_listener]`: where every PBX reaches us. No address: there is no such listener.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listener {
     /// Where datagrams are received.
-    #[serde(deserialize_with = "address_or_off")]
-    pub udp: Option<SocketAddr>,
+    #[serde(
+        deserialize_with = "listen::on_or_off",
+        serialize_with = "listen::written"
+    )]
+    pub udp: Vec<SocketAddr>,
     /// Where clear text connections are received.
-    #[serde(deserialize_with = "address_or_off")]
-    pub tcp: Option<SocketAddr>,
+    #[serde(
+        deserialize_with = "listen::on_or_off",
+        serialize_with = "listen::written"
+    )]
+    pub tcp: Vec<SocketAddr>,
     /// Where TLS connections are received; they are shown the certificate of `[meta]`.
-    #[serde(deserialize_with = "address_or_off")]
-    pub tls: Option<SocketAddr>,
+    #[serde(
+        deserialize_with = "listen::on_or_off",
+        serialize_with = "listen::written"
+    )]
+    pub tls: Vec<SocketAddr>,
 }
 
 impl Listener {
     /// Listens nowhere.
     pub const OFF: Listener = Listener {
-        udp: None,
-        tcp: None,
-        tls: None,
+        udp: Vec::new(),
+        tcp: Vec::new(),
+        tls: Vec::new(),
     };
+
+    /// Where messages of one protocol are received.
+    pub fn of(&self, protocol: Protocol) -> &[SocketAddr] {
+        match protocol {
+            Protocol::Udp => &self.udp,
+            Protocol::Tcp => &self.tcp,
+            Protocol::Tls => &self.tls,
+        }
+    }
 }
 
 impl Default for Listener {
     fn default() -> Listener {
         let any = SocketAddr::from(([0, 0, 0, 0], 5070));
         Listener {
-            udp: Some(any),
-            tcp: Some(any),
-            tls: None,
+            udp: vec![any],
+            tcp: vec![any],
+            tls: Vec::new(),
         }
     }
 }
@@ -220,18 +240,19 @@ impl TryFrom<String> for Address {
     }
 }
 
-fn address_or_off<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<SocketAddr>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text == "off" {
-        return Ok(None);
+impl From<Address> for String {
+    fn from(address: Address) -> String {
+        match (address.port, address.host.contains(':')) {
+            (Some(port), true) => format!("[{}]:{port}", address.host),
+            (Some(port), false) => format!("{}:{port}", address.host),
+            (None, _) => address.host,
+        }
     }
-    let wrong = |_| format!("{text:?} is neither \"off\" nor an address such as \"0.0.0.0:5070\"");
-    text.parse()
-        .map(Some)
-        .map_err(wrong)
-        .map_err(de::Error::custom)
+}
+
+/// Numbers mask themselves; whoever prints the configuration wants to see what is written there.
+fn in_full<S: serde::Serializer>(number: &Option<E164>, serializer: S) -> Result<S::Ok, S::Error> {
+    number.as_ref().map(E164::plus).serialize(serializer)
 }
 
 fn transport() -> Protocol {
@@ -251,7 +272,9 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> Result<(String, Option<u16>), String> {
-        Address::try_from(text.to_owned()).map(|a| (a.host, a.port))
+        let address = Address::try_from(text.to_owned())?;
+        assert_eq!(String::from(address.clone()), text);
+        Ok((address.host, address.port))
     }
 
     #[test]
@@ -287,9 +310,9 @@ mod tests {
     #[test]
     fn a_listener_can_be_turned_off() {
         let listener: Listener = toml::from_str("udp = 'off'\ntls = '[::]:5071'").unwrap();
-        assert_eq!(listener.udp, None);
+        assert_eq!(listener.udp, []);
         assert_eq!(listener.tcp, Listener::default().tcp);
-        assert_eq!(listener.tls.unwrap().port(), 5071);
+        assert_eq!(listener.tls, ["[::]:5071".parse().unwrap()]);
         assert!(toml::from_str::<Listener>("udp = 'on'").is_err());
     }
 

@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What Meta calls `srtp_key_exchange_protocol` (settings API, 2025-12-10).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyExchange {
     /// A DTLS handshake over the path that ICE finds: Meta's default.

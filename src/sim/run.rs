@@ -118,7 +118,7 @@ impl FarEnd {
                     config: Arc::clone(&end.client),
                     server_name: Some(end.hostname.clone()),
                 }),
-                pbx: None,
+                ..Clients::default()
             },
             names: (end.hostname.clone(), end.bridge),
         };

@@ -59,6 +59,25 @@ fn each_problem_is_one_line_with_file_line_and_key() {
 }
 
 #[test]
+fn a_password_is_read_from_where_systemd_puts_credentials() {
+    let workshop = Workshop::new();
+    workshop.write("meta-password", "meta-generated-secret\n");
+    let key = "password_credential = \"meta-password\"";
+    let text = reference().replace("password_file = \"password\"", key);
+    let file = workshop.write("wabridge.toml", &text);
+    let output = Command::new(env!("CARGO_BIN_EXE_wabridge"))
+        .arg("check")
+        .arg("-c")
+        .arg(&file)
+        .env("CREDENTIALS_DIRECTORY", file.parent().unwrap())
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), output.stdout), (Some(0), Vec::new()));
+    let without = String::from_utf8(check(&file).stdout).unwrap();
+    assert!(without.contains("CREDENTIALS_DIRECTORY"), "{without}");
+}
+
+#[test]
 fn wrong_arguments_are_another_exit_code() {
     let output = Command::new(env!("CARGO_BIN_EXE_wabridge"))
         .arg("check")

@@ -356,6 +356,27 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "[[pbx]]",
             "nothing can be sent to \"main\"",
         ),
+        case(
+            "[media]",
+            "[pbx_listener]\nudp = \"[::]:5070\"\n[media]",
+            "pbx.transport",
+            "[[pbx]]",
+            "pbx_listener.udp has no IPv4 address",
+        ),
+        case(
+            "[[number]]",
+            "listen = \"off\"\n[[number]]",
+            "meta.listen",
+            "listen",
+            "address",
+        ),
+        case(
+            "[media]",
+            "[pbx_listener]\nudp = []\n[media]",
+            "pbx_listener.udp",
+            "udp",
+            "or \"off\"",
+        ),
         // Ports, limits, times.
         case(
             "[media]",
@@ -683,22 +704,130 @@ fn a_number_or_a_pbx_cannot_be_listed_twice() {
 }
 
 #[test]
-fn two_pbxs_over_tls_must_go_by_the_same_rules() {
-    let pbx = |name: &str, host: &str| {
+fn two_pbxs_over_tls_go_by_their_own_rules_but_one_host_has_one_set() {
+    let pbx = |name: &str, address: &str, rule: &str| {
         format!(
-            "[[pbx]]\nname = \"{name}\"\naddress = \"{host}\"\ntransport = \"tls\"\nca_file = \"ca.pem\"\n"
+            "[[pbx]]\nname = \"{name}\"\naddress = \"{address}\"\ntransport = \"tls\"\n{rule}\n\
+             allowed_sources = [\"127.0.1.{}\"]\n",
+            name.len()
         )
     };
     let text = GOOD.replace("target = ", "pbx = \"main\"\ntarget = ");
-    let with = |host| format!("{text}{}{}", pbx("a", "127.0.0.2:5061"), pbx("b", host));
+    let with = |address: &str, rule: &str| {
+        let first = pbx("a", "pbx.example.com:5061", "ca_file = \"ca.pem\"");
+        format!("{text}{first}{}", pbx("bb", address, rule))
+    };
     let workshop = Workshop::new();
-    // What one address cannot do is tell them apart when they call.
-    let found = workshop.findings(&with("127.0.0.2:5063"));
-    let keys: Vec<_> = found.iter().map(|p| p.key.as_str()).collect();
-    assert_eq!(keys, ["pbx.allowed_sources"], "{found:#?}");
-    let found = workshop.findings(&with("127.0.0.3:5061"));
-    let keys: Vec<_> = found.iter().map(|p| p.key.as_str()).collect();
-    assert_eq!(keys, ["pbx.transport"], "{found:#?}");
+    std::fs::copy(workshop.path("ca.pem"), workshop.path("other.pem")).unwrap();
+    for (address, rule) in [
+        ("pbx.example.com:5063", "ca_file = \"ca.pem\""),
+        ("pbx2.example.com:5061", "ca_file = \"other.pem\""),
+        ("pbx2.example.com", ""),
+    ] {
+        assert_eq!(workshop.findings(&with(address, rule)), [], "{address}");
+    }
+    for rule in ["ca_file = \"other.pem\"", ""] {
+        let found = workshop.findings(&with("PBX.example.com:5063", rule));
+        let [only] = found.as_slice() else {
+            panic!("{found:#?}")
+        };
+        assert_eq!(only.key, "pbx.address");
+        assert!(only.what.starts_with("\"a\" is reached by TLS"), "{only}");
+    }
+}
+
+#[test]
+fn both_versions_of_ip_are_listened_on_at_once() {
+    let workshop = Workshop::new();
+    let text = GOOD
+        .replace(
+            "[[number]]",
+            "listen = [\"0.0.0.0:5061\", \"[::]:5061\"]\n[[number]]",
+        )
+        .replace(
+            "[media]",
+            "[pbx_listener]\nudp = [\"0.0.0.0:5070\", \"[::]:5070\"]\ntcp = \"[::1]:5070\"\n[media]",
+        );
+    let config = workshop.load(&text).unwrap();
+    assert_eq!(config.warnings, []);
+    assert_eq!(
+        (config.meta.listen.len(), config.pbx_listener.udp.len()),
+        (2, 2)
+    );
+}
+
+#[test]
+fn two_listeners_cannot_have_one_address() {
+    let workshop = Workshop::new();
+    for (meta, listener, key, what) in [
+        (
+            r#"["0.0.0.0:5061", "192.0.2.1:5061"]"#,
+            "",
+            "meta.listen",
+            "192.0.2.1:5061 is part of another",
+        ),
+        (
+            r#"["192.0.2.1:5061", "[::]:5061"]"#,
+            r#"tcp = ["192.0.2.2:5061", "[2001:db8::1]:5061"]"#,
+            "pbx_listener.tcp",
+            "meta.listen has this port",
+        ),
+        (
+            r#""192.0.2.1:5061""#,
+            r#"tls = ["[::]:5071", "0.0.0.0:5070"]"#,
+            "pbx_listener.tls",
+            "pbx_listener.tcp has this port",
+        ),
+        (
+            r#""192.0.2.1:5061""#,
+            r#"udp = ["127.0.0.1:5070", "127.0.0.1:5070"]"#,
+            "pbx_listener.udp",
+            "is part of another",
+        ),
+        (
+            r#""192.0.2.1:5061""#,
+            r#"udp = ["127.0.0.1:5070", "127.0.0.1:20000"]"#,
+            "media.ports",
+            "port 20000 of pbx_listener.udp",
+        ),
+        (
+            r#"["192.0.2.1:5061", "192.0.2.2:5063"]"#,
+            "",
+            "meta.listen",
+            "one port, that of the first address: 5061",
+        ),
+    ] {
+        let text = GOOD
+            .replace("[[number]]", &format!("listen = {meta}\n[[number]]"))
+            .replace("[media]", &format!("[pbx_listener]\n{listener}\n[media]"));
+        let found = workshop.findings(&text);
+        let [only] = found.as_slice() else {
+            panic!("{found:#?}")
+        };
+        assert_eq!(only.key, key, "{only}");
+        assert!(only.what.contains(what), "{only}");
+    }
+}
+
+#[test]
+fn a_password_can_come_from_systemd_which_must_have_started_us() {
+    let workshop = Workshop::new();
+    for (name, what, remedy) in [
+        (
+            "meta",
+            "CREDENTIALS_DIRECTORY is not set",
+            "LoadCredential=",
+        ),
+        ("../meta", "no name of a credential", "LoadCredential="),
+    ] {
+        let credential = format!("password_credential = \"{name}\"");
+        let text = GOOD.replace("password_file = \"password\"", &credential);
+        let found = workshop.findings(&text);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0].key, "number.password_credential");
+        assert!(found[0].what.contains(what), "{}", found[0]);
+        assert!(found[0].remedy.contains(remedy), "{}", found[0]);
+    }
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn every_example_it_gives_is_of_the_right_kind() {
     let workshop = Workshop::new();
     std::fs::copy(workshop.path("ca.pem"), workshop.path("pbx-ca.pem")).unwrap();
     let found = workshop.findings(&uncomment(&reference(), true));
-    // What cannot be so in one file: a password in three places, a second host name, a
+    // What cannot be so in one file: a password in four places, a second host name, a
     // simulator that may not call, TLS settings without TLS.
     let expected = [
         "meta.allowed_sources",

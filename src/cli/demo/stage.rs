@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use crate::config::{self, Certificate, Config};
 use crate::daemon::{Daemon, Trust};
 use crate::policy::{self, KeyExchange, Number};
-use crate::secret::Secret;
+use crate::secret::{Secret, Source};
 use crate::sim::body::Keying;
 use crate::sim::meta::{Business, Challenges, DigestUri};
 use crate::sim::run::{FarEnd, MetaEnd, PbxEnd};
@@ -62,7 +62,7 @@ impl Stage {
         let roots = Roots::only(vec![paper.authority.clone()]);
         let trust = Trust {
             meta: roots.clone(),
-            pbx: roots.clone(),
+            pbxs: Default::default(),
         };
         let daemon = Daemon::start(config, &trust).await?;
         let business = |(keying, _, number): &(Keying, _, &str)| -> Result<Business, Failure> {
@@ -210,10 +210,11 @@ fn configuration(
             keying: policy::Keying::Set(*keying),
         })
     };
+    let passwords = vec![Source::Inline(password.clone()); BUSINESSES.len()];
     let numbers: Vec<Number> = BUSINESSES.iter().map(number).collect::<Result<_, _>>()?;
     Ok(Config {
         meta: config::Meta {
-            listen: places.for_meta,
+            listen: vec![places.for_meta],
             hostname: HOSTNAME.into(),
             certificate: Default::default(),
             key: Default::default(),
@@ -246,7 +247,7 @@ fn configuration(
             verify: true,
         }],
         pbx_listener: config::Listener {
-            udp: Some(places.for_pbx),
+            udp: vec![places.for_pbx],
             ..config::Listener::OFF
         },
         sip: Default::default(),
@@ -263,6 +264,7 @@ fn configuration(
             ..media::Settings::default()
         },
         numbers,
+        passwords,
         log: observe::log::Settings::default(),
         warnings: Vec::new(),
     })

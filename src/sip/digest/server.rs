@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::nonce::{Mint, Stamp, is_same};
 use super::{Algorithm, Challenge, Counted, Credentials};
@@ -22,7 +22,7 @@ use crate::secret::Secret;
 use crate::sip::Uri;
 
 /// How requests from Meta are challenged.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// How an INVITE is challenged: `"407"`, `"401"` or `"off"`. With `"off"` whoever can send from an allowed
@@ -46,7 +46,7 @@ impl Default for Settings {
 }
 
 /// How credentials are asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Demand {
     /// As a proxy does: 407, as in Meta's sample.
     #[default]

@@ -14,6 +14,7 @@ mod arrive;
 mod connection;
 mod gate;
 mod liveness;
+mod local;
 mod pool;
 mod resolve;
 mod settings;
@@ -29,10 +30,10 @@ use crate::leg::Leg;
 
 use super::message::{Malformed, Message};
 
+pub use local::{listener_towards, local_address_towards};
 pub use resolve::{Names, Overrides, Resolve};
 pub use settings::Settings;
 pub use transports::{Clients, Listen, StartError, Transports};
-pub use udp::local_address_towards;
 
 /// A transport protocol of SIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]

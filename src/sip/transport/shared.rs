@@ -14,6 +14,7 @@ use crate::sip::message::Common;
 use crate::sip::{Limits, Message};
 
 use super::gate::Gate;
+use super::local::{listener_towards, may_face};
 use super::pool::{Outgoing, Pool, Queued};
 use super::tls::ClientTls;
 use super::{
@@ -30,8 +31,8 @@ pub(super) struct Shared {
     /// Becomes true at the end. Every task holds a receiver, so the last one gone closes it.
     pub(super) stop: watch::Sender<bool>,
     ports: Vec<udp::Port>,
-    /// Addresses that streams of a leg are opened from, where its listeners name one.
-    sources: Vec<(Leg, IpAddr)>,
+    /// What each leg listens on, and may open streams from.
+    sources: Vec<(Leg, SocketAddr)>,
     servers: RwLock<HashMap<Leg, Arc<ServerConfig>>>,
     clients: RwLock<Clients>,
     ids: AtomicU64,
@@ -61,7 +62,7 @@ impl Shared {
         events: mpsc::Sender<TransportEvent>,
         ports: Vec<udp::Port>,
     ) -> Shared {
-        let sources = listens.iter().map(|l| (l.leg, l.address.ip()));
+        let sources = listens.iter().map(|l| (l.leg, l.address));
         let servers = listens.iter().filter_map(|l| Some((l.leg, l.tls.clone()?)));
         Shared {
             names,
@@ -70,7 +71,7 @@ impl Shared {
             events,
             stop: watch::Sender::new(false),
             ports,
-            sources: sources.filter(|(_, ip)| !ip.is_unspecified()).collect(),
+            sources: sources.collect(),
             servers: RwLock::new(servers.collect()),
             clients: RwLock::new(clients),
             ids: AtomicU64::new(1),
@@ -171,9 +172,10 @@ impl Shared {
     }
 
     fn port_towards(&self, leg: Leg, address: SocketAddr) -> Option<&udp::Port> {
-        self.ports
-            .iter()
-            .find(|port| port.leg == leg && port.local.is_ipv4() == address.is_ipv4())
+        let ours = || self.ports.iter().filter(|port| port.leg == leg);
+        let listeners: Vec<_> = ours().map(|port| port.local).collect();
+        let chosen = listener_towards(&listeners, address)?;
+        ours().find(|port| port.local == chosen)
     }
 
     fn send_datagram(&self, port: Option<&udp::Port>, message: Outgoing, to: SocketAddr) {
@@ -215,30 +217,21 @@ impl Shared {
     /// The address that a stream to `peer` is opened from: the one we listen on, by which the peer may know us. `None`
     /// leaves it to the routing table, as when the listener is on loopback, behind a proxy, and the peer is not.
     pub(super) fn source_towards(&self, leg: Leg, peer: SocketAddr) -> Option<IpAddr> {
-        self.sources
-            .iter()
-            .filter(|(whose, ip)| *whose == leg && ip.is_ipv4() == peer.is_ipv4())
-            .find(|(_, ip)| !ip.is_loopback() || peer.ip().to_canonical().is_loopback())
-            .map(|(_, ip)| *ip)
+        let ours = self.sources.iter().filter(|(whose, _)| *whose == leg);
+        let ours = ours.filter(|(_, address)| may_face(address.ip(), peer));
+        let ours: Vec<_> = ours.map(|(_, address)| *address).collect();
+        let chosen = listener_towards(&ours, peer)?.ip();
+        (!chosen.is_unspecified()).then_some(chosen)
     }
 
-    pub(super) fn replace_tls(
-        &self,
-        leg: Leg,
-        server: Option<Arc<ServerConfig>>,
-        client: Option<ClientTls>,
-    ) {
-        if let Some(server) = server {
-            let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
-            servers.insert(leg, server);
-        }
-        if let Some(client) = client {
-            let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
-            match leg {
-                Leg::Meta => clients.meta = Some(client),
-                Leg::Pbx => clients.pbx = Some(client),
-            }
-        }
+    pub(super) fn renew_certificate(&self, leg: Leg, server: Arc<ServerConfig>) {
+        let mut servers = self.servers.write().unwrap_or_else(PoisonError::into_inner);
+        servers.insert(leg, server);
+    }
+
+    pub(super) fn replace_clients(&self, new: Clients) {
+        let mut clients = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        *clients = new;
     }
 
     pub(super) fn server_tls(&self, leg: Leg) -> Option<Arc<ServerConfig>> {
@@ -246,12 +239,15 @@ impl Shared {
         servers.get(&leg).cloned()
     }
 
-    pub(super) fn client_tls(&self, leg: Leg) -> Option<ClientTls> {
+    /// By which rules a connection to this address of `hop` is secured; the error is for the operator.
+    pub(super) fn client_tls(&self, hop: &Hop, address: IpAddr) -> Result<ClientTls, String> {
         let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
-        match leg {
+        match hop.leg {
             Leg::Meta => clients.meta.clone(),
-            Leg::Pbx => clients.pbx.clone(),
+            Leg::Pbx if clients.pbxs.is_empty() => None,
+            Leg::Pbx => return clients.pbxs.towards(&hop.host, address).cloned(),
         }
+        .ok_or_else(|| format!("TLS towards {} is not configured", hop.leg))
     }
 
     pub(super) fn next_id(&self) -> ConnectionId {

@@ -208,9 +208,7 @@ async fn connect_to(
     if hop.protocol != Protocol::Tls {
         return Ok((Box::new(stream), local, address));
     }
-    let tls = shared
-        .client_tls(hop.leg)
-        .ok_or_else(|| format!("TLS towards {} is not configured", hop.leg))?;
+    let tls = shared.client_tls(hop, address.ip())?;
     let stream = secure(stream, &tls, &hop.host, limit).await?;
     Ok((stream, local, address))
 }

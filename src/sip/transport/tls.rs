@@ -1,8 +1,10 @@
 //! TLS as Meta and PBXs want it: versions 1.2 and 1.3, no ALPN (Meta refuses one), no client certificates.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
@@ -36,13 +38,60 @@ pub enum TlsError {
     Unusable(String),
 }
 
-/// How one leg opens TLS connections.
+/// How TLS connections to one server are opened.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
     /// Roots and versions.
     pub config: Arc<ClientConfig>,
     /// The name that the server's certificate must cover, whatever host is connected to; `None`: that host.
     pub server_name: Option<String>,
+}
+
+/// Rules for several servers on one leg: each is judged by its own, never by another's.
+#[derive(Clone, Debug, Default)]
+pub struct ByHost(Vec<Rule>);
+
+#[derive(Clone, Debug)]
+struct Rule {
+    host: String,
+    networks: Vec<IpNet>,
+    client: ClientTls,
+}
+
+impl ByHost {
+    /// Adds the rules for `host`. They also hold for addresses in `networks`, by which a server may name itself in a
+    /// Contact; of several, the narrowest counts.
+    pub fn insert(&mut self, host: &str, networks: Vec<IpNet>, client: ClientTls) {
+        self.0.push(Rule {
+            host: host.to_owned(),
+            networks,
+            client,
+        });
+    }
+
+    /// Whether there are no rules at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The rules for a connection to `host`, which has this address: its own, or those of its address. Where there is
+    /// only one server, everything is part of it.
+    pub(super) fn towards(&self, host: &str, address: IpAddr) -> Result<&ClientTls, String> {
+        let named = |rule: &&Rule| rule.host.eq_ignore_ascii_case(host);
+        let nearness = |rule: &Rule| {
+            let holding = rule.networks.iter().filter(|net| net.contains(&address));
+            holding.map(IpNet::prefix_len).max()
+        };
+        let found = self.0.iter().find(named);
+        let nearby = || self.0.iter().filter(|rule| nearness(rule).is_some());
+        let found = found.or_else(|| nearby().max_by_key(|rule| nearness(rule)));
+        match (found, self.0.as_slice()) {
+            (Some(rule), _) | (None, [rule]) => Ok(&rule.client),
+            _ => Err(format!(
+                "{host} is none of the hosts that are reached by TLS, and {address} is in no allowed_sources of theirs"
+            )),
+        }
+    }
 }
 
 /// Whom a client trusts to vouch for a server.

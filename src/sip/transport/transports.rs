@@ -13,7 +13,7 @@ use crate::leg::Leg;
 
 use super::pool::Outgoing;
 use super::shared::Shared;
-use super::tls::ClientTls;
+use super::tls::{ByHost, ClientTls};
 use super::{Flow, Names, Protocol, Settings, Target, TransportEvent, tcp, udp};
 
 /// How long [`Transports::shutdown`] waits for messages on their way.
@@ -33,13 +33,13 @@ pub struct Listen {
     pub tls: Option<Arc<ServerConfig>>,
 }
 
-/// How each leg opens TLS connections; `None`: it does not.
+/// How each leg opens TLS connections.
 #[derive(Clone, Debug, Default)]
 pub struct Clients {
-    /// Towards Meta. Its `server_name` is Meta's domain, whatever address is connected to.
+    /// Towards Meta; `None`: not at all. Its `server_name` is Meta's domain, whatever address is connected to.
     pub meta: Option<ClientTls>,
-    /// Towards the PBX.
-    pub pbx: Option<ClientTls>,
+    /// Towards PBXs, each by its own rules.
+    pub pbxs: ByHost,
 }
 
 /// A listener could not be opened.
@@ -123,14 +123,14 @@ impl Transports {
         }
     }
 
-    /// New certificates for the connections that come; those that are open stay as they are. `None` changes nothing.
-    pub fn reload_tls(
-        &self,
-        leg: Leg,
-        server: Option<Arc<ServerConfig>>,
-        client: Option<ClientTls>,
-    ) {
-        self.0.replace_tls(leg, server, client);
+    /// A new certificate for the connections that come in on a leg; those that are open stay as they are.
+    pub fn renew_certificate(&self, leg: Leg, server: Arc<ServerConfig>) {
+        self.0.renew_certificate(leg, server);
+    }
+
+    /// New rules for the connections that are opened from now on, all of them at once.
+    pub fn replace_clients(&self, clients: Clients) {
+        self.0.replace_clients(clients);
     }
 
     /// How many tasks run: one for each listener's direction, each connection and each that is being opened.

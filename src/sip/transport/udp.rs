@@ -1,7 +1,7 @@
 //! Datagrams: one socket for each listener, a task that reads it and one that writes it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,15 +159,4 @@ async fn transmit(
             Err(error) => shared.fail(message, format!("sending to {remote} failed: {error}")),
         }
     }
-}
-
-/// The address of this machine that packets to `peer` come from; sends nothing.
-pub fn local_address_towards(peer: SocketAddr) -> io::Result<IpAddr> {
-    let any: SocketAddr = match peer {
-        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
-    };
-    let socket = std::net::UdpSocket::bind(any)?;
-    socket.connect(peer)?;
-    Ok(socket.local_addr()?.ip())
 }
