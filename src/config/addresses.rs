@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::document::Document;
 use super::draft::Draft;
+use super::system::Ephemeral;
 use super::{Listener, Pbx};
 use crate::media;
 use crate::sip::transport::Protocol;
@@ -71,6 +72,16 @@ impl Draft {
             let what = format!("the range holds port {} of pbx_listener.udp", sip.port());
             document.problem("media.ports", &what, "move one of them away from the other");
         }
+        self.check_neighbours(media, document);
+        if let Some((first, last)) = Ephemeral::read().within(range) {
+            let what = format!("the system gives the ports {first} to {last} to any program");
+            let remedy = format!(
+                "move the range out of net.ipv4.ip_local_port_range, or put it into net.ipv4.ip_local_reserved_ports: \
+                 sysctl -w net.ipv4.ip_local_reserved_ports={}",
+                media.ports
+            );
+            document.warning("media.ports", &what, &remedy);
+        }
         // A call takes one pair towards Meta and one towards the PBX; on one address both come from the same range.
         let pairs = media.ports.pairs().count();
         let shared = media.meta_address == media.pbx_address
@@ -82,6 +93,20 @@ impl Draft {
                 calls.max
             );
             document.warning("media.ports", &what, "widen it, or lower calls.max");
+        }
+    }
+
+    /// A PBX on this host has ports of its own.
+    fn check_neighbours(&self, media: &media::Settings, document: &Document<'_>) {
+        let range = media.ports.first()..=media.ports.last();
+        let is_here =
+            |ip: IpAddr| ip.is_loopback() || [media.meta_address, media.pbx_address].contains(&ip);
+        for (_, pbx) in &self.pbxs {
+            if range.contains(&pbx.port()) && pbx.address.ip().is_some_and(is_here) {
+                let what = format!("the range holds port {} of {:?}", pbx.port(), pbx.name);
+                let remedy = "the PBX is on this host: move the range away from its ports";
+                document.warning("media.ports", &what, remedy);
+            }
         }
     }
 

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue};
 
 use super::problem::{Position, Problem, Severity};
+use super::value::{Value, Wrong, nearest};
 
 /// Most mistakes of TOML's grammar that are told of one file.
 const MOST_ERRORS: usize = 10;
@@ -45,9 +46,16 @@ impl<'t> Document<'t> {
         };
         // Something that is no TOML at all has a mistake in every line; the first few tell it.
         for error in errors.iter().take(MOST_ERRORS) {
-            document.refuse(error);
+            let at = error.span().map_or(0, |span| span.start);
+            let what = error.message().trim_end().replace('\n', ", ");
+            document.refuse(at, &what, "");
         }
         document
+    }
+
+    /// The file itself.
+    pub(super) fn file(&self) -> &Path {
+        self.file
     }
 
     /// The findings, in the order of the file.
@@ -59,10 +67,8 @@ impl<'t> Document<'t> {
 
     /// Reads `[name]`. A section that is left out reads as an empty one, so that the keys it needs are named.
     pub(super) fn section<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let value = match self.table.get(name) {
-            Some(value) => value.clone(),
-            None => Spanned::new(0..0, DeValue::Table(DeTable::new())),
-        };
+        let empty = Spanned::new(0..0, DeValue::Table(DeTable::new()));
+        let value = self.table.get(name).unwrap_or(&empty);
         if !value.get_ref().is_table() {
             self.problem(name, "is not a section", &format!("write [{name}]"));
             return None;
@@ -84,7 +90,7 @@ impl<'t> Document<'t> {
             return (Vec::new(), false);
         };
         let read = |(at, item): (usize, &Spanned<DeValue<'t>>)| {
-            let item = self.read(&format!("{name}[{at}]"), item.clone())?;
+            let item = self.read(&format!("{name}[{at}]"), item)?;
             Some((at, item))
         };
         let sections: Vec<_> = items.iter().enumerate().filter_map(read).collect();
@@ -96,7 +102,8 @@ impl<'t> Document<'t> {
     pub(super) fn refuse_others(&self, known: &[&str]) {
         for name in self.table.keys().map(|name| name.get_ref().as_ref()) {
             if !known.contains(&name) {
-                let remedy = format!("the sections are {}", known.join(", "));
+                let all = || format!("the sections are {}", known.join(", "));
+                let remedy = nearest(name, known).unwrap_or_else(all);
                 self.problem(name, "unknown section", &remedy);
             }
         }
@@ -129,26 +136,38 @@ impl<'t> Document<'t> {
         });
     }
 
-    fn read<T: DeserializeOwned>(&self, path: &str, value: Spanned<DeValue<'t>>) -> Option<T> {
-        // A missing key has no place of its own: the section's header stands for it.
-        let section = value.span();
-        T::deserialize(ValueDeserializer::from(value))
-            .map_err(|error| match error.span() {
-                Some(span) if span != section => self.refuse(&error),
-                _ => self.problem(path, error.message(), ""),
-            })
+    fn read<T: DeserializeOwned>(&self, path: &str, value: &Spanned<DeValue<'t>>) -> Option<T> {
+        let read = T::deserialize(Value(value));
+        read.map_err(|wrong| self.refuse_value(path, &value.span(), wrong))
             .ok()
     }
 
-    fn refuse(&self, error: &toml::de::Error) {
-        let span = error.span().unwrap_or(0..0);
+    fn refuse_value(&self, path: &str, section: &Range<usize>, wrong: Wrong) {
+        let Wrong {
+            span,
+            missing,
+            what,
+            remedy,
+        } = wrong;
+        let inside = span.filter(|span| span != section).map(|span| span.start);
+        let path = inside.and_then(|at| self.key_at(at)).unwrap_or(path);
+        match (missing, inside) {
+            // It has no place of its own: the section's header stands for it.
+            (Some(key), _) => self.problem(&format!("{path}.{key}"), &what, &remedy),
+            (None, Some(at)) => self.refuse(at, &what, &remedy),
+            (None, None) => self.problem(path, &what, &remedy),
+        }
+    }
+
+    /// Reports an error at this byte.
+    fn refuse(&self, at: usize, what: &str, remedy: &str) {
         self.problems.borrow_mut().push(Problem {
             severity: Severity::Error,
             file: self.file.to_owned(),
-            position: Position::of(self.text, span.start),
-            key: without_places(self.key_at(span.start).unwrap_or_default()),
-            what: error.message().trim_end().replace('\n', ", "),
-            remedy: String::new(),
+            position: Position::of(self.text, at),
+            key: without_places(self.key_at(at).unwrap_or_default()),
+            what: what.to_owned(),
+            remedy: remedy.to_owned(),
         });
     }
 
@@ -250,7 +269,10 @@ mod tests {
     #[test]
     fn a_section_that_is_left_out_names_the_first_key_it_needs() {
         let found = found("", |d| assert_eq!(d.section::<Part>("part"), None));
-        assert_eq!(found, ["f:1:1: part: missing field `size`"]);
+        assert_eq!(
+            found,
+            ["f:1:1: part.size: it must be set; conf/wabridge.toml says what it is"]
+        );
     }
 
     #[test]
@@ -259,7 +281,7 @@ mod tests {
         let found = found(text, |d| assert_eq!(d.section::<Part>("part"), None));
         assert_eq!(
             found,
-            ["f:3:18: part.inner.deep: invalid type: integer `3`, expected a boolean"]
+            ["f:3:18: part.inner.deep: must be true or false, not 3"]
         );
     }
 
@@ -275,7 +297,7 @@ mod tests {
         });
         assert_eq!(found.len(), 3);
         assert!(
-            found[0].starts_with("f:4:8: part.size: invalid value"),
+            found[0].starts_with("f:4:8: part.size: must be a whole number from 0 to 255, not 256"),
             "{found:?}"
         );
         assert_eq!(found[1], "f:5:1: part.colour: grey; paint it");

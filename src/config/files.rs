@@ -8,20 +8,26 @@ use rustls_pki_types::pem::{self, PemObject};
 
 use super::document::Document;
 
-/// Warns if everybody on this machine may read a secret.
+/// Warns if everybody on this machine may read a secret, or put another in its place.
 pub(super) fn warn_if_open(file: &Path, key: &str, document: &Document<'_>) {
-    const OTHERS_READ: u32 = 0o004;
-    // A file that cannot be looked at is reported by whoever reads it.
-    let Ok(metadata) = std::fs::metadata(file) else {
-        return;
-    };
-    if metadata.permissions().mode() & OTHERS_READ != 0 {
+    if let Some(may) = everybody_may(file) {
         let file = file.display();
         document.warning(
             key,
-            &format!("everybody on this machine may read {file}"),
+            &format!("everybody on this machine may {may} {file}"),
             &format!("chmod 600 {file}, owned by the user that runs wabridge"),
         );
+    }
+}
+
+/// What users that have nothing to do with a file may do to it; `None`: nothing. A file that cannot be looked at is
+/// reported by whoever reads it.
+pub(super) fn everybody_may(file: &Path) -> Option<&'static str> {
+    let mode = std::fs::metadata(file).ok()?.permissions().mode();
+    match (mode & 0o004 != 0, mode & 0o002 != 0) {
+        (true, false) => Some("read"),
+        (_, true) => Some("change"),
+        (false, false) => None,
     }
 }
 

@@ -21,6 +21,8 @@ mod number;
 mod pbx;
 mod problem;
 mod reload;
+mod system;
+mod value;
 
 use std::path::Path;
 use std::time::SystemTime;

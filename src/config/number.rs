@@ -157,9 +157,13 @@ impl Settings {
             _ => format!("{at}.number"),
         };
         if self.password.is_some() {
+            let what = match files::everybody_may(document.file()) {
+                Some(_) => "everybody on this machine may read this file, and has the password",
+                None => "whoever can read this file has the password",
+            };
             document.warning(
                 &format!("{at}.password"),
-                "whoever can read this file has the password",
+                what,
                 "keep it in a file of its own and name that in password_file",
             );
         }

@@ -104,14 +104,14 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "tarrget = ",
             "number.tarrget",
             "tarrget",
-            "unknown field `tarrget`",
+            "there is no such key",
         ),
         case(
             "hostname = \"bridge.example.com\"\n",
             "",
-            "meta",
+            "meta.hostname",
             "[meta]",
-            "missing field `hostname`",
+            "it must be set",
         ),
         case("[[pbx]]", "[pbx]", "pbx", "[pbx]", "is not a list"),
         case(
@@ -119,7 +119,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "100",
             "number.target",
             "target",
-            "expected a string",
+            "must be text in quotes, not 100",
         ),
         // Meta's side.
         case(
@@ -219,7 +219,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "dtls_setup = \"passive\"\n[[number]]",
             "meta.dtls_setup",
             "dtls_setup",
-            "`actpass` or `active`",
+            "must be \"actpass\" or \"active\"",
         ),
         // Numbers.
         case(
@@ -269,7 +269,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "\"100\"\nkeying = \"none\"",
             "number.keying",
             "keying",
-            "unknown variant `none`",
+            "must be \"dtls\", \"sdes\" or \"auto\", not \"none\"",
         ),
         case(
             "\"100\"",
@@ -406,7 +406,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "ports",
             "at least one even port",
         ),
-        case("20000-29999", "5000-15000", "media.ports", "ports", "5070"),
+        case("20000-29999", "5062-15000", "media.ports", "ports", "5070"),
         case(
             "192.0.2.10",
             "127.0.0.1",
@@ -550,6 +550,13 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
             "ports",
             "499 calls",
         ),
+        case(
+            "20000-29999",
+            "5060-5069\"\n[calls]\nmax = 2 # \"",
+            "media.ports",
+            "ports",
+            "5060",
+        ),
     ];
     for case in &cases {
         assert_eq!(only_finding(&workshop, case).severity, Severity::Warning);
@@ -576,8 +583,46 @@ fn secrets_that_everybody_may_read_are_a_warning() {
             (found[0].severity, found[0].key.as_str()),
             (Severity::Warning, key)
         );
+        assert!(found[0].what.contains("may read"), "{}", found[0]);
         assert!(found[0].remedy.contains("chmod 600"), "{}", found[0]);
+        workshop.set_mode(file, 0o662);
+        let found = workshop.findings(GOOD);
+        workshop.set_mode(file, 0o600);
+        assert!(found[0].what.contains("may change"), "{}", found[0]);
     }
+}
+
+#[test]
+fn a_password_in_a_file_that_everybody_may_read_is_said_so() {
+    let workshop = Workshop::new();
+    let text = GOOD.replace("_file = \"password\"", " = \"x\"");
+    for (mode, what) in [(0o644, "everybody on this machine"), (0o600, "whoever can")] {
+        workshop.write("wabridge.toml", "");
+        workshop.set_mode("wabridge.toml", mode);
+        let found = workshop.findings(&text);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0].key, "number.password");
+        assert!(found[0].what.starts_with(what), "{}", found[0]);
+    }
+}
+
+#[test]
+fn ports_that_the_system_gives_to_others_are_a_warning() {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let range = range.split_whitespace().collect::<Vec<_>>().join("-");
+    let reserved = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+    let reserved = std::fs::read_to_string(reserved).unwrap();
+    assert_eq!(reserved.trim(), "", "this machine keeps ports for others");
+    let found = Workshop::new().findings(&GOOD.replace("20000-29999", &range));
+    let [only] = found.as_slice() else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(
+        (only.severity, only.key.as_str()),
+        (Severity::Warning, "media.ports")
+    );
+    assert!(only.what.contains("to any program"), "{only}");
+    assert!(only.remedy.contains("ip_local_reserved_ports"), "{only}");
 }
 
 /// A self-signed certificate for bridge.example.com, valid between two times counted in days from now.

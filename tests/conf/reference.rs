@@ -56,16 +56,9 @@ fn known_keys(found: &[Problem], section: &str) -> BTreeSet<String> {
         .iter()
         .find(unknown)
         .unwrap_or_else(|| panic!("{section} took an unknown key: {found:?}"));
-    let (_, expected) = problem
-        .what
-        .split_once("expected")
-        .expect("serde lists what it expected");
-    expected
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(str::to_owned)
-        .collect()
+    let all = problem.remedy.strip_prefix("the keys here are ");
+    let all = all.expect("it lists what there is");
+    all.split(", ").map(str::to_owned).collect()
 }
 
 #[test]
@@ -113,6 +106,114 @@ fn it_names_every_key_there_is_and_no_other() {
         let known = known_keys(&workshop.findings(&strange), &section);
         assert_eq!(keys, known, "[{section}]");
     }
+}
+
+/// What cannot be right where something like `value` can: of another kind each.
+fn wrong_values(value: &toml::Value) -> &'static [&'static str] {
+    match value {
+        toml::Value::String(_) => &["17", "true", "1.5", "{}", "1979-05-27", "[[]]"],
+        toml::Value::Integer(_) => &[
+            "\"x\"",
+            "true",
+            "1.5",
+            "[]",
+            "{}",
+            "-1",
+            "99999999999999999999",
+        ],
+        toml::Value::Boolean(_) => &["\"true\"", "1", "[]", "{}"],
+        toml::Value::Array(_) => &["17", "true", "{}", "[17]", "[true]", "\"x\""],
+        toml::Value::Table(_) => &["17", "\"x\"", "true"],
+        other => panic!("{other:?} is in the reference file"),
+    }
+}
+
+/// Words that mean something to whoever wrote the program alone.
+const OURS: [&str; 16] = [
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "usize",
+    "i64",
+    "invalid type",
+    "invalid value",
+    "serde",
+    "struct",
+    "variant",
+    "expected",
+    "boolean",
+    "sequence",
+    "field",
+    "deseriali",
+];
+
+/// The lines of the reference file that set a key, each with its section.
+fn settings(text: &str) -> Vec<(String, usize)> {
+    let mut section = String::new();
+    let mut settings = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']).to_owned();
+        } else if is_setting(line) {
+            let (key, _) = line.split_once(" = ").unwrap();
+            settings.push((format!("{section}.{key}"), at));
+        }
+    }
+    settings
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_refused_at_its_key_and_in_the_words_of_the_file() {
+    let workshop = Workshop::new();
+    let whole = uncomment(&reference(), true);
+    let table: toml::Table = toml::from_str(&whole).unwrap();
+    let settings = settings(&whole);
+    assert!(settings.len() > 50, "{settings:?}");
+    for (path, at) in settings {
+        let value = path
+            .split('.')
+            .fold(None, |found: Option<&toml::Value>, name| {
+                let table = found.map_or(&table, |found| found.as_table().unwrap());
+                let value = &table[name];
+                Some(
+                    value
+                        .as_array()
+                        .filter(|list| list[0].is_table())
+                        .map_or(value, |list| &list[0]),
+                )
+            });
+        for wrong in wrong_values(value.unwrap()) {
+            let text = with_value(&whole, at, wrong);
+            let found = workshop.findings(&text);
+            let told = |p: &&Problem| p.key == path && p.position.line == at + 1;
+            assert!(
+                found.iter().any(|p| told(&p)),
+                "{path} = {wrong}: {found:#?}"
+            );
+            for problem in &found {
+                let said = format!("{}; {}", problem.what, problem.remedy);
+                let word = OURS.iter().find(|word| said.contains(**word));
+                assert_eq!(word, None, "{path} = {wrong}: {problem}");
+            }
+        }
+    }
+}
+
+/// The text with another value for the key of this line; a list may go on below it.
+fn with_value(text: &str, at: usize, value: &str) -> String {
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    let goes_on = lines[at].ends_with('[');
+    let end = match goes_on {
+        true => lines[at..].iter().position(|line| line == "]").unwrap(),
+        false => 0,
+    };
+    let (key, _) = lines[at].split_once(" = ").unwrap();
+    lines[at] = format!("{key} = {value}");
+    for line in &mut lines[at + 1..at + 1 + end] {
+        line.clear();
+    }
+    lines.join("\n")
 }
 
 #[test]
