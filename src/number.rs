@@ -312,6 +312,15 @@ impl fmt::Debug for Masked<'_> {
 
 /// Somebody else's words, with every run of digits masked that is long enough for a number.
 pub fn without_numbers(text: &str) -> String {
+    numbers_in(text, revealed())
+}
+
+/// The same, whatever [`reveal`] says.
+pub fn masked_words(text: &str) -> String {
+    numbers_in(text, false)
+}
+
+fn numbers_in(text: &str, plain: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
@@ -319,14 +328,34 @@ pub fn without_numbers(text: &str) -> String {
         let end = from.find(|c: char| !c.is_ascii_digit());
         let (digits, after) = from.split_at(end.unwrap_or(from.len()));
         out.push_str(words);
-        out.push_str(&shown(digits, revealed() || digits.len() < 7));
+        out.push_str(&shown(digits, plain || digits.len() < 7));
         rest = after;
     }
     out + rest
 }
 
+/// The user part of a SIP URI, masked whatever [`reveal`] says: a number or a user id as it is shown elsewhere, a name
+/// as a tag. Extensions, which are short numbers, stand.
+pub fn masked_user(user_part: &str) -> String {
+    let user = user_part.split(';').next().unwrap_or_default();
+    let parameters = &user_part[user.len()..];
+    if let Some((front, id)) = Bsuid::split(user) {
+        return format!("{front}{}{parameters}", shown(id, false));
+    }
+    let plain = without_parameters(user);
+    match bare_digits(plain.strip_prefix('+').unwrap_or(&plain)) {
+        Ok(digits) if digits.len() >= 7 => {
+            let plus = if plain.starts_with('+') { "+" } else { "" };
+            format!("{plus}{}{parameters}", shown(&digits, false))
+        }
+        Ok(_) => user_part.to_owned(),
+        Err(_) if user.eq_ignore_ascii_case("anonymous") => user_part.to_owned(),
+        Err(_) => format!("{}{parameters}", tag(user)),
+    }
+}
+
 /// `~` and 32 bits of SHA-256: enough to tell the calls of a day apart.
-fn tag(text: &str) -> String {
+pub fn tag(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
     let hex: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
     format!("~{hex}")
@@ -390,6 +419,19 @@ mod tests {
         );
         assert_eq!(without_numbers("1234567"), "12***67");
         assert_eq!(without_numbers(""), "");
+    }
+
+    #[test]
+    fn a_user_part_is_masked_by_what_it_names() {
+        assert_eq!(masked_user("+12195550714;tgrp=a"), "+1219*****14;tgrp=a");
+        assert_eq!(masked_user("%2B12195550714"), "+1219*****14");
+        assert_eq!(
+            masked_user("US.13491208655302741918"),
+            "US.1349**************18"
+        );
+        assert_eq!(masked_user("100"), "100");
+        assert_eq!(masked_user("Anonymous"), "Anonymous");
+        assert_eq!(masked_user("alice"), tag("alice"));
     }
 
     #[test]

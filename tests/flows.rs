@@ -51,5 +51,7 @@ mod stopping;
 mod strangers;
 #[path = "flows/torture_answers.rs"]
 mod torture_answers;
+#[path = "flows/traces.rs"]
+mod traces;
 #[path = "flows/user_calls.rs"]
 mod user_calls;

@@ -216,9 +216,14 @@ impl World {
             messages::replace_via(request, &via);
         }
         let start = Instant::now();
-        let actions = self
-            .bridge
-            .handle(Event::Arrived(Arrival { message, flow }), self.now);
+        let actions = self.bridge.handle(
+            Event::Arrived(Arrival {
+                message,
+                flow,
+                octets: Arc::default(),
+            }),
+            self.now,
+        );
         let decide = start.elapsed();
         let start = Instant::now();
         let printed: Vec<Vec<u8>> = actions.iter().filter_map(print).collect();

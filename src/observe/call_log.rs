@@ -43,7 +43,7 @@ fn log(summary: &Summary) {
     );
 }
 
-fn carried(side: &SideStats) -> String {
+pub(super) fn carried(side: &SideStats) -> String {
     format!(
         "in {} lost {} out {} jitter {:.1} ms",
         side.received, side.lost, side.sent, side.jitter_ms

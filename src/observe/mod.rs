@@ -2,5 +2,6 @@
 
 mod call_log;
 pub mod log;
+pub mod trace;
 
 pub use call_log::CallLog;

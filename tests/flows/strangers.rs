@@ -80,6 +80,7 @@ fn a_stranger_who_sends_rubbish_loses_the_connection_and_meta_does_not() {
             what: "no SIP".into(),
             status: Some(400),
             headers: Headers::default(),
+            octets: Default::default(),
         }),
         flow,
     };

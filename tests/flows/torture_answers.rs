@@ -59,6 +59,7 @@ fn streams(w: &mut World, bytes: &[u8]) {
                             what: lost.what,
                             status: (!lost.head.starts_with(b"SIP/2.0 ")).then_some(lost.status),
                             headers,
+                            octets: lost.head.into(),
                         },
                     );
                 }

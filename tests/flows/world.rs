@@ -5,12 +5,13 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use wabridge::call::watch::Note;
+use wabridge::call::watch::{At, Note, Watch};
 use wabridge::call::{Action, Bridge, Event, Receipt, Setup, Summary};
 use wabridge::leg::Leg;
 use wabridge::media::{MediaEvent, SessionId};
+use wabridge::observe::trace::Traces;
 use wabridge::peer::{Meta, pbx};
 use wabridge::sip::message::Common;
 use wabridge::sip::token::Tokens;
@@ -89,6 +90,8 @@ pub struct World {
     pub gone: Option<ConnectionId>,
     /// Where the bridge may send what is for the PBX.
     pub pbx_at: Hop,
+    /// What is kept of every call.
+    pub traces: Traces,
     ladder: String,
     branches: u32,
     /// The CSeq that a party used last in a dialog.
@@ -130,6 +133,7 @@ impl World {
             unreachable: false,
             gone: None,
             pbx_at: pbx::hop("192.0.2.7", 5060, Protocol::Udp),
+            traces: Traces::new(Default::default()),
             ladder: String::new(),
             branches: 0,
             cseqs: 20_000,
@@ -175,6 +179,7 @@ impl World {
     pub fn sends_over(&mut self, flow: Flow, message: impl Into<Message>) {
         let mut message = message.into();
         self.note(flow.leg, "──▶", &message);
+        let octets = message.to_bytes().into();
         if let Message::Request(request) = &mut message {
             let mut via = request.via().expect("a request has a Via");
             via.stamp(flow.remote);
@@ -189,11 +194,30 @@ impl World {
                 request.headers.push("Via", other);
             }
         }
-        self.handle(Event::Arrived(Arrival { message, flow }));
+        self.handle(Event::Arrived(Arrival {
+            message,
+            flow,
+            octets,
+        }));
+    }
+
+    /// The time, for whoever watches.
+    fn at(&self) -> At {
+        At {
+            now: self.now,
+            wall: UNIX_EPOCH + Duration::from_secs(1_746_659_966) + (self.now - self.start),
+        }
     }
 
     /// Anything else happens to the bridge.
     pub fn handle(&mut self, event: Event) {
+        match &event {
+            Event::Arrived(arrival) => self.traces.received(arrival, self.at()),
+            Event::Malformed { malformed, flow } => {
+                self.traces.unreadable(malformed, *flow, self.at());
+            }
+            _ => {}
+        }
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let closed = self.media.lock().unwrap().closed.len();
@@ -217,13 +241,18 @@ impl World {
                 message,
                 target,
                 receipt,
-            } => self.deliver(message, &target, receipt),
+            } => {
+                let (octets, at) = (message.to_bytes(), self.at());
+                self.traces.sent(&message, &octets, &target, at);
+                self.deliver(message, &target, receipt)
+            }
             Action::Close(flow) => {
                 let _ = writeln!(self.ladder, "         the bridge closes {}", flow.remote);
                 self.closed.push(flow);
                 None
             }
             Action::Note(note) => {
+                self.traces.noted(&note, self.at());
                 if let Note::Ended(summary) = &note {
                     self.ended.push(Summary::clone(summary));
                 }

@@ -1,6 +1,7 @@
 //! A bridge played by hand, in virtual time: what is right passes, and each thing that is wrong becomes a complaint.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -143,6 +144,7 @@ impl<M: Manners> Bench<M> {
         let arrival = Arrival {
             message: message.into(),
             flow,
+            octets: Arc::default(),
         };
         let actions = self
             .agent

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::mem;
+use std::sync::Arc;
 
 use super::super::header::{CSeq, NameAddr, Via};
 use super::super::uri::Uri;
@@ -39,6 +40,8 @@ pub struct Malformed {
     pub status: Option<u16>,
     /// The headers that could be read, so that the answer finds its way.
     pub headers: Headers,
+    /// The octets as they came; of what has no end, the first of them.
+    pub octets: Arc<[u8]>,
 }
 
 /// Header lines as they stood, before anybody asked what they mean.
@@ -65,6 +68,7 @@ pub(super) fn message(bytes: &[u8], limits: &Limits) -> Result<Message, Box<Malf
             what,
             status,
             headers,
+            octets: bytes.into(),
         })
     })
 }

@@ -1,5 +1,6 @@
 //! A table on a bench: messages in short, a clock in milliseconds, and each action as one line.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::leg::Leg;
@@ -98,7 +99,14 @@ impl Bench {
     /// Something comes in.
     pub fn gets(&mut self, message: impl Into<Message>, flow: Flow) -> Vec<String> {
         let message = message.into();
-        let actions = self.table.receive(Arrival { message, flow }, self.now);
+        let actions = self.table.receive(
+            Arrival {
+                message,
+                flow,
+                octets: Arc::default(),
+            },
+            self.now,
+        );
         self.lines(actions)
     }
 

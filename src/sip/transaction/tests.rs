@@ -1,5 +1,6 @@
 //! The table as a whole: strays, old peers, where answers go, the limit, and disorder of every kind.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -347,7 +348,14 @@ impl Disorder {
     }
 
     fn receive(&mut self, message: Message, flow: Flow) {
-        for action in self.table.receive(Arrival { message, flow }, self.now) {
+        for action in self.table.receive(
+            Arrival {
+                message,
+                flow,
+                octets: Arc::default(),
+            },
+            self.now,
+        ) {
             if let Action::Request {
                 server, request, ..
             } = action

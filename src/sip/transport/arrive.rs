@@ -13,7 +13,12 @@ pub(super) fn event(bytes: &[u8], flow: Flow, limits: &Limits) -> TransportEvent
             if let Message::Request(request) = &mut message {
                 stamp(&mut request.headers, flow);
             }
-            TransportEvent::Arrived(Arrival { message, flow })
+            let octets = bytes.into();
+            TransportEvent::Arrived(Arrival {
+                message,
+                flow,
+                octets,
+            })
         }
         Err(malformed) => {
             let mut malformed = *malformed;
@@ -35,6 +40,7 @@ pub(super) fn lost(lost: Lost, flow: Flow, limits: &Limits) -> TransportEvent {
         what: lost.what,
         status: Some(lost.status).filter(|_| !is_response),
         headers,
+        octets: lost.head.into(),
     };
     TransportEvent::Malformed { malformed, flow }
 }

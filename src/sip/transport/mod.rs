@@ -25,6 +25,7 @@ mod transports;
 mod udp;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::leg::Leg;
 
@@ -97,6 +98,8 @@ pub struct Arrival {
     pub message: Message,
     /// Where it came in.
     pub flow: Flow,
+    /// The very octets that came, for whoever wants to see what the peer wrote.
+    pub octets: Arc<[u8]>,
 }
 
 /// What the transports tell the core.

@@ -1,0 +1,309 @@
+//! What is never kept: keys, passwords and proofs of them, hidden in the very place where they stood.
+//!
+//! Every hidden octet becomes a `*`, so that lengths stay true and the message is still one; of keys, whose base64 is read
+//! by whoever reads SDP, an `x`. Lines are judged one by
+//! one, whatever the message around them is worth: what is no SIP may hold a key all the same.
+
+/// Parameters of credentials that give nothing away; all others are hidden (RFC 7616 §3.4).
+const OPEN: [&str; 9] = [
+    "username",
+    "realm",
+    "nonce",
+    "uri",
+    "algorithm",
+    "qop",
+    "nc",
+    "opaque",
+    "stale",
+];
+/// Lines of SDP of which everything behind the name is hidden.
+const SDP: [&str; 3] = ["a=ice-pwd:", "a=key-mgmt:", "k="];
+
+/// What a header line is, and those that continue it are.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Plain,
+    Credentials,
+}
+
+/// Hides what is secret in a message, or in what was meant as one.
+pub(super) fn hide(octets: &mut [u8]) {
+    let (lines, body) = lines(octets);
+    let mut kind = Kind::Plain;
+    // Behind an encoding nobody can see what is a secret.
+    let mut encoded = false;
+    for (start, end) in lines {
+        let in_body = start >= body;
+        let line = &mut octets[start..end];
+        if in_body && encoded {
+            star(line);
+            continue;
+        }
+        encoded |= is_encoding(line);
+        match header_name(line) {
+            _ if in_body => {}
+            Some(name) => kind = kind_of(name),
+            None if kind == Kind::Credentials => star(line),
+            None => {}
+        }
+        if kind == Kind::Credentials && !in_body && header_name(line).is_some() {
+            credentials(line);
+        }
+        sdp(line);
+        wherever(line);
+    }
+}
+
+/// Start and end of each line that is not empty, and where the body begins. A lone CR or LF ends a line too.
+fn lines(octets: &[u8]) -> (Vec<(usize, usize)>, usize) {
+    let mut lines = Vec::new();
+    let (mut start, mut body, mut empty) = (0, None, false);
+    for (at, octet) in octets.iter().enumerate() {
+        match octet {
+            b'\r' | b'\n' => {
+                if at > start {
+                    lines.push((start, at));
+                } else if *octet == b'\n' && empty && body.is_none() {
+                    body = Some(at + 1);
+                }
+                empty |= *octet == b'\n';
+                start = at + 1;
+            }
+            _ => empty = false,
+        }
+    }
+    if start < octets.len() {
+        lines.push((start, octets.len()));
+    }
+    (lines, body.unwrap_or(octets.len()))
+}
+
+fn star(octets: &mut [u8]) {
+    for octet in octets.iter_mut().filter(|o| !o.is_ascii_whitespace()) {
+        *octet = b'*';
+    }
+}
+
+/// The name of a header line; `None` for what continues one, and for start lines.
+fn header_name(line: &[u8]) -> Option<&[u8]> {
+    let colon = line.iter().position(|o| *o == b':')?;
+    let name = line[..colon].trim_ascii_end();
+    let token = |o: &u8| o.is_ascii_alphanumeric() || b"-_.!%*+`'~".contains(o);
+    (!name.is_empty() && name.iter().all(token)).then_some(name)
+}
+
+fn kind_of(name: &[u8]) -> Kind {
+    let names: [&[u8]; 4] = [
+        b"authorization",
+        b"proxy-authorization",
+        b"authentication-info",
+        b"proxy-authentication-info",
+    ];
+    match names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+        true => Kind::Credentials,
+        false => Kind::Plain,
+    }
+}
+
+/// Whether the line says that what follows cannot be read as it stands.
+fn is_encoding(line: &[u8]) -> bool {
+    let Some(name) = header_name(line) else {
+        return false;
+    };
+    let names: [&[u8]; 3] = [b"content-encoding", b"e", b"content-transfer-encoding"];
+    let value = line[name.len()..].trim_ascii_start();
+    let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
+    let plain: [&[u8]; 5] = [b"identity", b"7bit", b"8bit", b"binary", b""];
+    names.iter().any(|n| n.eq_ignore_ascii_case(name))
+        && !plain.iter().any(|p| p.eq_ignore_ascii_case(value))
+}
+
+/// `Authorization: Digest username="…",response="…"`: what is not known to be harmless is hidden.
+fn credentials(line: &mut [u8]) {
+    let Some(colon) = line.iter().position(|o| *o == b':') else {
+        return;
+    };
+    let value = &mut line[colon + 1..];
+    let quotes = value.iter().filter(|o| **o == b'"').count();
+    let start = value.len() - value.trim_ascii_start().len();
+    let scheme = value[start..].iter().position(|o| !o.is_ascii_alphabetic());
+    let scheme = start + scheme.unwrap_or(value.len() - start);
+    let named = value.get(scheme).is_none_or(|o| *o != b'=');
+    let digest = value[start..scheme].eq_ignore_ascii_case(b"digest");
+    // Two readers might disagree about where such a value ends.
+    if quotes % 2 == 1 || value.contains(&b'\\') || (named && !digest) {
+        return star(&mut value[if digest { scheme } else { start }..]);
+    }
+    let mut quoted = false;
+    let from = if named { scheme } else { start };
+    for parameter in value[from..].split_mut(|o| {
+        quoted ^= *o == b'"';
+        *o == b',' && !quoted
+    }) {
+        let equals = parameter.iter().position(|o| *o == b'=');
+        let Some(equals) = equals else {
+            star(parameter);
+            continue;
+        };
+        let name = parameter[..equals].trim_ascii();
+        if !OPEN.iter().any(|o| o.as_bytes().eq_ignore_ascii_case(name)) {
+            for octet in &mut parameter[equals + 1..] {
+                if !matches!(octet, b'"' | b' ' | b'\t') {
+                    *octet = b'*';
+                }
+            }
+        }
+    }
+}
+
+fn sdp(line: &mut [u8]) {
+    let indent = line.len() - line.trim_ascii_start().len();
+    let line = &mut line[indent..];
+    if let Some(name) = SDP.iter().find(|name| starts_with(line, name)) {
+        star(&mut line[name.len()..]);
+    } else if starts_with(line, "a=crypto:") {
+        crypto(line);
+    } else if starts_with(line, "signal=") {
+        // Keys that a caller pressed, told by INFO: they may be a PIN.
+        star(&mut line["signal=".len()..]);
+    }
+}
+
+/// `a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:…|2^31|1:4 UNENCRYPTED_SRTP`: tag, suite and parameters of the session stay
+/// (RFC 4568 §9.1).
+fn crypto(line: &mut [u8]) {
+    for word in line.split_mut(|o| matches!(o, b' ' | b'\t')).skip(2) {
+        let keyed = starts_with(word, "inline:");
+        let parameter = |o: &u8| o.is_ascii_uppercase() || o.is_ascii_digit() || b"_=".contains(o);
+        let harmless = word.len() < 24 && word.iter().all(parameter);
+        if !keyed && !harmless {
+            star(word);
+        }
+    }
+}
+
+/// What is told by the word in front of it, wherever in a line: keys, ICE passwords, and those in URIs,
+/// `sip:user:password@host` (RFC 3261 §19.1.1).
+fn wherever(line: &mut [u8]) {
+    for at in 1..line.len() {
+        if !matches!(line[at], b':' | b'=') {
+            continue;
+        }
+        let (before, rest) = line.split_at_mut(at + 1);
+        let after = |word: &str| ends_with(before, word);
+        if after("inline:") {
+            let end = rest.iter().position(|o| b" \t|;,\"<>".contains(o));
+            let end = end.unwrap_or(rest.len());
+            rest[..end]
+                .iter_mut()
+                .filter(|o| **o != b'=')
+                .for_each(|o| *o = b'x');
+        } else if after("ice-pwd:") || after("ice-pwd=") {
+            let end = rest.iter().position(|o| b" \t|;,\"<>".contains(o));
+            let end = end.unwrap_or(rest.len());
+            star(&mut rest[..end]);
+        } else if after("sip:") || after("sips:") {
+            let end = rest.iter().position(|o| b" \t<>\"".contains(o));
+            let end = end.unwrap_or(rest.len());
+            let uri = &mut rest[..end];
+            if let Some(host) = uri.iter().position(|o| *o == b'@')
+                && let Some(colon) = uri[..host].iter().position(|o| *o == b':')
+            {
+                star(&mut uri[colon + 1..host]);
+            }
+        }
+    }
+}
+
+fn ends_with(line: &[u8], word: &str) -> bool {
+    let start = line.len().checked_sub(word.len());
+    start.is_some_and(|start| line[start..].eq_ignore_ascii_case(word.as_bytes()))
+}
+
+fn starts_with(line: &[u8], word: &str) -> bool {
+    line.get(..word.len())
+        .is_some_and(|front| front.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hidden(text: &str) -> String {
+        let mut octets = text.as_bytes().to_vec();
+        hide(&mut octets);
+        String::from_utf8(octets).unwrap()
+    }
+
+    #[test]
+    fn the_proof_of_a_password_is_hidden_and_the_rest_of_it_stays() {
+        let line = "Proxy-Authorization: Digest username=\"12145551869\", realm=\"wa.meta.vc\",cnonce=\"0a4f113b\", \
+                    uri=\"sip:a,b@c\",response=\"6629fae49393a05397450978507c4ef1\",nc=00000001";
+        assert_eq!(
+            hidden(line),
+            "Proxy-Authorization: Digest username=\"12145551869\", realm=\"wa.meta.vc\",cnonce=\"********\", \
+             uri=\"sip:a,b@c\",response=\"********************************\",nc=00000001"
+        );
+    }
+
+    #[test]
+    fn credentials_are_hidden_however_they_are_written() {
+        for line in [
+            "authorization : digest RESPONSE = SECRET",
+            "Authorization: Digest username=\"a\",\r\n response=\"SECRET\"",
+            "Authorization: Digest username=\"a\",\r\nresponse=\"SECRET\"",
+            "Authorization: Digest username=\"a, response=SECRET",
+            "Authorization: Digest username=\"a\\\", response=\"SECRET",
+            "Authorization: Basic SECRET",
+            "Authorization: SECRET",
+            "Authentication-Info: rspauth=\"SECRET\", qop=auth",
+            "x: y\rAuthorization: Digest response=SECRET",
+            "REFER sip:alice:SECRET@host SIP/2.0",
+            "Contact: <SIPS:alice:SECRET@host>",
+        ] {
+            let hidden = hidden(line);
+            assert!(!hidden.contains("SECRET"), "{hidden}");
+            assert_eq!(hidden.len(), line.len());
+        }
+    }
+
+    #[test]
+    fn keys_in_a_description_are_hidden_and_what_they_are_for_stays() {
+        let line = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:MVh+0N8l|2^31|1:4;inline:Zm9v|2^31 UNENCRYPTED_SRTP";
+        assert_eq!(
+            hidden(line),
+            "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:xxxxxxxx|2^31|1:4;inline:xxxx|2^31 UNENCRYPTED_SRTP"
+        );
+        assert_eq!(hidden("a=ice-pwd:asd88fgpdd777"), "a=ice-pwd:*************");
+        assert_eq!(hidden("a=ice-ufrag:8hhY"), "a=ice-ufrag:8hhY");
+        for line in [
+            "A=CRYPTO:1 AES_CM_128_HMAC_SHA1_80 SECRETkey",
+            " a=crypto:1 X INLINE:SECRET",
+            "k=clear:SECRET",
+            "a=key-mgmt:mikey SECRET",
+            "x-sdp: a=ice-pwd:SECRET",
+            "Signal=SECRET",
+        ] {
+            assert!(!hidden(line).contains("SECRET"), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_hidden_whole_for_nobody_can_see_what_is_in_it() {
+        let text = "INVITE sip:a@b SIP/2.0\r\nContent-Encoding: gzip\r\n\r\nSECRET";
+        assert!(hidden(text).ends_with("gzip\r\n\r\n******"));
+        let text = "INVITE sip:a@b SIP/2.0\r\n\r\n--x\r\nContent-Transfer-Encoding: base64\r\n\r\nSECRET\r\n";
+        assert!(!hidden(text).contains("SECRET"));
+        let text = "INVITE sip:a@b SIP/2.0\r\nContent-Encoding: identity\r\n\r\nv=0\r\n";
+        assert_eq!(hidden(text), text);
+    }
+
+    #[test]
+    fn arbitrary_octets_are_no_danger_and_stay_as_long_as_they_were() {
+        proptest::proptest!(|(octets: Vec<u8>)| {
+            let mut hidden = octets.clone();
+            hide(&mut hidden);
+            proptest::prop_assert_eq!(hidden.len(), octets.len());
+        });
+    }
+}
