@@ -22,7 +22,7 @@ use crate::call::{Bridge, Setup, Watch};
 use crate::config::{self, Config, restart_only_changes};
 use crate::leg::Leg;
 use crate::media::{self, Engine};
-use crate::observe::CallLog;
+use crate::observe::{CallLog, RecordWriter};
 use crate::peer::{Meta, Pbx, pbx};
 use crate::policy::Numbers;
 use crate::sdp::Keying;
@@ -73,6 +73,9 @@ pub enum DaemonError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file of call records.
+    #[error("cannot write call records: {0}; see records.file")]
+    Records(io::Error),
     /// The system has no randomness to give.
     #[error("no randomness: {0}")]
     Random(getrandom::Error),
@@ -97,6 +100,7 @@ pub struct Daemon {
     orders: mpsc::Sender<Order>,
     signalling: JoinHandle<()>,
     engine: Engine,
+    records: RecordWriter,
 }
 
 impl Daemon {
@@ -104,6 +108,8 @@ impl Daemon {
     pub async fn start(config: Config, trust: &Trust) -> Result<Daemon, DaemonError> {
         allow_files(config.calls.max.into(), config.media.sockets());
         media_addresses_are_ours(&config.media)?;
+        let (records, record_writer) =
+            RecordWriter::start(&config.records).map_err(DaemonError::Records)?;
         let (heard, media) = mpsc::unbounded_channel();
         let engine = Engine::start(&config.media, move |event| {
             // It fails once signalling has stopped, and then nobody wants to know.
@@ -133,7 +139,7 @@ impl Daemon {
             nonce_key,
             Instant::now(),
         );
-        let watchers: Vec<Box<dyn Watch>> = vec![Box::new(CallLog)];
+        let watchers: Vec<Box<dyn Watch>> = vec![Box::new(CallLog), Box::new(records)];
         let (orders, received) = mpsc::channel(8);
         let sources = driver::Sources {
             transport,
@@ -163,6 +169,7 @@ impl Daemon {
             orders,
             signalling,
             engine,
+            records: record_writer,
         })
     }
 
@@ -177,6 +184,9 @@ impl Daemon {
         let server = server_tls(&config)?;
         let clients = clients(&config, trust)?;
         let setup = setup(&config, &self.addresses).await?;
+        self.records
+            .reload(&config.records)
+            .map_err(DaemonError::Records)?;
         for key in restart_only_changes(&self.started, &config) {
             tracing::warn!(key, "takes effect at the next start only");
         }
@@ -211,6 +221,7 @@ impl Daemon {
         }
         self.transports.shutdown().await;
         drop(self.engine);
+        self.records.stop();
         tracing::info!("stopped");
     }
 }

@@ -354,6 +354,48 @@ pub fn masked_user(user_part: &str) -> String {
     }
 }
 
+/// How numbers, and what holds them, are written where [`reveal`] does not count: in files with a setting of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Written {
+    /// As they are.
+    #[default]
+    Full,
+    /// As in the log: the front and the last two digits, or a tag.
+    Masked,
+}
+
+impl Written {
+    /// A telephone number.
+    pub fn number(self, number: &E164) -> String {
+        format!("+{}", shown(&number.0, self == Written::Full))
+    }
+
+    /// A WhatsApp user.
+    pub fn user(self, user: &User) -> String {
+        match user {
+            User::Number(number) => self.number(number),
+            User::Bsuid(bsuid) => {
+                let (front, id) = Bsuid::split(&bsuid.0).unwrap_or(("", &bsuid.0));
+                format!("{front}{}", shown(id, self == Written::Full))
+            }
+        }
+    }
+
+    /// A Call-ID, a WACID, or anything else that may hold a number in disguise.
+    pub fn disguised(self, text: &str) -> String {
+        match self {
+            Written::Full => text.to_owned(),
+            Written::Masked => tag(text),
+        }
+    }
+
+    /// Somebody else's words.
+    pub fn words(self, text: &str) -> String {
+        numbers_in(text, self == Written::Full)
+    }
+}
+
 /// `~` and 32 bits of SHA-256: enough to tell the calls of a day apart.
 pub fn tag(text: &str) -> String {
     let hash = Sha256::digest(text.as_bytes());
@@ -432,6 +474,34 @@ mod tests {
         assert_eq!(masked_user("100"), "100");
         assert_eq!(masked_user("Anonymous"), "Anonymous");
         assert_eq!(masked_user("alice"), tag("alice"));
+    }
+
+    #[test]
+    fn what_is_written_elsewhere_follows_its_own_setting() {
+        let number = User::Number("+12145551869".parse().unwrap());
+        let bsuid = User::Bsuid("US.13491208655302741918".parse().unwrap());
+        let written = |how: Written| {
+            [
+                how.user(&number),
+                how.user(&bsuid),
+                how.disguised("wacid.HBgL"),
+                how.words("no +12195550714, 403"),
+            ]
+        };
+        assert_eq!(
+            written(Written::Full),
+            [
+                "+12145551869",
+                "US.13491208655302741918",
+                "wacid.HBgL",
+                "no +12195550714, 403"
+            ]
+        );
+        let masked = written(Written::Masked);
+        assert_eq!(masked[0], "+1214*****69");
+        assert_eq!(masked[1], "US.1349**************18");
+        assert_eq!(masked[2].len(), 9, "{masked:?}");
+        assert_eq!(masked[3], "no +1219*****14, 403");
     }
 
     #[test]

@@ -39,6 +39,8 @@ mod lost;
 mod notes;
 #[path = "flows/over_tcp.rs"]
 mod over_tcp;
+#[path = "flows/records.rs"]
+mod records;
 #[path = "flows/refusals.rs"]
 mod refusals;
 #[path = "flows/refused_by_meta.rs"]

@@ -9,12 +9,12 @@ use ipnet::IpNet;
 
 use super::document::Document;
 use super::{Certificate, Config, Listener, Meta, Pbx, files, number};
-use crate::observe::log;
+use crate::observe::{log, records};
 use crate::sip::{transaction, transport};
 use crate::{call, media};
 
 /// The sections of the file, in the order in which it is best written.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "meta",
     "number",
     "pbx",
@@ -24,6 +24,7 @@ const SECTIONS: [&str; 9] = [
     "calls",
     "media",
     "log",
+    "records",
 ];
 
 /// The sections that could be read.
@@ -41,6 +42,7 @@ pub(super) struct Draft {
     pub(super) calls: Option<call::Settings>,
     pub(super) media: Option<media::Settings>,
     log: Option<log::Settings>,
+    records: Option<records::Settings>,
 }
 
 impl Draft {
@@ -60,6 +62,7 @@ impl Draft {
             calls: document.section("calls"),
             media: document.section("media"),
             log: document.section("log"),
+            records: document.section("records"),
         }
     }
 
@@ -96,6 +99,7 @@ impl Draft {
             calls: self.calls?,
             media: self.media?,
             log: self.log?,
+            records: self.records?,
             warnings: Vec::new(),
         })
     }
@@ -110,6 +114,9 @@ impl Draft {
         for (_, pbx) in &mut self.pbxs {
             pbx.ca_file.iter_mut().for_each(settle);
         }
+        if let Some(records) = &mut self.records {
+            records.file.iter_mut().for_each(settle);
+        }
     }
 
     fn check_parts(&self, document: &Document<'_>) {
@@ -123,6 +130,13 @@ impl Draft {
                 .iter()
                 .for_each(|file| authorities(file, "meta.ca_file"));
         }
+        if let Some(file) = self
+            .records
+            .as_ref()
+            .and_then(|records| records.file.as_ref())
+        {
+            files::appendable(file, "records.file", document);
+        }
         for (at, pbx) in &self.pbxs {
             pbx.check(&format!("pbx[{at}]"), document);
             let key = format!("pbx[{at}].ca_file");
@@ -130,13 +144,19 @@ impl Draft {
         }
         let sip = self.sip.iter().flat_map(transport::Settings::problems);
         let calls = self.calls.iter().flat_map(call::Settings::problems);
+        let records = self.records.iter().flat_map(records::Settings::problems);
         let media = self.media.iter().flat_map(media::Settings::problems);
         let transactions = self
             .transactions
             .iter()
             .flat_map(|settings| settings.problems());
         let transactions = transactions.map(|problem| format!("transactions.{problem}"));
-        for problem in sip.chain(transactions).chain(calls).chain(media) {
+        for problem in sip
+            .chain(transactions)
+            .chain(calls)
+            .chain(media)
+            .chain(records)
+        {
             let (key, what) = problem.split_once(": ").unwrap_or(("", &problem));
             document.problem(key, what, "");
         }

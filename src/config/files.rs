@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::fs::{Access, access};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::{self, PemObject};
 
@@ -29,6 +30,42 @@ pub(super) fn everybody_may(file: &Path) -> Option<&'static str> {
         (_, true) => Some("change"),
         (false, false) => None,
     }
+}
+
+/// Reports a file that whoever runs this could not append to or make; warns of one that everybody may read.
+pub(super) fn appendable(file: &Path, key: &str, document: &Document<'_>) {
+    let named = file.display();
+    let found = match std::fs::metadata(file) {
+        Ok(metadata) if !metadata.is_file() => Err((
+            format!("{named} is no regular file"),
+            "name a file in a folder of its own".to_owned(),
+        )),
+        Ok(_) => access(file, Access::READ_OK | Access::WRITE_OK).map_err(|error| {
+            let remedy = "it must belong to the user that runs wabridge".to_owned();
+            (format!("{named} cannot be written: {error}"), remedy)
+        }),
+        Err(_) => can_make(file),
+    };
+    match found {
+        Ok(()) => warn_if_open(file, key, document),
+        Err((what, remedy)) => document.problem(key, &what, &remedy),
+    }
+}
+
+fn can_make(file: &Path) -> Result<(), (String, String)> {
+    let folder = match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let folder = folder.display();
+        (
+            format!("no file can be made in {folder}: {error}"),
+            format!(
+                "install -d -m 750 -o wabridge {folder}, if that is the user that runs wabridge"
+            ),
+        )
+    })
 }
 
 /// The certificates of a PEM file, at least one.

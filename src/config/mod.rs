@@ -36,7 +36,7 @@ pub use pbx::{Address, Listener, Settings as Pbx};
 pub use problem::{Position, Problem, Severity};
 pub use reload::restart_only_changes;
 
-use crate::observe::log;
+use crate::observe::{log, records};
 use crate::policy::Number;
 use crate::secret::Source;
 use crate::sip::{transaction, transport};
@@ -67,6 +67,8 @@ pub struct Config {
     pub media: media::Settings,
     /// What is logged.
     pub log: log::Settings,
+    /// Where a record of each call is written.
+    pub records: records::Settings,
     /// What is allowed but should be seen.
     pub warnings: Vec<Problem>,
 }

@@ -39,6 +39,7 @@ mod outbox;
 mod path;
 mod peer;
 mod ports;
+pub mod quality;
 pub mod reception;
 pub mod replay;
 mod reports;
@@ -342,6 +343,8 @@ pub struct SideStats {
     pub jitter_ms: f64,
     /// Last round trip measured by RTCP, in milliseconds.
     pub round_trip_ms: Option<f64>,
+    /// What the peer said last of our RTP; `None` where it says nothing.
+    pub reported: Option<Reported>,
     /// Packets from addresses that are not the peer's, or from long before the PBX had answered.
     pub strangers: u64,
     /// Packets dropped because SRTP authentication or replay protection refused them.
@@ -362,4 +365,13 @@ pub struct SideStats {
     pub unsent: u64,
     /// Silence frames of our own among `sent`.
     pub silence_sent: u64,
+}
+
+/// What a peer reports of the RTP that it hears from us (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reported {
+    /// Packets of ours that it never saw.
+    pub lost: u64,
+    /// Interarrival jitter, in milliseconds.
+    pub jitter_ms: f64,
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::SideStats;
 use super::rtcp::{self, Entry, Reception, Report, Sent, WallClock};
 use super::rtp::{Packet, Ssrc, Timestamp};
+use super::{Reported, SideStats};
 
 /// The clock of Opus, and of every event beside it.
 const CLOCK_RATE: u32 = 48_000;
@@ -29,6 +29,8 @@ pub(crate) struct Reports {
     /// What sources before it lost.
     lost_before: u64,
     round_trip: Option<Duration>,
+    /// What the peer said last of our stream.
+    reported: Option<Reported>,
 }
 
 impl Reports {
@@ -46,6 +48,7 @@ impl Reports {
             reception: None,
             lost_before: 0,
             round_trip: None,
+            reported: None,
         }
     }
 
@@ -94,6 +97,11 @@ impl Reports {
                 }
                 Entry::Heard { block, .. } if block.source == self.ssrc => {
                     self.round_trip = block.round_trip(self.wall.ntp(now)).or(self.round_trip);
+                    self.reported = Some(Reported {
+                        // Below zero where more came twice than got lost.
+                        lost: u64::try_from(block.lost).unwrap_or(0),
+                        jitter_ms: f64::from(block.jitter) * 1000.0 / f64::from(CLOCK_RATE),
+                    });
                 }
                 // A source that leaves may be followed by another (hold, transfer); the call ends by signalling.
                 Entry::Heard { .. } | Entry::Bye { .. } => {}
@@ -140,5 +148,6 @@ impl Reports {
         stats.lost = self.lost_before + reception.map_or(0, Reception::lost);
         stats.jitter_ms = reception.map_or(0.0, |r| r.jitter().as_secs_f64() * 1000.0);
         stats.round_trip_ms = self.round_trip.map(|trip| trip.as_secs_f64() * 1000.0);
+        stats.reported = self.reported;
     }
 }

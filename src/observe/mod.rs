@@ -2,6 +2,8 @@
 
 mod call_log;
 pub mod log;
+pub mod records;
 pub mod trace;
 
 pub use call_log::CallLog;
+pub use records::{Records, Writer as RecordWriter};

@@ -962,3 +962,52 @@ fn a_number_offers_what_it_is_set_to_at_meta_or_with_auto_what_it_is_told() {
         assert_eq!(workshop.load(&text).unwrap().numbers[0].keying, keying);
     }
 }
+
+#[test]
+fn records_that_could_not_be_written_are_found_before_the_first_call() {
+    let workshop = Workshop::new();
+    std::fs::create_dir(workshop.path("folder")).unwrap();
+    let good = workshop.findings(&format!("{GOOD}[records]\nfile = \"records.jsonl\""));
+    assert_eq!(good, []);
+    assert!(!workshop.path("records.jsonl").exists(), "check makes none");
+    let cases = [
+        (
+            "file = \"no/records.jsonl\"",
+            "records.file",
+            "no file can be made in",
+        ),
+        ("file = \"folder\"", "records.file", "is no regular file"),
+        ("keep = 0", "records.keep", "1 to 999"),
+        (
+            "numbers = \"some\"",
+            "records.numbers",
+            "must be \"full\" or \"masked\"",
+        ),
+    ];
+    for (line, key, what) in cases {
+        let found = workshop.findings(&format!("{GOOD}[records]\n{line}"));
+        let [problem] = found.as_slice() else {
+            panic!("{line}: {found:#?}");
+        };
+        assert_eq!(
+            (problem.key.as_str(), problem.severity),
+            (key, Severity::Error)
+        );
+        assert!(problem.what.contains(what), "{problem}");
+    }
+}
+
+#[test]
+fn records_that_everybody_may_read_are_a_warning() {
+    let workshop = Workshop::new();
+    workshop.write("records.jsonl", "");
+    workshop.set_mode("records.jsonl", 0o644);
+    let found = workshop.findings(&format!("{GOOD}[records]\nfile = \"records.jsonl\""));
+    let [problem] = found.as_slice() else {
+        panic!("{found:#?}");
+    };
+    assert_eq!(
+        (problem.key.as_str(), problem.severity),
+        ("records.file", Severity::Warning)
+    );
+}

@@ -265,6 +265,7 @@ fn configuration(
         },
         numbers,
         passwords,
+        records: observe::records::Settings::default(),
         log: observe::log::Settings::default(),
         warnings: Vec::new(),
     })

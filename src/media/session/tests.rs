@@ -7,7 +7,8 @@ use super::*;
 use crate::media::rtp::{Packet, Ssrc};
 use crate::media::srtp::{Receiver, Sender};
 use crate::media::{
-    Codec, Direction, MasterKey, Security, Settings, SideSpec, Source, SrtpKeys, SrtpProfile, rtcp,
+    Codec, Direction, MasterKey, Reported, Security, Settings, SideSpec, Source, SrtpKeys,
+    SrtpProfile, rtcp,
 };
 
 #[test]
@@ -537,7 +538,7 @@ fn both_sides_get_reports_every_five_seconds_where_they_expect_them() {
 }
 
 #[test]
-fn a_report_about_us_measures_the_round_trip() {
+fn a_report_about_us_measures_the_round_trip_and_says_what_got_lost_of_ours() {
     let mut call = talking();
     call.talk(Leg::Pbx, 1, 0..50);
     let first = rtcp::read(&call.rtcp(Leg::Meta)[0].bytes).unwrap().next();
@@ -547,9 +548,9 @@ fn a_report_about_us_measures_the_round_trip() {
     let block = rtcp::Block {
         source: Ssrc(0xa),
         fraction_lost: 0,
-        lost: 0,
+        lost: 3,
         highest: 0,
-        jitter: 0,
+        jitter: 480,
         last_sender_report: sent.ntp.middle(),
         delay: call.now - call.begun - call.rtcp(Leg::Meta)[0].at,
     };
@@ -564,8 +565,14 @@ fn a_report_about_us_measures_the_round_trip() {
     }
     .write(&mut report);
     call.meta_sends(&report);
-    let trip = call.session.stats().meta.round_trip_ms.unwrap();
+    let stats = call.session.stats().meta;
+    let trip = stats.round_trip_ms.unwrap();
     assert!((79.9..80.1).contains(&trip), "{trip}");
+    let said = Reported {
+        lost: 3,
+        jitter_ms: 10.0,
+    };
+    assert_eq!(stats.reported, Some(said));
 }
 
 #[test]
