@@ -106,7 +106,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything, or nothing.
     pub async fn start(config: Config, trust: &Trust) -> Result<Daemon, DaemonError> {
-        allow_files(config.calls.max.into(), config.media.sockets());
+        allow_files(files_needed(&config));
         media_addresses_are_ours(&config.media)?;
         let (records, record_writer) =
             RecordWriter::start(&config.records).map_err(DaemonError::Records)?;
@@ -226,9 +226,14 @@ impl Daemon {
     }
 }
 
-/// A call has so many sockets of media; beside them stand the connections of SIP and a few files. A shell allows 1024.
-fn allow_files(calls: u64, sockets: u64) {
-    let needed = sockets * calls + 1024;
+/// How many files the process must be allowed to open: a call has so many sockets of media; beside them stand the
+/// connections of SIP and a few files.
+pub fn files_needed(config: &Config) -> u64 {
+    config.media.sockets() * u64::from(config.calls.max) + 1024
+}
+
+/// A shell allows 1024.
+fn allow_files(needed: u64) {
     match rlimit::increase_nofile_limit(needed) {
         Ok(allowed) if allowed < needed => {
             tracing::warn!(
@@ -339,26 +344,32 @@ async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonEr
         };
         pbxs.push((Arc::new(profile), pbx.allowed_sources()));
     }
+    let our_port = addresses.meta.first().map(SocketAddr::port);
     Ok(Setup {
+        pbxs,
+        ..setup_without_pbxs(config, our_port)
+    })
+}
+
+/// The same for whoever needs no PBX. `our_port`: where Meta reaches us, if that is known.
+pub fn setup_without_pbxs(config: &Config, our_port: Option<u16>) -> Setup {
+    Setup {
         meta: Arc::new(Meta {
             domain: config.meta.domain.clone(),
             port: config.meta.port,
-            our_port: addresses
-                .meta
-                .first()
-                .map_or(Protocol::Tls.default_port(), SocketAddr::port),
+            our_port: our_port.unwrap_or(Protocol::Tls.default_port()),
             digest: config.meta.digest.clone(),
             realm: config.meta.realm.clone(),
             dtls_setup: config.meta.dtls_setup,
         }),
         meta_sources: config.meta.allowed_sources.clone(),
-        pbxs,
+        pbxs: Vec::new(),
         numbers: Numbers::new(config.numbers.iter().cloned()),
         pace: Pace::from(&config.transactions),
         max_calls: config.calls.max.into(),
         ring_timeout: config.calls.ring_timeout(),
         answer_timeout: config.calls.answer_timeout(),
-    })
+    }
 }
 
 #[cfg(test)]

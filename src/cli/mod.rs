@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod relay;
 mod run;
 mod sim;
@@ -30,6 +31,12 @@ enum Command {
     /// Reads the file and every file it names, and opens no socket. Exit code: 0 if the bridge would start with it
     /// (warnings are shown), 1 if not, 2 for wrong arguments.
     Check(check::Arguments),
+    /// Go through what breaks real installations, and say what to do about each.
+    ///
+    /// Looks at the configuration, this host, our names, certificate and listener, each number, the way to Meta, the
+    /// media ports and each PBX, whether the bridge runs or not. It opens connections and places no call. Run it as the
+    /// user that runs the bridge. Exit code: 1 if something will fail, 0 if not.
+    Doctor(doctor::Arguments),
     /// Show calls in both directions, keyed both ways, on this machine alone: bridge, Meta and PBX over real sockets.
     ///
     /// It needs no file, no root and no installed server. Exit code 0 only if everything in it went as it should.
@@ -46,6 +53,7 @@ impl Arguments {
         match self.command {
             Command::Run(arguments) => arguments.run(),
             Command::Check(arguments) => arguments.run(),
+            Command::Doctor(arguments) => arguments.run(),
             Command::Demo(arguments) => arguments.run(),
             Command::Sim(arguments) => arguments.run(),
         }

@@ -191,7 +191,8 @@ fn client_builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsV
         .map_err(unusable)
 }
 
-fn root_store(roots: &Roots) -> Result<RootCertStore, TlsError> {
+/// The authorities themselves.
+pub fn root_store(roots: &Roots) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     if roots.system {
         // Single unreadable certificates of the system's are passed over, as every other program does.
@@ -257,7 +258,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 }
 
 /// What went wrong in a handshake with `name`, for the operator.
-pub(super) fn explain(error: &std::io::Error, name: &str) -> String {
+pub fn explain(error: &std::io::Error, name: &str) -> String {
     use rustls::CertificateError as Bad;
     let inner = error.get_ref().and_then(|e| e.downcast_ref());
     match inner {

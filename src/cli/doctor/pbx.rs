@@ -1,0 +1,246 @@
+//! Each PBX: it is found, it answers OPTIONS over its own transport, and it speaks a codec that can be carried.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::UdpSocket;
+
+use super::finding::Finding;
+use super::probe;
+use crate::config::{Config, Pbx};
+use crate::daemon::Trust;
+use crate::sdp::{Capabilities, Keying, RemoteOffer};
+use crate::sip::message::{Common, Method};
+use crate::sip::transport::{Protocol, tls};
+use crate::sip::{Response, SipUri};
+
+const ABOUT: &str = "pbx";
+
+pub async fn check(config: &Config, trust: &Trust) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for pbx in &config.pbxs {
+        findings.extend(check_one(pbx, trust).await);
+    }
+    findings
+}
+
+async fn check_one(pbx: &Pbx, trust: &Trust) -> Vec<Finding> {
+    let host = &pbx.address.host;
+    let address = match probe::resolve(host, pbx.port()).await {
+        Ok(found) => found
+            .first()
+            .copied()
+            .ok_or_else(|| "it has no address".to_owned()),
+        Err(why) => Err(why),
+    };
+    let address = match address {
+        Ok(address) => address,
+        Err(why) => {
+            let what = format!("{}: {host} leads nowhere: {why}", pbx.name);
+            return vec![Finding::fail(
+                ABOUT,
+                what,
+                "mend pbx.address, or write an IP address",
+            )];
+        }
+    };
+    match options(pbx, address, trust).await {
+        Ok(answer) => judge(pbx, address, &answer),
+        Err(why) => vec![silent(pbx, address, &why)],
+    }
+}
+
+async fn options(pbx: &Pbx, address: SocketAddr, trust: &Trust) -> Result<Response, String> {
+    let request = |ours: SocketAddr| {
+        let name = pbx.transport.name().to_ascii_uppercase();
+        let to = SipUri::new(None, &probe::bracketed(address.ip())).with_port(address.port());
+        let from = SipUri::new(Some("doctor"), &probe::bracketed(ours.ip()));
+        let mut options = probe::request(Method::OPTIONS, to, from, &name, ours);
+        options.headers.push("Accept", "application/sdp");
+        options
+    };
+    if pbx.transport == Protocol::Udp {
+        let any = match address {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let opened = async {
+            let socket = UdpSocket::bind(any).await?;
+            socket.connect(address).await?;
+            Ok::<_, std::io::Error>((socket.local_addr()?, socket))
+        };
+        let (ours, socket) = opened.await.map_err(|error| error.to_string())?;
+        return probe::ask_udp(&socket, &request(ours)).await;
+    }
+    let mut stream = probe::connect(address)
+        .await
+        .map_err(|error| error.to_string())?;
+    let ours = stream.local_addr().map_err(|error| error.to_string())?;
+    if pbx.transport == Protocol::Tcp {
+        return probe::ask(&mut stream, &request(ours)).await;
+    }
+    let client = match (pbx.verify, trust.pbxs.get(&pbx.name)) {
+        (true, Some(roots)) => tls::client_config(roots),
+        (true, None) => tls::client_config(&tls::Roots::system()),
+        (false, _) => tls::client_config_without_verification(),
+    };
+    let client = client.map_err(|error| error.to_string())?;
+    let mut stream = probe::shake(stream, client, &pbx.address.host).await?;
+    probe::ask(&mut stream, &request(ours)).await
+}
+
+fn silent(pbx: &Pbx, address: SocketAddr, why: &str) -> Finding {
+    let transport = pbx.transport.name();
+    Finding::fail(
+        ABOUT,
+        format!(
+            "{}: no answer to OPTIONS from {address} over {transport}: {why}",
+            pbx.name
+        ),
+        format!(
+            "does it run, and listen there ({transport})? A firewall or its own list of peers may drop what comes from this host"
+        ),
+    )
+}
+
+fn judge(pbx: &Pbx, address: SocketAddr, answer: &Response) -> Vec<Finding> {
+    let (name, status) = (&pbx.name, answer.status);
+    let answered = format!(
+        "{name}: {address} answers OPTIONS with {status} {}",
+        answer.reason
+    );
+    let reached = match status {
+        200..=299 => Finding::ok(ABOUT, answered),
+        401 | 403 | 407 => Finding::warn(
+            ABOUT,
+            answered,
+            "it does not know the bridge by its address, and may refuse calls as well: `match` of an identify section in \
+             Asterisk's pjsip.conf, an ACL in FreeSWITCH",
+        ),
+        503 => Finding::warn(ABOUT, answered, "it is there, and takes no calls just now"),
+        _ => Finding::note(
+            ABOUT,
+            answered,
+            "it is there; calls are another question, so place one",
+        ),
+    };
+    vec![reached, codecs(pbx, answer)]
+}
+
+/// A PBX may say in its answer what it would offer (RFC 3261 §11.2); most do not.
+fn codecs(pbx: &Pbx, answer: &Response) -> Finding {
+    let name = &pbx.name;
+    if answer.content_type().as_deref() != Some("application/sdp") || answer.body.is_empty() {
+        return Finding::note(
+            ABOUT,
+            format!("{name}: it does not say which codecs it speaks"),
+            "it must offer and take Opus: allow=opus for the bridge in Asterisk",
+        );
+    }
+    let keying = if pbx.srtp {
+        Keying::Sdes
+    } else {
+        Keying::Plain
+    };
+    match RemoteOffer::parse(&answer.body, &Capabilities::pbx(keying, pbx.source)) {
+        Ok(_) => Finding::ok(ABOUT, format!("{name}: it offers what can be carried")),
+        Err(reject) => Finding::fail(
+            ABOUT,
+            format!("{name}: what it offers cannot be carried: {reject}"),
+            "allow Opus for the bridge (allow=opus in Asterisk), and see pbx.srtp",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+    use crate::sip::message::Message;
+    use crate::sip::{Limits, build};
+
+    fn pbx(address: SocketAddr) -> Pbx {
+        toml::from_str(&format!("name = 'main'\naddress = '{address}'")).unwrap()
+    }
+
+    fn trust() -> Trust {
+        Trust {
+            meta: tls::Roots::default(),
+            pbxs: Default::default(),
+        }
+    }
+
+    /// A PBX that answers one request so.
+    async fn answering(last: u8, status: u16, body: &'static str) -> Vec<Finding> {
+        let socket = UdpSocket::bind((
+            "127.87.201.1".parse::<Ipv4Addr>().unwrap(),
+            5060 + u16::from(last),
+        ))
+        .await
+        .unwrap();
+        let address = socket.local_addr().unwrap();
+        let far_end = async {
+            let mut octets = [0; 4096];
+            let (n, from) = socket.recv_from(&mut octets).await.unwrap();
+            let Message::Request(request) =
+                Message::parse(&octets[..n], &Limits::default()).unwrap()
+            else {
+                panic!("a request");
+            };
+            let mut response = build::response(&request, status, Some("tag"));
+            if !body.is_empty() {
+                response.headers.push("Content-Type", "application/sdp");
+                response.body = body.into();
+            }
+            socket.send_to(&response.to_bytes(), from).await.unwrap();
+        };
+        let pbx = pbx(address);
+        let trust = trust();
+        let (findings, ()) = tokio::join!(check_one(&pbx, &trust), far_end);
+        findings
+    }
+
+    fn levels(findings: &[Finding]) -> Vec<Level> {
+        findings.iter().map(|finding| finding.level).collect()
+    }
+
+    #[tokio::test]
+    async fn a_pbx_that_speaks_opus_is_well_and_one_that_speaks_g711_alone_is_not() {
+        const OPUS: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+            m=audio 4000 RTP/AVP 107\r\na=rtpmap:107 opus/48000/2\r\n";
+        const G711: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+            m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
+        assert_eq!(
+            levels(&answering(1, 200, OPUS).await),
+            [Level::Ok, Level::Ok]
+        );
+        let findings = answering(2, 200, G711).await;
+        assert_eq!(levels(&findings), [Level::Ok, Level::Fail]);
+        assert!(findings[1].what.contains("PCMA"), "{}", findings[1]);
+    }
+
+    #[tokio::test]
+    async fn a_pbx_that_does_not_know_us_answers_all_the_same() {
+        let findings = answering(3, 401, "").await;
+        assert_eq!(levels(&findings), [Level::Warn, Level::Note]);
+        assert!(findings[0].remedy.contains("pjsip.conf"), "{}", findings[0]);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_answers_it_is_said_who_and_over_what() {
+        // Its port is closed, which the system says at once.
+        let closed = UdpSocket::bind("127.87.201.2:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let findings = check_one(&pbx(closed), &trust()).await;
+        assert_eq!(levels(&findings), [Level::Fail]);
+        assert!(
+            findings[0]
+                .what
+                .contains("main: no answer to OPTIONS from 127.87.201.2"),
+            "{}",
+            findings[0]
+        );
+    }
+}
