@@ -341,6 +341,7 @@ async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonEr
             ack_when_keyed: pbx.ack_when_keyed,
             dialling: pbx.dialling.clone(),
             default_number: pbx.default_number.clone(),
+            register: register(pbx),
         };
         pbxs.push((Arc::new(profile), pbx.allowed_sources()));
     }
@@ -370,6 +371,28 @@ pub fn setup_without_pbxs(config: &Config, our_port: Option<u16>) -> Setup {
         ring_timeout: config.calls.ring_timeout(),
         answer_timeout: config.calls.answer_timeout(),
     }
+}
+
+/// How we register at a PBX, if we do.
+fn register(pbx: &config::Pbx) -> Option<pbx::Register> {
+    let register = &pbx.register;
+    let (user, password) = register.login()?;
+    let of_pbx = std::slice::from_ref(&pbx.address);
+    let registrars = register.registrars.as_deref().unwrap_or(of_pbx);
+    let hop = |address: &config::Address| {
+        let port = address.port.unwrap_or(pbx.transport.default_port());
+        pbx::hop(&address.host, port, pbx.transport)
+    };
+    Some(pbx::Register {
+        registrars: registrars.iter().map(hop).collect(),
+        user: user.to_owned(),
+        domain: ourselves::bracketed(register.domain.as_ref().unwrap_or(&pbx.address.host)),
+        username: register.auth_username.as_deref().unwrap_or(user).to_owned(),
+        password: password.clone(),
+        expires: register.expires(),
+        calls_as_user: register.from == config::Caller::Username,
+        dialled_in: register.dialled.clone(),
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod conf {
     mod guide;
     mod problems;
     mod reference;
+    mod register;
     mod reload;
     mod workshop;
 }

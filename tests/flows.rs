@@ -47,6 +47,8 @@ mod refusals;
 mod refused_by_meta;
 #[path = "flows/refused_by_pbx.rs"]
 mod refused_by_pbx;
+#[path = "flows/register.rs"]
+mod register;
 #[path = "flows/stopping.rs"]
 mod stopping;
 #[path = "flows/strangers.rs"]

@@ -346,6 +346,7 @@ fn setup() -> Setup {
         ack_when_keyed: false,
         dialling: number::Settings::default(),
         default_number: None,
+        register: None,
     };
     Setup {
         meta: Arc::new(Meta {

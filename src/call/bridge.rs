@@ -13,6 +13,7 @@ use super::closing::Doors;
 use super::event::{Action, Event, Receipt, Stats};
 use super::live::{CallId, Live};
 use super::machine::{self, Call};
+use super::registrations::{Asks, Place, Registrations};
 use super::setup::Setup;
 use super::watch::{Mark, Note};
 use crate::leg::Leg;
@@ -23,6 +24,7 @@ use crate::sip::build;
 use crate::sip::dialog::DialogId;
 use crate::sip::digest::server::Server as Nonces;
 use crate::sip::message::{Common, Malformed, Message, Method, Request};
+use crate::sip::register::Standing;
 use crate::sip::token::Tokens;
 use crate::sip::transaction::{self, ClientId, ServerId, Table};
 use crate::sip::transport::{Arrival, Flow, Protocol, Target};
@@ -32,6 +34,7 @@ pub struct Bridge {
     pub(super) setup: Arc<Setup>,
     pub(super) table: Table,
     pub(super) live: Live,
+    pub(super) registrations: Registrations,
     pub(super) media: Box<dyn Plane + Send>,
     pub(super) nonces: Nonces,
     pub(super) admission: Admission,
@@ -50,17 +53,24 @@ impl Bridge {
         nonce_key: [u8; 32],
         now: Instant,
     ) -> Bridge {
-        Bridge {
+        let mut bridge = Bridge {
             nonces: Nonces::new(&setup.meta.digest, nonce_key, now),
             admission: Admission::new(&setup),
             setup,
             table,
             live: Live::default(),
+            registrations: Registrations::default(),
             media,
             tokens,
             doors: Doors::Open,
             stats: Stats::default(),
-        }
+        };
+        // What is registered at the start is asked for at the first deadline, which is now.
+        let setup = bridge.setup.clone();
+        bridge
+            .registrations
+            .configure(&setup, &mut bridge.tokens, now);
+        bridge
     }
 
     /// Takes one event; returns what must be done now, in order.
@@ -76,8 +86,8 @@ impl Bridge {
             Event::Sent(Receipt::Client(_)) => {}
             Event::Unsent(receipt, reason) => self.unsent(receipt, &reason, now, &mut out),
             Event::Media(event) => self.heard_of_media(event, now, &mut out),
-            Event::Reload(setup) => self.reload(setup),
-            Event::Drain { until } => self.drain(until),
+            Event::Reload(setup) => self.reload(setup, now, &mut out),
+            Event::Drain { until } => self.drain(until, now, &mut out),
             Event::Stop => self.stop(now, &mut out),
             Event::Deadline => self.tick(now, &mut out),
         }
@@ -87,10 +97,15 @@ impl Bridge {
     /// When [`Event::Deadline`] is next due.
     pub fn deadline(&self) -> Option<Instant> {
         let waiting = self.doors.deadline().filter(|_| self.calls() > 0);
-        [self.table.deadline(), self.live.deadline(), waiting]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.table.deadline(),
+            self.live.deadline(),
+            self.registrations.deadline(),
+            waiting,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Calls that are up, those that are being closed included.
@@ -98,9 +113,14 @@ impl Bridge {
         self.live.len()
     }
 
-    /// Whether no call, transaction or anything of one is left.
+    /// Whether no call, registration, transaction or anything of one is left.
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.table.is_empty()
+        self.live.is_empty() && self.registrations.is_empty() && self.table.is_empty()
+    }
+
+    /// Where the bridge registers, and how each registration stands.
+    pub fn registrations(&self) -> impl Iterator<Item = (&Place, Standing)> {
+        self.registrations.standings()
     }
 
     /// What has been counted.
@@ -177,11 +197,21 @@ impl Bridge {
         }
     }
 
-    fn reload(&mut self, setup: Arc<Setup>) {
+    fn reload(&mut self, setup: Arc<Setup>, now: Instant, out: &mut Vec<Action>) {
         self.nonces.configure(&setup.meta.digest);
         self.admission
             .reload(&self.setup, &setup, self.live.newest());
+        if self.doors == Doors::Open {
+            let asks = self.registrations.configure(&setup, &mut self.tokens, now);
+            self.register(asks, now, out);
+        }
         self.setup = setup;
+    }
+
+    /// Nobody is to call a bridge that takes no calls any more.
+    pub(super) fn unregister(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let asks = self.registrations.stop(&mut self.tokens, now);
+        self.register(asks, now, out);
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Action>) {
@@ -190,7 +220,18 @@ impl Bridge {
         while let Some(call) = self.live.next_due(now) {
             self.tell(call, machine::Event::Deadline, now, out);
         }
+        let asks = self.registrations.tick(&mut self.tokens, now);
+        self.register(asks, now, out);
         self.tick_doors(now, out);
+    }
+
+    fn register(&mut self, asks: Vec<Asks>, now: Instant, out: &mut Vec<Action>) {
+        for Asks { place, request } in asks {
+            let target = Target::Hop(place.registrar.clone());
+            let (client, actions) = self.table.request(request, target, now);
+            self.registrations.bind(client, place);
+            self.transactions(actions, now, out);
+        }
     }
 
     // ---- transactions ------------------------------------------------------------------------------------------
@@ -235,6 +276,10 @@ impl Bridge {
                 } => {
                     if let Some((call, purpose)) = self.live.of_client(client) {
                         self.tell(call, machine::Event::Response(purpose, response), now, out);
+                    } else {
+                        let tokens = &mut self.tokens;
+                        let asks = self.registrations.answered(client, response, tokens, now);
+                        self.register(asks, now, out);
                     }
                 }
                 T::TimedOut { client } => self.lost(client, "no answer in time".into(), now, out),
@@ -246,6 +291,9 @@ impl Bridge {
     fn lost(&mut self, client: ClientId, why: String, now: Instant, out: &mut Vec<Action>) {
         if let Some((call, purpose)) = self.live.of_client(client) {
             self.tell(call, machine::Event::Lost(purpose, why), now, out);
+        } else {
+            let asks = self.registrations.lost(client, why, &mut self.tokens, now);
+            self.register(asks, now, out);
         }
     }
 

@@ -51,15 +51,16 @@ impl Doors {
 }
 
 impl Bridge {
-    /// Whether the bridge was told to end and has no call any more.
+    /// Whether the bridge was told to end, has no call any more and is registered nowhere.
     pub fn is_done(&self) -> bool {
-        self.doors != Doors::Open && self.calls() == 0
+        self.doors != Doors::Open && self.calls() == 0 && self.registrations.is_empty()
     }
 
     /// Nothing is said twice, and a bridge that ends its calls already does not go back to letting them go on.
-    pub(super) fn drain(&mut self, until: Instant) {
+    pub(super) fn drain(&mut self, until: Instant, now: Instant, out: &mut Vec<Action>) {
         if self.doors == Doors::Open {
             self.doors = Doors::Draining { until };
+            self.unregister(now, out);
         }
     }
 
@@ -73,6 +74,7 @@ impl Bridge {
         for call in self.live.ids() {
             self.tell(call, machine::Event::Stop, now, out);
         }
+        self.unregister(now, out);
     }
 
     pub(super) fn tick_doors(&mut self, now: Instant, out: &mut Vec<Action>) {

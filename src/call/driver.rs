@@ -39,8 +39,8 @@ pub struct Sources {
     pub orders: mpsc::Receiver<Order>,
 }
 
-/// Runs a bridge until it has been told to stop and no call is left, or nobody can tell it anything any more; those who
-/// watch are told of all of it.
+/// Runs a bridge until it has been told to stop and no call or registration is left, or nobody can tell it anything any
+/// more; those who watch are told of all of it.
 pub async fn run(
     mut bridge: Bridge,
     transports: Transports,

@@ -77,6 +77,7 @@ impl Draft {
         self.check_parts(document);
         self.check_numbers(document);
         self.check_pbxs(document);
+        self.settle_registrations(folder, document);
         self.check_addresses(document);
         let certificate = self.certificate(now, document);
         let hostname = self.meta.as_ref().map_or("", |meta| meta.hostname.as_str());
@@ -198,6 +199,14 @@ impl Draft {
         }
         self.check_pbx_sources(document);
         self.check_tls_pbxs(document);
+    }
+
+    fn settle_registrations(&mut self, folder: &Path, document: &Document<'_>) {
+        for (at, pbx) in &mut self.pbxs {
+            let (transport, host) = (pbx.transport, &pbx.address.host);
+            let at = format!("pbx[{at}].register");
+            pbx.register.settle(&at, transport, host, folder, document);
+        }
     }
 
     /// A PBX is known by the address that it calls from; of two that have the same, the first is meant.

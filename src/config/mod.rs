@@ -18,8 +18,10 @@ mod listen;
 mod meta;
 mod networks;
 mod number;
+mod password;
 mod pbx;
 mod problem;
+mod register;
 mod reload;
 mod system;
 mod value;
@@ -34,6 +36,7 @@ pub use certificate::Certificate;
 pub use meta::Settings as Meta;
 pub use pbx::{Address, Listener, Settings as Pbx};
 pub use problem::{Position, Problem, Severity};
+pub use register::{Caller, Register};
 pub use reload::restart_only_changes;
 
 use crate::observe::{log, records};

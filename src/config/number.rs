@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::document::Document;
-use super::files;
 use super::meta::is_host_name;
+use super::password::{self, Words};
 use crate::number::E164;
 use crate::policy::{KeyExchange, Keying, Number};
-use crate::secret::{Keys, Secret, SecretError, Source};
+use crate::secret::{Keys, Secret, Source};
 
 /// `[[number]]` as it is written.
 #[derive(Debug, Deserialize)]
@@ -143,55 +143,12 @@ impl Settings {
             env: self.password_env.clone(),
             inline: self.password.clone(),
         };
-        let key = match &keys {
-            Keys { file: Some(_), .. } => format!("{at}.password_file"),
-            Keys {
-                credential: Some(_),
-                ..
-            } => format!("{at}.password_credential"),
-            Keys { env: Some(_), .. } => format!("{at}.password_env"),
-            Keys {
-                inline: Some(_), ..
-            } => format!("{at}.password"),
-            // Nothing of it is written: the section's first key stands for it.
-            _ => format!("{at}.number"),
+        let words = Words {
+            first_key: "number",
+            whose: "the password that Meta generated",
+            found_at: "Meta shows it once SIP is enabled for the number (sip_user_password)",
         };
-        if self.password.is_some() {
-            let what = match files::everybody_may(document.file()) {
-                Some(_) => "everybody on this machine may read this file, and has the password",
-                None => "whoever can read this file has the password",
-            };
-            document.warning(
-                &format!("{at}.password"),
-                what,
-                "keep it in a file of its own and name that in password_file",
-            );
-        }
-        if let Some(file) = &keys.file {
-            files::warn_if_open(file, &key, document);
-        }
-        let source = Source::one_of("password", keys);
-        source
-            .and_then(|source| Ok((source.load()?, source)))
-            .map_err(|error| document.problem(&key, &error.to_string(), remedy(&error)))
-            .ok()
-    }
-}
-
-fn remedy(error: &SecretError) -> &'static str {
-    match error {
-        SecretError::Missing { .. } => {
-            "Meta shows it once SIP is enabled for the number (sip_user_password)"
-        }
-        SecretError::Several { .. } => "password_file is the safest of them",
-        SecretError::File { .. } => "create it, readable by the user that runs wabridge",
-        SecretError::NoCredentials(_) | SecretError::Credential { .. } => {
-            "have systemd start the bridge, with LoadCredential=NAME:FILE in its unit; to check by hand, use password_file"
-        }
-        SecretError::CredentialName(_) => "write the NAME of the unit's LoadCredential=NAME:FILE",
-        SecretError::Env(_) => "set it in the environment of the service, or use password_file",
-        SecretError::Empty(_) => "write the password that Meta generated into it",
-        SecretError::Lines(_) => "leave nothing but the password in it",
+        password::read(keys, at, &words, document)
     }
 }
 

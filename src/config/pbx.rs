@@ -10,6 +10,7 @@ use super::document::Document;
 use super::listen;
 use super::meta::is_host_name;
 use super::networks;
+use super::register::Register;
 use crate::media::Source;
 use crate::number::{self, E164};
 use crate::sip::transport::Protocol;
@@ -46,6 +47,9 @@ pub struct Settings {
     /// Whether its answer to a WhatsApp user is acknowledged only when Meta's DTLS handshake is done.
     #[serde(default)]
     pub ack_when_keyed: bool,
+    /// How the bridge registers at it, if it does.
+    #[serde(default)]
+    pub register: Register,
     /// For `tls`: PEM file with the authorities that may vouch for it, in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// For `tls`: whether its certificate is verified.

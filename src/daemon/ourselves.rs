@@ -57,7 +57,8 @@ fn no_way(pbx: &config::Pbx, source: io::Error) -> DaemonError {
     }
 }
 
-fn bracketed(host: &str) -> String {
+/// A host as URIs have it: IPv6 in brackets.
+pub(super) fn bracketed(host: &str) -> String {
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
         _ => host.to_owned(),

@@ -8,8 +8,8 @@ use crate::number::{E164, User};
 use crate::policy::{KeyExchange, Number};
 use crate::sdp::{Capabilities, Keying, Setup};
 use crate::sip::dialog::Identity;
-use crate::sip::digest::client::{Client, Login, NoAnswer, Target as Authenticated};
-use crate::sip::digest::{Challenge, server};
+use crate::sip::digest::client::{Asked, Client, Login, NoAnswer, Target as Authenticated};
+use crate::sip::digest::server;
 use crate::sip::message::{Common, Headers, Request, Response};
 use crate::sip::transport::{Hop, Protocol};
 use crate::sip::{NameAddr, SipUri, Uri};
@@ -139,47 +139,30 @@ impl Authenticator {
         number: &Number,
         cnonce: String,
     ) -> Next {
-        match response.status {
-            401 | 407 => self.answer(request, response, number, cnonce),
-            403 if !self.bare_uri && meta_refusals::is_uri_mismatch(&words(response)) => {
-                self.bare_uri = true;
-                match self.credentials_again(request, number, cnonce) {
-                    Some((name, value)) => Next::Retry(name, value),
-                    None => Next::Refuse(refusal(response)),
-                }
-            }
-            _ => Next::Refuse(refusal(response)),
+        if let Some(asked) = Asked::by(response) {
+            let (method, uri) = (request.method.to_string(), self.uri(request));
+            let target = Authenticated {
+                method: &method,
+                uri: &uri,
+            };
+            let answer = self
+                .digest
+                .answer(&asked.challenges, target, login(number), cnonce);
+            return match answer {
+                Ok(credentials) => Next::Retry(asked.answered_in, credentials.to_string()),
+                Err(why) => Next::Refuse(unanswerable(response, &why)),
+            };
         }
-    }
-
-    fn answer(
-        &mut self,
-        request: &Request,
-        response: &Response,
-        number: &Number,
-        cnonce: String,
-    ) -> Next {
-        let (asked, answered) = match response.status {
-            401 => ("WWW-Authenticate", "Authorization"),
-            _ => ("Proxy-Authenticate", "Proxy-Authorization"),
-        };
-        let challenges: Vec<_> = response
-            .headers
-            .all(asked)
-            .flat_map(Challenge::parse_all)
-            .collect();
-        let (method, uri) = (request.method.to_string(), self.uri(request));
-        let target = Authenticated {
-            method: &method,
-            uri: &uri,
-        };
-        match self
-            .digest
-            .answer(&challenges, target, login(number), cnonce)
+        if response.status == 403
+            && !self.bare_uri
+            && meta_refusals::is_uri_mismatch(&words(response))
         {
-            Ok(credentials) => Next::Retry(answered, credentials.to_string()),
-            Err(why) => Next::Refuse(unanswerable(response, &why)),
+            self.bare_uri = true;
+            if let Some((name, value)) = self.credentials_again(request, number, cnonce) {
+                return Next::Retry(name, value);
+            }
         }
+        Next::Refuse(refusal(response))
     }
 
     /// The same nonce once more, for the form of `uri` that we now use.

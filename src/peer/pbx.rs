@@ -1,12 +1,16 @@
 //! Everything a PBX may need, each thing tied to a setting.
 
+use std::time::Duration;
+
 use crate::leg::Leg;
 use crate::media::Source;
 use crate::number::{self, BadNumber, E164, User};
 use crate::policy::Number;
 use crate::sdp::Keying;
+use crate::secret::Secret;
 use crate::sip::dialog::Identity;
 use crate::sip::message::{Common, Request, Response};
+use crate::sip::register::Account;
 use crate::sip::transport::{Hop, Protocol};
 use crate::sip::{NameAddr, SipUri};
 
@@ -34,6 +38,29 @@ pub struct Pbx {
     pub dialling: number::Settings,
     /// The business number of a call that names none of ours.
     pub default_number: Option<E164>,
+    /// How we register at it, if it wants that.
+    pub register: Option<Register>,
+}
+
+/// How we register at a PBX, and what that changes about calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Register {
+    /// Where.
+    pub registrars: Vec<Hop>,
+    /// User part of the address of record, and of our Contact.
+    pub user: String,
+    /// Its host; IPv6 in brackets.
+    pub domain: String,
+    /// Whose password it is.
+    pub username: String,
+    /// The password, for REGISTER and for calls.
+    pub password: Secret,
+    /// For how long a registration is asked for.
+    pub expires: Duration,
+    /// Whether calls to the PBX are from `user`, and the WhatsApp user stands in P-Asserted-Identity.
+    pub calls_as_user: bool,
+    /// The header that has the number dialled where the PBX calls our Contact.
+    pub dialled_in: String,
 }
 
 /// The ports of our listeners for PBXs, where there is one.
@@ -63,6 +90,20 @@ impl Pbx {
     /// How we name ourselves on a leg that is spoken over `protocol`.
     pub fn identity(&self, protocol: Protocol) -> Identity {
         Identity::new(protocol, &self.our_host, self.our_ports.of(protocol))
+    }
+
+    /// What we register at one of its registrars.
+    pub fn account(&self, registrar: &Hop) -> Option<Account> {
+        let register = self.register.as_ref()?;
+        Some(Account {
+            registrar: SipUri::new(None, &register.domain),
+            address: SipUri::new(Some(&register.user), &register.domain),
+            user: register.user.clone(),
+            username: register.username.clone(),
+            password: register.password.clone(),
+            expires: register.expires,
+            identity: self.identity(registrar.protocol),
+        })
     }
 
     /// The INVITE of a user-initiated call, with Meta's custom headers under their canonical names.
@@ -179,7 +220,6 @@ pub fn hop(host: &str, port: u16, protocol: Protocol) -> Hop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
 
     fn pbx() -> Pbx {
         Pbx {
@@ -195,6 +235,7 @@ mod tests {
             ack_when_keyed: false,
             dialling: number::Settings::default(),
             default_number: None,
+            register: None,
         }
     }
 

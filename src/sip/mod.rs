@@ -15,6 +15,7 @@ pub mod framing;
 pub mod grammar;
 pub mod header;
 pub mod message;
+pub mod register;
 pub mod token;
 pub mod transaction;
 pub mod transport;

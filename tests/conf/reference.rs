@@ -221,7 +221,7 @@ fn every_example_it_gives_is_of_the_right_kind() {
     let workshop = Workshop::new();
     std::fs::copy(workshop.path("ca.pem"), workshop.path("pbx-ca.pem")).unwrap();
     let found = workshop.findings(&uncomment(&reference(), true));
-    // What cannot be so in one file: a password in four places, a second host name, a
+    // What cannot be so in one file: passwords in four places, a second host name, a
     // simulator that may not call, TLS settings without TLS, a folder that is not there.
     let expected = [
         "meta.allowed_sources",
@@ -229,6 +229,8 @@ fn every_example_it_gives_is_of_the_right_kind() {
         "number.password",
         "number.password_file",
         "pbx.ca_file",
+        "pbx.register.password",
+        "pbx.register.password_file",
         "records.file",
     ];
     let mut keys: Vec<_> = found.iter().map(|p| p.key.as_str()).collect();

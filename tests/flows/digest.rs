@@ -9,10 +9,10 @@ use wabridge::sip::{Limits, Message, Request, Response, build};
 use crate::world::*;
 
 /// The parameters of our credentials.
-fn given(invite: &Request, name: &str) -> String {
+pub fn given(request: &Request, name: &str) -> String {
     let header = ["Proxy-Authorization", "Authorization"]
         .iter()
-        .find_map(|header| invite.headers.get(header))
+        .find_map(|header| request.headers.get(header))
         .expect("credentials");
     let header = header.strip_prefix("Digest ").unwrap();
     header
@@ -23,25 +23,31 @@ fn given(invite: &Request, name: &str) -> String {
         .to_owned()
 }
 
-/// Whether our credentials prove the password, by the rules of RFC 7616 written down once more.
+/// Whether our credentials prove the password that Meta has, by the rules of RFC 7616 written down once more.
 #[track_caller]
 fn proves(invite: &Request) {
-    let hash = |text: String| match given(invite, "algorithm").as_str() {
+    proves_to_be(BUSINESS.trim_start_matches('+'), PASSWORD, invite);
+}
+
+/// The same for any name and password.
+#[track_caller]
+pub fn proves_to_be(username: &str, password: &str, request: &Request) {
+    let hash = |text: String| match given(request, "algorithm").as_str() {
         "SHA-256" => format!("{:x}", Sha256::digest(text)),
         _ => format!("{:x}", md5::compute(text)),
     };
-    let of = |name| given(invite, name);
-    let secret = hash(format!("{}:{}:{PASSWORD}", of("username"), of("realm")));
-    let request = hash(format!("{}:{}", invite.method, of("uri")));
+    let of = |name| given(request, name);
+    let secret = hash(format!("{}:{}:{password}", of("username"), of("realm")));
+    let what = hash(format!("{}:{}", request.method, of("uri")));
     let response = format!(
-        "{secret}:{}:{}:{}:auth:{request}",
+        "{secret}:{}:{}:{}:auth:{what}",
         of("nonce"),
         of("nc"),
         of("cnonce")
     );
     assert_eq!(of("response"), hash(response));
-    assert_eq!(of("username"), BUSINESS.trim_start_matches('+'));
-    assert_eq!(of("uri"), invite.uri.to_string());
+    assert_eq!(of("username"), username);
+    assert_eq!(of("uri"), request.uri.to_string());
 }
 
 // ---- Meta proves itself --------------------------------------------------------------------------------------------

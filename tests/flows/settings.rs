@@ -80,6 +80,7 @@ pub fn setup() -> Setup {
         ack_when_keyed: false,
         dialling: number::Settings::default(),
         default_number: Some(BUSINESS.parse().unwrap()),
+        register: None,
     };
     Setup {
         meta: Arc::new(meta),

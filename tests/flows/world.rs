@@ -17,7 +17,7 @@ use wabridge::sip::message::Common;
 use wabridge::sip::token::Tokens;
 use wabridge::sip::transaction::{self, Table};
 use wabridge::sip::transport::{Arrival, ConnectionId, Flow, Hop, Protocol, Target};
-use wabridge::sip::{Limits, Message, Request, Response, build};
+use wabridge::sip::{Limits, Message, Method, Request, Response, build};
 
 pub use crate::calls::Up;
 pub use crate::fake_media::{Engine, Media};
@@ -92,6 +92,10 @@ pub struct World {
     pub pbx_at: Hop,
     /// What is kept of every call.
     pub traces: Traces,
+    /// Other places where it may register.
+    pub registrars: Vec<Hop>,
+    /// Where it has sent its REGISTERs.
+    pub registered_at: Vec<Hop>,
     ladder: String,
     branches: u32,
     /// The CSeq that a party used last in a dialog.
@@ -134,6 +138,8 @@ impl World {
             gone: None,
             pbx_at: pbx::hop("192.0.2.7", 5060, Protocol::Udp),
             traces: Traces::new(Default::default()),
+            registrars: Vec::new(),
+            registered_at: Vec::new(),
             ladder: String::new(),
             branches: 0,
             cseqs: 20_000,
@@ -270,6 +276,12 @@ impl World {
     ) -> Option<Event> {
         let leg = match target {
             Target::Flow(flow) => flow.leg,
+            Target::Hop(hop) if is_register(&message) => {
+                self.registered_at.push(hop.clone());
+                let known = *hop == self.pbx_at || self.registrars.contains(hop);
+                assert!(known, "registers at a strange place\n{}", self.ladder);
+                hop.leg
+            }
             Target::Hop(hop) => {
                 let metas = Meta::hop(&meta());
                 let expected = match hop.leg {
@@ -477,6 +489,10 @@ pub fn ms(milliseconds: u64) -> Duration {
 
 pub fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+fn is_register(message: &Message) -> bool {
+    matches!(message, Message::Request(request) if request.method == Method::REGISTER)
 }
 
 fn index(leg: Leg) -> usize {

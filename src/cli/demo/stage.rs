@@ -239,6 +239,7 @@ fn configuration(
             our_host: None,
             allowed_sources: None,
             default_number: numbers.first().map(|number| number.number.clone()),
+            register: config::Register::default(),
             dialling: number::Settings::default(),
             srtp: false,
             source: media::Source::Negotiated,

@@ -11,6 +11,7 @@
 
 use super::{Challenge, Counted, Credentials, Unreadable};
 use crate::secret::Secret;
+use crate::sip::message::Response;
 
 /// The request that is to be authenticated.
 #[derive(Clone, Copy)]
@@ -28,6 +29,31 @@ pub struct Login<'a> {
     pub username: &'a str,
     /// What only we and the server know.
     pub password: &'a Secret,
+}
+
+/// What a 401 or 407 asks for.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its challenges, in its order.
+    pub challenges: Vec<Result<Challenge, Unreadable>>,
+    /// The header that the answer stands in.
+    pub answered_in: &'static str,
+}
+
+impl Asked {
+    /// What this response asks for; `None` if it is neither 401 nor 407.
+    pub fn by(response: &Response) -> Option<Asked> {
+        let (asked, answered_in) = match response.status {
+            401 => ("WWW-Authenticate", "Authorization"),
+            407 => ("Proxy-Authenticate", "Proxy-Authorization"),
+            _ => return None,
+        };
+        let challenges = response.headers.all(asked);
+        Some(Asked {
+            challenges: challenges.flat_map(Challenge::parse_all).collect(),
+            answered_in,
+        })
+    }
 }
 
 /// Why a challenge gets no answer.
@@ -88,9 +114,14 @@ impl Client {
         };
         self.spend_a_retry(challenge)?;
         self.answers += 1;
+        // A count must never repeat under one nonce.
+        let count = match &self.current {
+            Some(last) if last.challenge.nonce == challenge.nonce => last.count,
+            _ => 0,
+        };
         let session = self.current.insert(Session {
             challenge: challenge.clone(),
-            count: 0,
+            count,
         });
         Ok(session.next(target, login, cnonce))
     }
@@ -101,9 +132,16 @@ impl Client {
         Some(self.current.as_mut()?.next(target, login, cnonce))
     }
 
+    /// The server took the last answer: what it asks from now on is asked for the first time. The nonce stays in use.
+    pub fn accepted(&mut self) {
+        self.answers = 0;
+        self.retried_stale = false;
+        self.retried_fresh = false;
+    }
+
     /// The first answer is free; later ones need a new nonce, and are given once for a stale one and once without.
     fn spend_a_retry(&mut self, challenge: &Challenge) -> Result<(), NoAnswer> {
-        let Some(last) = &self.current else {
+        let Some(last) = self.current.as_ref().filter(|_| self.answers > 0) else {
             return Ok(());
         };
         let spent = match challenge.stale {
@@ -269,6 +307,19 @@ mod tests {
             answer(&mut client, &challenge("1")),
             Err(NoAnswer::Rejected { answers: 1, .. })
         ));
+    }
+
+    #[test]
+    fn what_is_asked_after_an_accepted_answer_is_asked_for_the_first_time() {
+        let mut client = Client::new();
+        for nonce in ["1", "2"] {
+            answer(&mut client, &challenge(nonce)).unwrap();
+        }
+        client.accepted();
+        let same = answer(&mut client, &challenge("2")).unwrap();
+        assert_eq!(same.counted.unwrap().nc, "00000002");
+        answer(&mut client, &challenge("3")).unwrap();
+        assert!(answer(&mut client, &challenge("4")).is_err());
     }
 
     #[test]

@@ -175,7 +175,13 @@ impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Target::Flow(flow) => write!(f, "{} {}", flow.protocol.name(), flow.remote),
-            Target::Hop(hop) => write!(f, "{} {}:{}", hop.protocol.name(), hop.host, hop.port),
+            Target::Hop(hop) => hop.fmt(f),
         }
+    }
+}
+
+impl std::fmt::Display for Hop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}:{}", self.protocol.name(), self.host, self.port)
     }
 }
