@@ -23,7 +23,7 @@ use crate::config::{self, Config, restart_only_changes};
 use crate::leg::Leg;
 use crate::media::{self, Engine};
 use crate::observe::{CallLog, RecordWriter};
-use crate::peer::{Meta, Pbx, pbx};
+use crate::peer::{Meta, Pbx, Register, pbx};
 use crate::policy::Numbers;
 use crate::sdp::Keying;
 use crate::sip::dialog::Pace;
@@ -374,7 +374,7 @@ pub fn setup_without_pbxs(config: &Config, our_port: Option<u16>) -> Setup {
 }
 
 /// How we register at a PBX, if we do.
-fn register(pbx: &config::Pbx) -> Option<pbx::Register> {
+fn register(pbx: &config::Pbx) -> Option<Register> {
     let register = &pbx.register;
     let (user, password) = register.login()?;
     let of_pbx = std::slice::from_ref(&pbx.address);
@@ -383,7 +383,7 @@ fn register(pbx: &config::Pbx) -> Option<pbx::Register> {
         let port = address.port.unwrap_or(pbx.transport.default_port());
         pbx::hop(&address.host, port, pbx.transport)
     };
-    Some(pbx::Register {
+    Some(Register {
         registrars: registrars.iter().map(hop).collect(),
         user: user.to_owned(),
         domain: ourselves::bracketed(register.domain.as_ref().unwrap_or(&pbx.address.host)),

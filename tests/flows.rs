@@ -49,6 +49,8 @@ mod refused_by_meta;
 mod refused_by_pbx;
 #[path = "flows/register.rs"]
 mod register;
+#[path = "flows/registered_calls.rs"]
+mod registered_calls;
 #[path = "flows/stopping.rs"]
 mod stopping;
 #[path = "flows/strangers.rs"]

@@ -226,7 +226,10 @@ impl Bridge {
             )
             .map_err(|why| Refused::new(403, why.to_string()).because(Because::UnknownCaller))?;
         let user = pbx.dialled(invite).map_err(|why| {
-            Refused::new(404, format!("the number dialled: {why}")).because(Because::BadNumber)
+            let place = pbx.dialled_in(invite);
+            let place = place.map_or_else(String::new, |header| format!(", in {header}"));
+            Refused::new(404, format!("the number dialled{place}: {why}"))
+                .because(Because::BadNumber)
         })?;
         Ok(Route {
             identity: pbx.identity(flow.protocol),

@@ -14,7 +14,7 @@ use crate::sip::message::{Common, Headers, Request, Response};
 use crate::sip::transport::{Hop, Protocol};
 use crate::sip::{NameAddr, SipUri, Uri};
 
-use super::{Caller, Fresh, Invite, Refusal, meta_refusals, printable};
+use super::{Caller, Fresh, Invite, Next, Refusal, meta_refusals, printable};
 
 /// How Meta is reached, and how it reaches us.
 #[derive(Clone, Debug)]
@@ -119,15 +119,6 @@ pub struct Authenticator {
     digest: Client,
     /// jambonz, 2025-08-11: Meta once compared `uri` with a To that had no transport parameter.
     bare_uri: bool,
-}
-
-/// What to do about a final response to our INVITE.
-#[derive(Debug)]
-pub enum Next {
-    /// Send the INVITE again with this header.
-    Retry(&'static str, String),
-    /// Tell the PBX.
-    Refuse(Refusal),
 }
 
 impl Authenticator {

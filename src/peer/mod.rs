@@ -5,9 +5,11 @@
 pub mod meta;
 mod meta_refusals;
 pub mod pbx;
+mod register;
 
 pub use meta::Meta;
 pub use pbx::Pbx;
+pub use register::Register;
 
 use crate::number::User;
 use crate::sip::dialog::Identity;
@@ -116,6 +118,15 @@ impl Refusal {
             crate::sip::grammar::quote(&printable(&self.text, 256))
         )
     }
+}
+
+/// What to do about a final response to a request of ours.
+#[derive(Debug)]
+pub enum Next {
+    /// Send the request again with this header.
+    Retry(&'static str, String),
+    /// Tell the other leg.
+    Refuse(Refusal),
 }
 
 /// What may be passed on of a text from the network: no control characters, bounded in length.

@@ -1,20 +1,18 @@
 //! Everything a PBX may need, each thing tied to a setting.
 
-use std::time::Duration;
-
 use crate::leg::Leg;
 use crate::media::Source;
 use crate::number::{self, BadNumber, E164, User};
 use crate::policy::Number;
 use crate::sdp::Keying;
-use crate::secret::Secret;
 use crate::sip::dialog::Identity;
+use crate::sip::digest::client::{Asked, Client};
 use crate::sip::message::{Common, Request, Response};
 use crate::sip::register::Account;
 use crate::sip::transport::{Hop, Protocol};
 use crate::sip::{NameAddr, SipUri};
 
-use super::{Caller, Fresh, Invite, Refusal, printable};
+use super::{Caller, Fresh, Invite, Next, Refusal, Register, printable};
 
 /// One telephone system.
 #[derive(Clone, Debug)]
@@ -40,27 +38,6 @@ pub struct Pbx {
     pub default_number: Option<E164>,
     /// How we register at it, if it wants that.
     pub register: Option<Register>,
-}
-
-/// How we register at a PBX, and what that changes about calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Register {
-    /// Where.
-    pub registrars: Vec<Hop>,
-    /// User part of the address of record, and of our Contact.
-    pub user: String,
-    /// Its host; IPv6 in brackets.
-    pub domain: String,
-    /// Whose password it is.
-    pub username: String,
-    /// The password, for REGISTER and for calls.
-    pub password: Secret,
-    /// For how long a registration is asked for.
-    pub expires: Duration,
-    /// Whether calls to the PBX are from `user`, and the WhatsApp user stands in P-Asserted-Identity.
-    pub calls_as_user: bool,
-    /// The header that has the number dialled where the PBX calls our Contact.
-    pub dialled_in: String,
 }
 
 /// The ports of our listeners for PBXs, where there is one.
@@ -95,15 +72,7 @@ impl Pbx {
     /// What we register at one of its registrars.
     pub fn account(&self, registrar: &Hop) -> Option<Account> {
         let register = self.register.as_ref()?;
-        Some(Account {
-            registrar: SipUri::new(None, &register.domain),
-            address: SipUri::new(Some(&register.user), &register.domain),
-            user: register.user.clone(),
-            username: register.username.clone(),
-            password: register.password.clone(),
-            expires: register.expires,
-            identity: self.identity(registrar.protocol),
-        })
+        Some(register.account(self.identity(registrar.protocol)))
     }
 
     /// The INVITE of a user-initiated call, with Meta's custom headers under their canonical names.
@@ -117,25 +86,74 @@ impl Pbx {
         sdp: &str,
     ) -> Request {
         let target = self.target(number);
-        let mut from = NameAddr::new(SipUri::new(Some(&from_user(caller)), &self.our_host));
-        from.display = caller.name.clone();
         let mut to = target.clone();
         to.params.remove("transport");
         let invite = Invite {
             identity: self.identity(self.hop.protocol),
             target,
-            from,
+            from: self.from(caller),
             to,
-            contact: number.number.plus(),
+            contact: self.contact(number),
             fresh,
             hops_left,
             sdp,
         };
         let mut invite = invite.build();
+        if self.calls_as_user().is_some() {
+            let asserted = SipUri::new(Some(&from_user(caller)), &self.our_host);
+            let asserted = NameAddr::new(asserted).to_string();
+            invite.headers.push("P-Asserted-Identity", asserted);
+        }
         for (name, value) in custom {
             invite.headers.push(name, value);
         }
         invite
+    }
+
+    /// Who calls: the user of WhatsApp, or we by the name that we register.
+    fn from(&self, caller: &Caller) -> NameAddr {
+        let user = from_user(caller);
+        if let Some(register) = self.calls_as_user() {
+            return register.from(caller.name.clone().unwrap_or(user));
+        }
+        let mut from = NameAddr::new(SipUri::new(Some(&user), &self.our_host));
+        from.display = caller.name.clone();
+        from
+    }
+
+    /// User part of our Contact: the one that we register, by which some PBXs know a trunk.
+    fn contact(&self, number: &Number) -> String {
+        match &self.register {
+            Some(register) => register.user.clone(),
+            None => number.number.plus(),
+        }
+    }
+
+    fn calls_as_user(&self) -> Option<&Register> {
+        self.register.as_ref().filter(|r| r.calls_as_user)
+    }
+
+    /// Judges a final response other than 2xx to a request of ours: what asks for a password is answered, if we have one.
+    pub fn next(
+        &self,
+        digest: &mut Client,
+        request: &Request,
+        response: &Response,
+        cnonce: String,
+    ) -> Next {
+        let refusal = refusal(response);
+        match (&self.register, Asked::by(response)) {
+            (Some(register), Some(asked)) => {
+                match register.answer(digest, request, &asked, cnonce) {
+                    Ok(credentials) => Next::Retry(asked.answered_in, credentials),
+                    Err(why) => Next::Refuse(Refusal {
+                        text: format!("{}: {why}", refusal.text),
+                        ..refusal
+                    }),
+                }
+            }
+            _ => Next::Refuse(refusal),
+        }
     }
 
     fn target(&self, number: &Number) -> SipUri {
@@ -156,10 +174,22 @@ impl Pbx {
 
     /// Whom an INVITE of this PBX wants to reach.
     pub fn dialled(&self, invite: &Request) -> Result<User, BadNumber> {
-        number::normalise(
-            &unescaped(invite.uri.user().unwrap_or_default()),
-            &self.dialling,
-        )
+        let user = match self.dialled_in(invite) {
+            None => invite.uri.user().map(unescaped),
+            Some(header) => invite.headers.list(header).next().map(|value| {
+                let address = NameAddr::parse(value);
+                let user = address.as_ref().map_or(Some(value), |a| a.uri.user());
+                unescaped(user.unwrap_or_default())
+            }),
+        };
+        number::normalise(&user.unwrap_or_default(), &self.dialling)
+    }
+
+    /// The header that says so, where the Request-URI does not: it is then what we have registered.
+    pub fn dialled_in(&self, invite: &Request) -> Option<&str> {
+        let register = self.register.as_ref()?;
+        let called = unescaped(invite.uri.user()?);
+        (called == register.user).then_some(register.dialled_in.as_str())
     }
 }
 
@@ -220,6 +250,7 @@ pub fn hop(host: &str, port: u16, protocol: Protocol) -> Hop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     fn pbx() -> Pbx {
         Pbx {

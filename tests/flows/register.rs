@@ -1,8 +1,8 @@
-//! A PBX that wants its trunks registered: the registration, and the calls that come and go by it.
+//! A PBX that wants its trunks registered: from the start to the stop.
 
 use wabridge::call::Setup;
 use wabridge::leg::Leg::Pbx;
-use wabridge::peer::pbx::{self, Register};
+use wabridge::peer::{Register, pbx};
 use wabridge::secret::Secret;
 use wabridge::sip::Request;
 use wabridge::sip::message::Common;
@@ -12,10 +12,10 @@ use wabridge::sip::transport::Protocol;
 use crate::digest::{given, proves_to_be};
 use crate::world::*;
 
-const TRUNK: &str = "trunk";
-const TRUNK_PASSWORD: &str = "the-pbx-has-it-too";
-const ASKED: &str = "Digest realm=\"pbx\", nonce=\"first\", algorithm=MD5, qop=\"auth\"";
-const ASKED_ANEW: &str =
+pub const TRUNK: &str = "trunk";
+pub const TRUNK_PASSWORD: &str = "the-pbx-has-it-too";
+pub const ASKED: &str = "Digest realm=\"pbx\", nonce=\"first\", algorithm=MD5, qop=\"auth\"";
+pub const ASKED_ANEW: &str =
     "Digest realm=\"pbx\", nonce=\"second\", algorithm=SHA-256, qop=\"auth\", stale=true";
 
 fn at(host: &str) -> wabridge::sip::transport::Hop {
@@ -36,7 +36,7 @@ fn account() -> Register {
 }
 
 /// The usual set-up with a registration, of which one thing may be changed.
-fn with_account(change: impl FnOnce(&mut Register)) -> Setup {
+pub fn with_account(change: impl FnOnce(&mut Register)) -> Setup {
     let mut account = account();
     change(&mut account);
     with_pbx(|pbx| pbx.register = Some(account))
@@ -46,7 +46,7 @@ fn reloads(w: &mut World, setup: Setup) {
     w.handle(wabridge::call::Event::Reload(std::sync::Arc::new(setup)));
 }
 
-fn stops(w: &mut World) {
+pub fn stops(w: &mut World) {
     w.handle(wabridge::call::Event::Stop);
 }
 
@@ -111,7 +111,7 @@ fn is_registered(w: &World) -> bool {
 }
 
 /// A world whose bridge is registered for 300 seconds.
-fn registered(setup: Setup) -> World {
+pub fn registered(setup: Setup) -> World {
     let mut w = World::with(setup);
     let request = is_asked(&mut w);
     grants(&mut w, &request, 300);
@@ -121,7 +121,7 @@ fn registered(setup: Setup) -> World {
 
 /// The bridge stops, and the PBX hears of it.
 #[track_caller]
-fn unregisters(w: &mut World) {
+pub fn unregisters(w: &mut World) {
     stops(w);
     let gone = w.gets_request(Pbx, "REGISTER");
     assert_eq!(gone.headers.get("Expires"), Some("0"));
@@ -401,4 +401,21 @@ fn a_reload_back_and_forth_ends_with_what_was_wanted_last() {
     w.wait(secs(40));
     while w.next(Pbx).is_some() {}
     unregisters(&mut w);
+}
+
+#[test]
+fn a_bridge_that_drains_is_not_registered_any_more_while_its_calls_go_on() {
+    let mut w = registered(with_account(|_| {}));
+    let up = w.user_talks();
+    let until = w.now + secs(600);
+    w.handle(wabridge::call::Event::Drain { until });
+    let gone = w.gets_request(Pbx, "REGISTER");
+    assert_eq!(gone.headers.get("Expires"), Some("0"));
+    w.sends(Pbx, respond(&gone, 200));
+    reloads(&mut w, with_account(|_| {}));
+    w.wait(secs(60));
+    w.is_quiet();
+    assert!(!w.bridge.is_done());
+    w.hangs_up(&up, Pbx);
+    w.leaves_nothing_behind();
 }

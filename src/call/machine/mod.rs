@@ -29,6 +29,7 @@ use crate::peer::{Meta, Pbx, Refusal, meta};
 use crate::policy::Number;
 use crate::sdp::{self, Keying};
 use crate::sip::dialog::{ClientInvite, Dialog, ServerInvite, Step};
+use crate::sip::digest;
 use crate::sip::message::{Common, Headers, Request, Response};
 use crate::sip::token::Tokens;
 use crate::sip::transaction::ServerId;
@@ -87,12 +88,14 @@ pub struct Call {
     caller_flow: Flow,
     callee: ClientInvite,
     auth: Authenticator,
+    /// What the PBX was answered that asked us for a password.
+    pbx_auth: digest::client::Client,
     session: SessionId,
     state: State,
     /// A BYE to the caller that waits for its ACK (RFC 3261 §15).
     held: Option<Box<(Request, Target)>>,
-    /// The latest BYE to Meta, as long as it has given no credentials.
-    unproven: Option<Box<Request>>,
+    /// The latest BYE to each leg, as long as it has given no credentials, and where it went.
+    unproven: Vec<(Leg, Request, Target)>,
     /// A BYE that went out on the PBX's own connection, and its Contact, should that connection be gone.
     detour: Option<Box<(Request, Hop)>>,
     /// Client transactions that have not ended.
@@ -192,10 +195,11 @@ impl Call {
             caller_flow,
             callee,
             auth: Authenticator::default(),
+            pbx_auth: digest::client::Client::new(),
             session: media.id,
             state: State::Ringing(Box::new(ringing)),
             held: None,
-            unproven: None,
+            unproven: Vec::new(),
             detour: None,
             pending: 0,
             began: now,
@@ -391,7 +395,7 @@ impl Call {
                 let steps = self.callee.response(response, turn.tokens);
                 self.take(steps, turn);
             }
-            Purpose::Bye(_) => self.bye_answered(&response, turn),
+            Purpose::Bye(leg) => self.bye_answered(leg, &response, turn),
             Purpose::Errand => {}
         }
     }

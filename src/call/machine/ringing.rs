@@ -9,8 +9,7 @@ use crate::call::summary::{Codecs, Direction, EndedBy};
 use crate::call::watch::Mark;
 use crate::leg::Leg;
 use crate::media::{Codec, Command};
-use crate::peer::meta::Next;
-use crate::peer::{Refusal, meta, pbx};
+use crate::peer::{Next, Refusal, meta};
 use crate::sdp::{self, Keying};
 use crate::sip::dialog::{Dialog, Outcome};
 use crate::sip::message::Response;
@@ -173,28 +172,28 @@ impl Call {
 
     fn refused(&mut self, response: &Response, turn: &mut Turn<'_>) {
         let leg = self.callee_leg();
-        let refusal = match leg {
-            Leg::Pbx => pbx::refusal(response),
-            Leg::Meta => {
-                let cnonce = turn.tokens.word();
-                match self.auth.next(
-                    self.callee.request(),
-                    response,
-                    &self.parties.number,
-                    cnonce,
-                ) {
-                    Next::Refuse(refusal) => {
-                        self.told.words = Some(refusal.text.clone());
-                        refusal
-                    }
-                    Next::Retry(name, value) => {
-                        let again = self.callee.retry((name, value), turn.tokens);
-                        return self.open(again, self.first_hop(leg), Purpose::Invite, turn);
-                    }
-                }
-            }
+        let (request, cnonce) = (self.callee.request(), turn.tokens.word());
+        let next = match leg {
+            Leg::Pbx => self
+                .parties
+                .pbx
+                .next(&mut self.pbx_auth, request, response, cnonce),
+            Leg::Meta => self
+                .auth
+                .next(request, response, &self.parties.number, cnonce),
         };
-        self.refuse(EndedBy::Leg(leg), &refusal, turn);
+        match next {
+            Next::Refuse(refusal) => {
+                if leg == Leg::Meta {
+                    self.told.words = Some(refusal.text.clone());
+                }
+                self.refuse(EndedBy::Leg(leg), &refusal, turn);
+            }
+            Next::Retry(name, value) => {
+                let again = self.callee.retry((name, value), turn.tokens);
+                self.open(again, self.first_hop(leg), Purpose::Invite, turn);
+            }
+        }
     }
 
     /// Tells the caller no, and closes.

@@ -1,13 +1,14 @@
 //! The end of a call: who is told, and by what.
 
 use super::turn::{Action, Purpose, Turn};
-use super::{CLOSING, Call, Closing, State};
+use super::{CLOSING, Call, Closing, Parties, State};
 use crate::call::summary::EndedBy;
 use crate::leg::Leg;
 use crate::media::SessionStats;
-use crate::peer::meta::{Authenticator, Next};
-use crate::peer::{Refusal, printable};
+use crate::peer::meta::Authenticator;
+use crate::peer::{Next, Refusal, printable};
 use crate::sip::dialog::Dialog;
+use crate::sip::digest;
 use crate::sip::grammar::quote;
 use crate::sip::message::{Common, Method, Request, Response};
 use crate::sip::transport::Target;
@@ -139,9 +140,8 @@ impl Call {
     }
 
     pub(super) fn open_bye(&mut self, leg: Leg, bye: Request, target: Target, turn: &mut Turn<'_>) {
-        if leg == Leg::Meta {
-            self.unproven = Some(Box::new(bye.clone()));
-        }
+        self.unproven.retain(|(of, ..)| *of != leg);
+        self.unproven.push((leg, bye.clone(), target.clone()));
         self.open(bye, target, Purpose::Bye(leg), turn);
     }
 
@@ -164,30 +164,41 @@ impl Call {
         }
     }
 
-    /// No page says that Meta challenges a BYE; if it does, the user would stay on the line (unverified).
-    pub(super) fn bye_answered(&mut self, response: &Response, turn: &mut Turn<'_>) {
+    /// A PBX may challenge a BYE as it does an INVITE. No page says that Meta does; if it did, the user would stay on the
+    /// line (unverified).
+    pub(super) fn bye_answered(&mut self, leg: Leg, response: &Response, turn: &mut Turn<'_>) {
         if !matches!(response.status, 401 | 407) {
             return;
         }
         let branch = |via: Option<Via>| via?.branch().map(str::to_owned);
         let answered = branch(response.via());
-        let Some(bye) = self.unproven.take_if(|bye| branch(bye.via()) == answered) else {
+        let is_it =
+            |(of, bye, _): &(Leg, Request, Target)| *of == leg && branch(bye.via()) == answered;
+        let Some(at) = self.unproven.iter().position(is_it) else {
             return;
         };
-        let number = &self.parties.number;
-        let mut auth = Authenticator::default();
-        let next = auth.next(&bye, response, number, turn.tokens.word());
-        if let Next::Retry(name, value) = next {
-            let via = self
-                .parties
-                .meta
-                .identity(number)
-                .via(&turn.tokens.branch());
-            let cseq = bye.cseq().map_or(0, |c| c.number) + 1;
-            let mut again = build::again(&bye, &via, cseq);
-            again.headers.set(name, value);
-            self.open(again, self.first_hop(Leg::Meta), Purpose::Errand, turn);
-        }
+        let (_, bye, target) = self.unproven.swap_remove(at);
+        let cnonce = turn.tokens.word();
+        let Parties {
+            meta, pbx, number, ..
+        } = &self.parties;
+        let (next, identity) = match leg {
+            Leg::Meta => (
+                Authenticator::default().next(&bye, response, number, cnonce),
+                meta.identity(number),
+            ),
+            Leg::Pbx => (
+                pbx.next(&mut digest::client::Client::new(), &bye, response, cnonce),
+                pbx.identity(self.parties.pbx_protocol),
+            ),
+        };
+        let Next::Retry(name, value) = next else {
+            return;
+        };
+        let cseq = bye.cseq().map_or(0, |c| c.number) + 1;
+        let mut again = build::again(&bye, &identity.via(&turn.tokens.branch()), cseq);
+        again.headers.set(name, value);
+        self.open(again, target, Purpose::Errand, turn);
     }
 
     pub(super) fn send_held_bye(&mut self, turn: &mut Turn<'_>) {

@@ -198,7 +198,8 @@ impl ClientInvite {
             return self.refusal(response);
         };
         let cseq = self.invite.cseq().map_or(0, |c| c.number);
-        let ack = dialog.ack(cseq, &self.identity, &tokens.branch());
+        let mut ack = dialog.ack(cseq, &self.identity, &tokens.branch());
+        self.prove(&mut ack);
         let hop = dialog.next_hop(self.leg, self.identity.protocol);
         let unwanted =
             self.cancel.is_some() || matches!(self.state, State::Answered(_) | State::Over);
@@ -215,6 +216,18 @@ impl ClientInvite {
             return vec![Step::Ack(ack, hop.clone()), Step::Bye(bye, hop)];
         }
         vec![Step::Outcome(Outcome::Answered(Box::new(dialog), response))]
+    }
+
+    /// §13.2.2.4: an ACK carries the credentials of its INVITE. Those of Meta's samples do not.
+    fn prove(&self, ack: &mut Request) {
+        if self.leg == Leg::Meta {
+            return;
+        }
+        for name in ["Authorization", "Proxy-Authorization"] {
+            for value in self.invite.headers.all(name) {
+                ack.headers.push(name, value);
+            }
+        }
     }
 
     fn refusal(&mut self, response: Response) -> Vec<Step> {
