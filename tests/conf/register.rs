@@ -97,7 +97,7 @@ fn every_mistake_is_named_with_its_key() {
         (
             &format!("{GOOD}\nfrom = 'me'"),
             "pbx.register.from",
-            "unknown variant",
+            "must be \"username\"",
         ),
         (
             &format!("{GOOD}\ndialled = 'To:'"),
