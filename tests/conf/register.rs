@@ -117,7 +117,7 @@ fn every_mistake_is_named_with_its_key() {
         (
             &format!("{GOOD}\nuser = 'x'"),
             "pbx.register.user",
-            "unknown field",
+            "no such key",
         ),
     ] {
         let found = workshop.findings(&with(keys));
