@@ -26,6 +26,7 @@ use crate::observe::{CallLog, RecordWriter};
 use crate::peer::{Meta, Pbx, Register, pbx};
 use crate::policy::Numbers;
 use crate::sdp::Keying;
+use crate::service::Pulse;
 use crate::sip::dialog::Pace;
 use crate::sip::token::Tokens;
 use crate::sip::transaction::Table;
@@ -176,6 +177,11 @@ impl Daemon {
     /// Where it listens.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// By which one can feel that it lives.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::new(self.orders.clone(), self.engine.handle())
     }
 
     /// Takes a new configuration over for new calls and connections. What only a restart can change is named in the

@@ -29,6 +29,7 @@
 //! * [`peer`]: what Meta and a PBX expect, each in a file of its own.
 //! * [`call`]: the B2BUA. [`call::Bridge`] is all signalling as one machine, [`call::driver`] the loop that runs it.
 //! * [`config`], [`observe`]: settings, put together from the parts that own them; the log.
+//! * [`service`]: what the service manager hears of it, and whether every loop turns.
 //! * [`daemon`]: builds every part, and starts and stops them in order.
 //! * [`sim`]: the two far ends, for the demo, the tests and people without a Meta account.
 //! * [`cli`]: the arguments of the program.
@@ -47,5 +48,6 @@ pub mod peer;
 pub mod policy;
 pub mod sdp;
 pub mod secret;
+pub mod service;
 pub mod sim;
 pub mod sip;

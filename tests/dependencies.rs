@@ -36,11 +36,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "call", "leg", "media", "number", "observe", "policy", "sdp", "secret", "sip",
         ],
     ),
+    ("service", &["call", "media"]),
     (
         "daemon",
         &[
             "call", "config", "leg", "media", "number", "observe", "peer", "policy", "sdp",
-            "secret", "sip",
+            "secret", "service", "sip",
         ],
     ),
     // The far ends share nothing with the bridge above messages, descriptions and packets.
@@ -49,7 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "cli",
         &[
             "call", "config", "daemon", "leg", "media", "number", "observe", "peer", "policy",
-            "sdp", "secret", "sim", "sip",
+            "sdp", "secret", "service", "sim", "sip",
         ],
     ),
 ];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use super::bridge::Bridge;
@@ -25,6 +25,8 @@ pub enum Order {
         /// When they end.
         until: Instant,
     },
+    /// Say how many calls are up, as a sign of life.
+    Beat(oneshot::Sender<usize>),
     /// End all calls; [`run`] returns when none is left, or the far ends have had their time to answer.
     Stop,
 }
@@ -48,7 +50,7 @@ pub async fn run(
     mut watchers: Vec<Box<dyn Watch>>,
 ) {
     while !bridge.is_done() {
-        let Some(event) = next(bridge.deadline(), &mut sources).await else {
+        let Some(event) = next(bridge.deadline(), bridge.calls(), &mut sources).await else {
             break;
         };
         let at = At {
@@ -71,7 +73,7 @@ pub async fn run(
     );
 }
 
-async fn next(deadline: Option<Instant>, sources: &mut Sources) -> Option<Event> {
+async fn next(deadline: Option<Instant>, calls: usize, sources: &mut Sources) -> Option<Event> {
     let wake = async {
         match deadline {
             Some(at) => sleep_until(at.into()).await,
@@ -83,6 +85,11 @@ async fn next(deadline: Option<Instant>, sources: &mut Sources) -> Option<Event>
         event = sources.media.recv() => event.map(Event::Media),
         order = sources.orders.recv() => match order? {
             Order::Reload(setup) => Some(Event::Reload(setup)),
+            Order::Beat(tell) => {
+                // Whoever asked may have lost patience.
+                let _ = tell.send(calls);
+                Some(Event::Deadline)
+            }
             Order::Drain { until } => Some(Event::Drain { until }),
             Order::Stop => Some(Event::Stop),
         },

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, Problem, Severity};
 use crate::daemon::{Daemon, Trust};
 use crate::observe::log::Log;
+use crate::service::Voice;
 
 /// Which configuration to run.
 #[derive(Debug, clap::Args)]
@@ -60,14 +62,26 @@ async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
         Ok(daemon) => daemon,
         Err(error) => return failed(&error),
     };
+    let voice = Arc::new(Voice::of_environment());
+    let beating = tokio::spawn({
+        let (voice, pulse) = (voice.clone(), daemon.pulse());
+        async move { voice.beat(pulse).await }
+    });
+    voice.ready();
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(&mut daemon, file, log).await,
+            _ = hangup.recv() => {
+                if let Err(error) = voice.reloading() {
+                    tracing::warn!(%error, "the service manager is not told of this reload");
+                }
+                voice.reloaded(reload(&mut daemon, file, log).await);
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
     let patience = daemon.drain().await;
+    voice.draining(patience);
     tracing::info!(
         drain_time = patience.as_secs(),
         "stopping: no new calls; those that are up may go on for drain_time seconds, and end at once with the next signal"
@@ -78,11 +92,13 @@ async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
         _ = interrupt.recv() => tracing::info!("stopping now: all calls end"),
     }
     daemon.stop().await;
+    beating.abort();
     ExitCode::SUCCESS
 }
 
-/// A valid file takes effect for new calls; an invalid one changes nothing and is reported.
-async fn reload(daemon: &mut Daemon, file: &Path, log: &Log) {
+/// A valid file takes effect for new calls; an invalid one changes nothing and is reported: all of it in the log, the first
+/// of it to the caller.
+async fn reload(daemon: &mut Daemon, file: &Path, log: &Log) -> Result<(), String> {
     let config = match Config::load(file) {
         Ok(config) => config,
         Err(problems) => {
@@ -90,10 +106,10 @@ async fn reload(daemon: &mut Daemon, file: &Path, log: &Log) {
                 .into_iter()
                 .partition(|problem| problem.severity == Severity::Error);
             warn_of(&warnings);
-            for problem in errors {
+            for problem in &errors {
                 tracing::error!(%problem, "the configuration is not taken over");
             }
-            return;
+            return Err(errors.first().map(Problem::to_string).unwrap_or_default());
         }
     };
     warn_of(&config.warnings);
@@ -102,8 +118,12 @@ async fn reload(daemon: &mut Daemon, file: &Path, log: &Log) {
         Ok(()) => {
             log.reload(&settings);
             tracing::info!("the configuration was taken over");
+            Ok(())
         }
-        Err(error) => tracing::error!(%error, "the configuration is not taken over"),
+        Err(error) => {
+            tracing::error!(%error, "the configuration is not taken over");
+            Err(error.to_string())
+        }
     }
 }
 

@@ -48,6 +48,7 @@ struct Remote {
     orders: mpsc::Sender<Order>,
     waker: Waker,
     load: Arc<AtomicUsize>,
+    turns: Arc<AtomicU64>,
 }
 
 impl Engine {
@@ -87,13 +88,14 @@ impl Engine {
         for _ in 0..settings.worker_count() {
             let poll = Poll::new()?;
             let (orders, inbox) = mpsc::channel();
-            let load = Arc::new(AtomicUsize::new(0));
+            let (load, turns) = (Arc::default(), Arc::default());
             workers.push(Remote {
                 orders,
                 waker: Waker::new(poll.registry(), WAKE)?,
-                load: load.clone(),
+                load: Arc::clone(&load),
+                turns: Arc::clone(&turns),
             });
-            pending.push(Worker::new(poll, inbox, listener.clone(), load));
+            pending.push(Worker::new(poll, inbox, listener.clone(), load, turns));
         }
         let shared = Shared {
             workers,
@@ -120,6 +122,27 @@ impl Engine {
     /// A door of one's own.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+}
+
+impl Handle {
+    /// How often each worker has come round its loop.
+    pub fn turns(&self) -> Vec<u64> {
+        let workers = self.0.workers.iter();
+        workers
+            .map(|worker| worker.turns.load(Ordering::Relaxed))
+            .collect()
+    }
+
+    /// Has every worker come round once more, if it can.
+    pub fn wake(&self) {
+        self.0.workers.iter().for_each(Remote::wake);
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handle({} workers)", self.0.workers.len())
     }
 }
 
@@ -233,10 +256,14 @@ impl Remote {
         if self.orders.send(order).is_err() {
             return false;
         }
+        self.wake();
+        true
+    }
+
+    fn wake(&self) {
         if let Err(error) = self.waker.wake() {
             error!(%error, "a media worker cannot be woken: it obeys when its next packet comes");
         }
-        true
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub(crate) struct Worker {
     listener: Listener,
     /// Sessions on this worker, counted by whoever opens them.
     load: Arc<AtomicUsize>,
+    /// Times that this thread has come round its loop: whoever watches over it looks here.
+    turns: Arc<AtomicU64>,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     index: HashMap<SessionId, usize>,
@@ -69,12 +71,14 @@ impl Worker {
         orders: mpsc::Receiver<Order>,
         listener: Listener,
         load: Arc<AtomicUsize>,
+        turns: Arc<AtomicU64>,
     ) -> Worker {
         Worker {
             poll,
             orders,
             listener,
             load,
+            turns,
             slots: Vec::new(),
             free: Vec::new(),
             index: HashMap::new(),
@@ -95,6 +99,7 @@ impl Worker {
                 error!(%error, "a media worker cannot wait for its sockets: its sessions end");
                 break;
             }
+            self.turns.fetch_add(1, Ordering::Relaxed);
         }
         for index in 0..self.slots.len() {
             self.end(index);

@@ -1,0 +1,12 @@
+//! What the service manager hears of us (sd_notify(3)): that the bridge is ready, reloads, drains, and lives.
+//!
+//! ```text
+//!   cli/run.rs ── ready, reloading, draining ──▶ Voice ──▶ $NOTIFY_SOCKET
+//!   signalling, every media worker ──▶ Pulse ──▶ beats ──▲  WATCHDOG=1 only if all of them have turned
+//! ```
+
+mod pulse;
+mod voice;
+
+pub use pulse::{Pulse, Stuck, beats};
+pub use voice::{STOP_MARGIN, Voice};
