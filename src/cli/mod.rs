@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod doctor;
+mod manual;
 mod relay;
 mod run;
 mod sim;
@@ -11,9 +12,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Version and commit, and what else tells one build from another.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("WABRIDGE_BUILD"), ")");
+
 /// Bridges WhatsApp Business Calling to the PBX you already have.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version = VERSION, about, max_term_width = 100)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -45,6 +49,9 @@ enum Command {
     ///
     /// With these a real bridge and a real PBX can be tried without a Meta account.
     Sim(sim::Arguments),
+    /// Write the manual pages and the completions for bash, zsh and fish into a folder, for packages.
+    #[command(hide = true)]
+    Manual(manual::Arguments),
 }
 
 impl Arguments {
@@ -56,6 +63,7 @@ impl Arguments {
             Command::Doctor(arguments) => arguments.run(),
             Command::Demo(arguments) => arguments.run(),
             Command::Sim(arguments) => arguments.run(),
+            Command::Manual(arguments) => arguments.run(),
         }
     }
 }
