@@ -24,7 +24,7 @@ use crate::leg::Leg;
 use crate::media::{self, Engine};
 use crate::observe::{CallLog, RecordWriter};
 use crate::peer::{Meta, Pbx, Register, pbx};
-use crate::policy::Numbers;
+use crate::policy::{Numbers, Way};
 use crate::sdp::Keying;
 use crate::service::Pulse;
 use crate::sip::dialog::Pace;
@@ -335,7 +335,9 @@ async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonEr
         let (our_host, our_ports) = ourselves::towards(pbx, &addresses.pbx).await?;
         let profile = Pbx {
             name: pbx.name.clone(),
-            hop: pbx::hop(&pbx.address.host, pbx.port(), pbx.transport),
+            ways: pbx.address.iter().map(|place| way(pbx, place)).collect(),
+            health: pbx.health(),
+            try_timeout: pbx.try_timeout(),
             our_host,
             our_ports,
             keying: if pbx.srtp {
@@ -383,22 +385,35 @@ pub fn setup_without_pbxs(config: &Config, our_port: Option<u16>) -> Setup {
 fn register(pbx: &config::Pbx) -> Option<Register> {
     let register = &pbx.register;
     let (user, password) = register.login()?;
-    let of_pbx = std::slice::from_ref(&pbx.address);
-    let registrars = register.registrars.as_deref().unwrap_or(of_pbx);
+    let of_pbx: Vec<_> = pbx.address.iter().map(|place| &place.address).collect();
+    let registrars = match &register.registrars {
+        Some(registrars) => registrars.iter().collect(),
+        None => of_pbx.clone(),
+    };
+    let domain = register.domain.as_ref();
+    let domain = domain.or(of_pbx.first().map(|first| &first.host))?;
     let hop = |address: &config::Address| {
         let port = address.port.unwrap_or(pbx.transport.default_port());
         pbx::hop(&address.host, port, pbx.transport)
     };
     Some(Register {
-        registrars: registrars.iter().map(hop).collect(),
+        registrars: registrars.into_iter().map(hop).collect(),
         user: user.to_owned(),
-        domain: ourselves::bracketed(register.domain.as_ref().unwrap_or(&pbx.address.host)),
+        domain: ourselves::bracketed(domain),
         username: register.auth_username.as_deref().unwrap_or(user).to_owned(),
         password: password.clone(),
         expires: register.expires(),
         calls_as_user: register.from == config::Caller::Username,
         dialled_in: register.dialled.clone(),
     })
+}
+
+fn way(pbx: &config::Pbx, place: &config::Place) -> Way {
+    Way {
+        hop: pbx::hop(&place.address.host, pbx.port(place), pbx.transport),
+        priority: place.priority,
+        weight: place.weight,
+    }
 }
 
 #[cfg(test)]

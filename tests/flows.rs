@@ -25,12 +25,16 @@ mod cancel;
 mod digest;
 #[path = "flows/early_media.rs"]
 mod early_media;
+#[path = "flows/failover.rs"]
+mod failover;
 #[path = "flows/handshake.rs"]
 mod handshake;
 #[path = "flows/hangup.rs"]
 mod hangup;
 #[path = "flows/headers.rs"]
 mod headers;
+#[path = "flows/health.rs"]
+mod health;
 #[path = "flows/keying.rs"]
 mod keying;
 #[path = "flows/lost.rs"]

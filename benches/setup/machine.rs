@@ -11,7 +11,7 @@ use wabridge::media::{
 };
 use wabridge::number;
 use wabridge::peer::{Meta, Pbx, pbx};
-use wabridge::policy::{KeyExchange, Keying, Number, Numbers};
+use wabridge::policy::{KeyExchange, Keying, Number, Numbers, Way, health};
 use wabridge::sdp;
 use wabridge::secret::Secret;
 use wabridge::sip::dialog::Pace;
@@ -334,7 +334,12 @@ fn setup() -> Setup {
     };
     let pbx = Pbx {
         name: "main".into(),
-        hop: pbx::hop("192.0.2.7", 5060, Protocol::Udp),
+        ways: vec![Way::only(pbx::hop("192.0.2.7", 5060, Protocol::Udp))],
+        health: health::Settings {
+            interval: Duration::ZERO,
+            ..health::Settings::default()
+        },
+        try_timeout: Duration::from_secs(3),
         our_host: "192.0.2.1".into(),
         our_ports: pbx::Ports {
             udp: Some(5070),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::bridge::Bridge;
 use super::event::Action;
-use super::machine::{Beginning, Call, Parties};
+use super::machine::{Attempts, Beginning, Call, Parties, Way};
 use super::refused::{
     Because, Refused, answer_at_once, check_body, hops_left, not_ours, understood,
 };
@@ -18,6 +18,7 @@ use crate::media::ice;
 use crate::media::sdes::Crypto;
 use crate::media::{LocalPorts, OpenError, Opened};
 use crate::number::{Masked, User};
+use crate::peer::pbx::Extension;
 use crate::peer::{Caller, Fresh, Pbx, meta, pbx};
 use crate::policy::{KeyExchange, Number};
 use crate::sdp::{Capabilities, Keying, Local, Offer, Reject, RemoteOffer};
@@ -38,10 +39,23 @@ struct Route {
 
 /// Whom the INVITE that goes out is for.
 enum Callee {
-    /// The extension that the number leads to; the user who calls.
-    Extension(Caller),
+    /// The extension that the number leads to; the user who calls; what else may be tried than the PBX and its address that
+    /// the parties have.
+    Extension(Caller, Vec<Way>),
     /// A WhatsApp user.
     User(User),
+}
+
+/// The INVITE that goes out.
+struct Outgoing {
+    invite: ClientInvite,
+    /// The SDP in it.
+    offer: Offer,
+    /// How long it may ring.
+    ring_for: Duration,
+    /// How long it may go without any response, if that is limited.
+    patience: Option<Duration>,
+    attempts: Option<Attempts>,
 }
 
 /// What the new call listens on, and says of it in its descriptions.
@@ -148,7 +162,7 @@ impl Bridge {
             self.media.close(ends.media.id);
             return Err(no_common_media(flow.leg, &reject));
         }
-        let (callee, our_offer, patience) = self.outgoing(&route, invite, hops_left, &ends.callee);
+        let outgoing = self.outgoing(&route, invite, hops_left, ends.callee);
         let Route {
             parties, identity, ..
         } = route;
@@ -164,10 +178,12 @@ impl Bridge {
             caller_flow: flow,
             offer,
             caller_local: ends.caller,
-            callee,
-            our_offer,
+            callee: outgoing.invite,
+            our_offer: outgoing.offer,
             media: ends.media,
-            ring_until: now + patience,
+            patience: outgoing.patience,
+            attempts: outgoing.attempts,
+            ring_until: now + outgoing.ring_for,
         };
         let (call, actions) = Call::begin(beginning, &mut self.tokens, now);
         self.admit_call(call, actions, now, out);
@@ -183,18 +199,22 @@ impl Bridge {
         let pbx = setup
             .pbx(&number.pbx)
             .ok_or_else(|| Refused::new(503, "the number has no PBX").because(Because::NoPbx))?;
+        let hops = self.upkeep.ways(pbx, &mut self.tokens);
+        let mut ways = hops.into_iter().map(|hop| (pbx.clone(), hop));
+        let none = || Refused::new(503, "the PBX has no address").because(Because::NoPbx);
+        let (pbx, pbx_hop) = ways.next().ok_or_else(none)?;
         let caller = meta::caller(invite);
         Ok(Route {
             identity: setup.meta.identity(number),
             parties: Parties {
                 direction: Direction::UserInitiated,
                 meta: setup.meta.clone(),
-                pbx_protocol: pbx.hop.protocol,
-                pbx: pbx.clone(),
+                pbx_hop,
+                pbx,
                 number: number.clone(),
                 user: caller.user.clone(),
             },
-            callee: Callee::Extension(caller),
+            callee: Callee::Extension(caller, ways.collect()),
         })
     }
 
@@ -236,7 +256,11 @@ impl Bridge {
             parties: Parties {
                 direction: Direction::BusinessInitiated,
                 meta: self.setup.meta.clone(),
-                pbx_protocol: flow.protocol,
+                pbx_hop: pbx::hop(
+                    &flow.remote.ip().to_canonical().to_string(),
+                    flow.remote.port(),
+                    flow.protocol,
+                ),
                 pbx,
                 number: number.clone(),
                 user: Some(user.clone()),
@@ -281,54 +305,52 @@ impl Bridge {
         }
     }
 
-    /// The INVITE that goes out, the offer in it, and how long it may ring.
     fn outgoing(
         &mut self,
         route: &Route,
         invite: &Request,
         hops_left: u8,
-        local: &Local,
-    ) -> (ClientInvite, Offer, Duration) {
+        local: Local,
+    ) -> Outgoing {
         let Route {
             parties, callee, ..
         } = route;
-        let fresh = Fresh {
-            call_id: self.tokens.call_id(),
-            tag: self.tokens.tag(),
-            branch: self.tokens.branch(),
-        };
         match callee {
-            Callee::Extension(caller) => {
-                let offer = Offer::new(local, &capabilities(&parties.pbx));
-                let custom = meta::custom_headers(&invite.headers);
-                let invite = parties.pbx.invite(
-                    &parties.number,
-                    caller,
-                    &custom,
-                    fresh,
+            Callee::Extension(caller, others) => {
+                let call = Extension {
+                    number: parties.number.number.clone(),
+                    target: parties.number.target(),
+                    caller: caller.clone(),
+                    custom: meta::custom_headers(&invite.headers),
                     hops_left,
-                    offer.text(),
-                );
-                let identity = parties.pbx.identity(parties.pbx_protocol);
-                (
-                    ClientInvite::new(Leg::Pbx, invite, identity),
-                    offer,
-                    self.setup.ring_timeout,
-                )
+                };
+                let first = (parties.pbx.clone(), parties.pbx_hop.clone());
+                let (first, attempts) =
+                    Attempts::begin(call, local, first, others.clone(), &mut self.tokens);
+                Outgoing {
+                    invite: first.invite,
+                    offer: first.offer,
+                    ring_for: self.setup.ring_timeout,
+                    patience: first.patience,
+                    attempts: Some(attempts),
+                }
             }
             Callee::User(user) => {
                 let kind = parties.number.keying.offered();
-                let offer = Offer::new(local, &parties.meta.capabilities(kind));
+                let offer = Offer::new(&local, &parties.meta.capabilities(kind));
+                let fresh = Fresh::draw(&mut self.tokens);
                 let invite =
                     parties
                         .meta
                         .invite(&parties.number, user, fresh, hops_left, offer.text());
                 let identity = parties.meta.identity(&parties.number);
-                (
-                    ClientInvite::new(Leg::Meta, invite, identity),
+                Outgoing {
+                    invite: ClientInvite::new(Leg::Meta, invite, identity),
                     offer,
-                    self.setup.answer_timeout,
-                )
+                    ring_for: self.setup.answer_timeout,
+                    patience: None,
+                    attempts: None,
+                }
             }
         }
     }

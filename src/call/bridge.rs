@@ -15,6 +15,7 @@ use super::live::{CallId, Live};
 use super::machine::{self, Call};
 use super::registrations::{Asks, Place, Registrations};
 use super::setup::Setup;
+use super::upkeep::{self, Upkeep};
 use super::watch::{Mark, Note};
 use crate::leg::Leg;
 use crate::media::{Command, MediaEvent, Plane};
@@ -35,6 +36,7 @@ pub struct Bridge {
     pub(super) table: Table,
     pub(super) live: Live,
     pub(super) registrations: Registrations,
+    pub(super) upkeep: Upkeep,
     pub(super) media: Box<dyn Plane + Send>,
     pub(super) nonces: Nonces,
     pub(super) admission: Admission,
@@ -60,6 +62,7 @@ impl Bridge {
             table,
             live: Live::default(),
             registrations: Registrations::default(),
+            upkeep: Upkeep::default(),
             media,
             tokens,
             doors: Doors::Open,
@@ -70,6 +73,10 @@ impl Bridge {
         bridge
             .registrations
             .configure(&setup, &mut bridge.tokens, now);
+        bridge.upkeep.configure(
+            &bridge.setup,
+            &mut upkeep::Turn::new(&mut bridge.tokens, now),
+        );
         bridge
     }
 
@@ -101,6 +108,7 @@ impl Bridge {
             self.table.deadline(),
             self.live.deadline(),
             self.registrations.deadline(),
+            self.upkeep.deadline(),
             waiting,
         ]
         .into_iter()
@@ -115,7 +123,10 @@ impl Bridge {
 
     /// Whether no call, registration, transaction or anything of one is left.
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.registrations.is_empty() && self.table.is_empty()
+        self.live.is_empty()
+            && self.registrations.is_empty()
+            && self.upkeep.is_idle()
+            && self.table.is_empty()
     }
 
     /// Where the bridge registers, and how each registration stands.
@@ -205,7 +216,8 @@ impl Bridge {
             let asks = self.registrations.configure(&setup, &mut self.tokens, now);
             self.register(asks, now, out);
         }
-        self.setup = setup;
+        self.setup = setup.clone();
+        self.keep_up(now, out, |upkeep, turn| upkeep.configure(&setup, turn));
     }
 
     /// Nobody is to call a bridge that takes no calls any more.
@@ -223,7 +235,10 @@ impl Bridge {
         let asks = self.registrations.tick(&mut self.tokens, now);
         self.register(asks, now, out);
         self.tick_doors(now, out);
+        self.keep_up(now, out, Upkeep::tick);
     }
+
+    // ---- on our own account ------------------------------------------------------------------------------------
 
     fn register(&mut self, asks: Vec<Asks>, now: Instant, out: &mut Vec<Action>) {
         for Asks { place, request } in asks {
@@ -277,6 +292,9 @@ impl Bridge {
                     if let Some((call, purpose)) = self.live.of_client(client) {
                         self.tell(call, machine::Event::Response(purpose, response), now, out);
                     } else {
+                        self.keep_up(now, out, |upkeep, turn| {
+                            upkeep.answered(client, &response, turn)
+                        });
                         let tokens = &mut self.tokens;
                         let asks = self.registrations.answered(client, response, tokens, now);
                         self.register(asks, now, out);
@@ -292,6 +310,7 @@ impl Bridge {
         if let Some((call, purpose)) = self.live.of_client(client) {
             self.tell(call, machine::Event::Lost(purpose, why), now, out);
         } else {
+            self.keep_up(now, out, |upkeep, turn| upkeep.lost(client, &why, turn));
             let asks = self.registrations.lost(client, why, &mut self.tokens, now);
             self.register(asks, now, out);
         }
@@ -407,6 +426,11 @@ impl Bridge {
                 self.live.bind(client, id, purpose);
                 self.transactions(actions, now, out);
             }
+            machine::Action::Abandon(purpose) => {
+                if let Some(client) = self.live.client_of(id, purpose) {
+                    self.table.abandon(client);
+                }
+            }
             machine::Action::Ack(ack, target) => {
                 out.push(Action::Send {
                     message: ack.into(),
@@ -427,6 +451,7 @@ impl Bridge {
                     }
                 }
             }
+            machine::Action::Seen(place, fate) => self.upkeep.seen(&place, fate, now),
             machine::Action::Mark(mark) => out.push(Action::Note(Note::Mark { call: id, mark })),
             machine::Action::Media(command) => {
                 out.push(Action::Note(Note::Mark {

@@ -11,6 +11,7 @@ use super::bridge::Bridge;
 use super::event::Action;
 use super::machine;
 use super::refused::{Because, Refused};
+use super::upkeep::Upkeep;
 
 /// How long calls may take to end: two BYEs with repetitions on a bad network.
 const LAST_CALLS: Duration = Duration::from_secs(10);
@@ -71,6 +72,7 @@ impl Bridge {
         self.doors = Doors::Stopping {
             until: now + LAST_CALLS,
         };
+        self.keep_up(now, out, Upkeep::stop);
         for call in self.live.ids() {
             self.tell(call, machine::Event::Stop, now, out);
         }

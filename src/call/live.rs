@@ -127,6 +127,13 @@ impl Live {
         self.clients.get(&client).copied()
     }
 
+    /// The client transaction that a call has for this.
+    pub fn client_of(&self, id: CallId, purpose: Purpose) -> Option<ClientId> {
+        let clients = &self.calls.get(&id)?.clients;
+        let is_it = |client: &&ClientId| self.clients.get(client) == Some(&(id, purpose));
+        clients.iter().find(is_it).copied()
+    }
+
     /// Whose INVITE this is.
     pub fn of_server(&self, server: ServerId) -> Option<CallId> {
         self.servers.get(&server).copied()

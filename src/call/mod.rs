@@ -35,6 +35,7 @@ mod registrations;
 pub mod settings;
 mod setup;
 mod summary;
+mod upkeep;
 pub mod watch;
 
 pub use bridge::Bridge;

@@ -107,6 +107,17 @@ impl Began {
 pub enum Mark {
     /// The callee's phone rings, or something like it: this provisional status went to the caller.
     Progress(u16),
+    /// The PBX did not take the call at one address, and it goes to the next one.
+    Redirected {
+        /// Why not there.
+        why: String,
+        /// Name of the PBX that is called now.
+        pbx: String,
+        /// At which address.
+        address: String,
+        /// Call-ID of the callee's leg from now on.
+        call_id: String,
+    },
     /// The callee answered.
     Answered,
     /// SDP settled one leg's media.

@@ -102,8 +102,13 @@ impl Draft {
         let is_here =
             |ip: IpAddr| ip.is_loopback() || [media.meta_address, media.pbx_address].contains(&ip);
         for (_, pbx) in &self.pbxs {
-            if range.contains(&pbx.port()) && pbx.address.ip().is_some_and(is_here) {
-                let what = format!("the range holds port {} of {:?}", pbx.port(), pbx.name);
+            let here = pbx
+                .address
+                .iter()
+                .filter(|place| place.address.ip().is_some_and(is_here));
+            let ports = here.map(|place| pbx.port(place));
+            if let Some(port) = ports.into_iter().find(|port| range.contains(port)) {
+                let what = format!("the range holds port {port} of {:?}", pbx.name);
                 let remedy = "the PBX is on this host: move the range away from its ports";
                 document.warning("media.ports", &what, remedy);
             }
@@ -121,7 +126,8 @@ impl Draft {
             check_metas_way(media, document);
         }
         for (_, pbx) in &self.pbxs {
-            let is_remote = pbx.address.ip().is_some_and(|ip| !ip.is_loopback());
+            let ips = pbx.address.iter().filter_map(|place| place.address.ip());
+            let is_remote = ips.into_iter().any(|ip| !ip.is_loopback());
             if is_remote && media.pbx_address.is_loopback() {
                 document.problem(
                     "media.pbx_address",
@@ -215,12 +221,15 @@ fn check_sockets(keys: &[(&str, &Vec<SocketAddr>)], document: &Document<'_>) {
 /// Why no datagram can be sent to a PBX, if so.
 fn lack(udp: &[SocketAddr], pbx: &Pbx) -> Option<&'static str> {
     let version = |v4| udp.iter().any(|listener| listener.is_ipv4() == v4);
-    match pbx.address.ip() {
-        _ if udp.is_empty() => Some("pbx_listener.udp is off"),
-        Some(IpAddr::V4(_)) if !version(true) => Some("pbx_listener.udp has no IPv4 address"),
-        Some(IpAddr::V6(_)) if !version(false) => Some("pbx_listener.udp has no IPv6 address"),
-        _ => None,
+    if udp.is_empty() {
+        return Some("pbx_listener.udp is off");
     }
+    let ips = pbx.address.iter().filter_map(|place| place.address.ip());
+    ips.into_iter().find_map(|ip| match ip.is_ipv4() {
+        true if !version(true) => Some("pbx_listener.udp has no IPv4 address"),
+        false if !version(false) => Some("pbx_listener.udp has no IPv6 address"),
+        _ => None,
+    })
 }
 
 /// Whether two sockets of one kind cannot listen on both: same port, and same address or one that means all of its

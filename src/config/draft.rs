@@ -203,9 +203,10 @@ impl Draft {
 
     fn settle_registrations(&mut self, folder: &Path, document: &Document<'_>) {
         for (at, pbx) in &mut self.pbxs {
-            let (transport, host) = (pbx.transport, &pbx.address.host);
+            let (transport, places) = (pbx.transport, &pbx.address);
             let at = format!("pbx[{at}].register");
-            pbx.register.settle(&at, transport, host, folder, document);
+            pbx.register
+                .settle(&at, transport, places, folder, document);
         }
     }
 
@@ -238,9 +239,11 @@ impl Draft {
             if pbx.transport != transport::Protocol::Tls {
                 continue;
             }
-            let host = pbx.address.host.to_ascii_lowercase();
-            let (_, first) = rules.entry(host).or_insert((at, pbx));
-            if (&first.ca_file, first.verify) != (&pbx.ca_file, pbx.verify) {
+            let hosts = pbx.address.iter().map(|place| &place.address.host);
+            let clash = hosts
+                .map(|host| *rules.entry(host.to_ascii_lowercase()).or_insert(pbx))
+                .find(|first| (&first.ca_file, first.verify) != (&pbx.ca_file, pbx.verify));
+            if let Some(first) = clash {
                 document.problem(
                     &format!("pbx[{at}].address"),
                     &format!(

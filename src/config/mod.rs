@@ -20,6 +20,7 @@ mod networks;
 mod number;
 mod password;
 mod pbx;
+mod pbx_address;
 mod problem;
 mod register;
 mod reload;
@@ -34,7 +35,8 @@ use draft::Draft;
 
 pub use certificate::Certificate;
 pub use meta::Settings as Meta;
-pub use pbx::{Address, Listener, Settings as Pbx};
+pub use pbx::{Listener, Settings as Pbx};
+pub use pbx_address::{Address, Place};
 pub use problem::{Position, Problem, Severity};
 pub use register::{Caller, Register};
 pub use reload::restart_only_changes;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -10,9 +11,11 @@ use super::document::Document;
 use super::listen;
 use super::meta::is_host_name;
 use super::networks;
+use super::pbx_address::{self, Place};
 use super::register::Register;
 use crate::media::Source;
 use crate::number::{self, E164};
+use crate::policy::health;
 use crate::sip::transport::Protocol;
 
 /// `[[pbx]]`: one telephone system.
@@ -21,8 +24,12 @@ use crate::sip::transport::Protocol;
 pub struct Settings {
     /// What numbers and log lines call it.
     pub name: String,
-    /// Where its SIP is reached.
-    pub address: Address,
+    /// Where its SIP is reached: one address at least.
+    #[serde(
+        deserialize_with = "pbx_address::one_or_more",
+        serialize_with = "pbx_address::as_written"
+    )]
+    pub address: Vec<Place>,
     /// How it is reached.
     #[serde(default = "transport")]
     pub transport: Protocol,
@@ -32,6 +39,18 @@ pub struct Settings {
     /// Networks that its requests may come from; if unset, its address alone.
     #[serde(default, deserialize_with = "networks::optional")]
     pub allowed_sources: Option<Vec<IpNet>>,
+    /// Seconds between two OPTIONS to each of its addresses; 0: none is sent.
+    #[serde(default = "options_interval")]
+    pub options_interval: u16,
+    /// Failures in a row after which an address is down.
+    #[serde(default = "down_after")]
+    pub down_after: u8,
+    /// Answers in a row after which it is up again.
+    #[serde(default = "up_after")]
+    pub up_after: u8,
+    /// Seconds after which a call that an address has not answered at all goes to the next one.
+    #[serde(default = "try_timeout")]
+    pub try_timeout: u8,
     /// Our number that calls WhatsApp where the PBX does not say which.
     #[serde(serialize_with = "in_full")]
     pub default_number: Option<E164>,
@@ -55,16 +74,6 @@ pub struct Settings {
     /// For `tls`: whether its certificate is verified.
     #[serde(default = "verify")]
     pub verify: bool,
-}
-
-/// `host:port` or `host`; the host is a name or an IP address, an IPv6 one with a port in brackets.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Address {
-    /// Name or IP address, without brackets.
-    pub host: String,
-    /// Port, where it is not the transport's own.
-    pub port: Option<u16>,
 }
 
 /// `[pbx_listener]`: where every PBX reaches us. No address: there is no such listener.
@@ -121,17 +130,35 @@ impl Default for Listener {
 }
 
 impl Settings {
-    /// The port where its SIP is reached.
-    pub fn port(&self) -> u16 {
-        self.address.port.unwrap_or(self.transport.default_port())
+    /// The port of one of its addresses.
+    pub fn port(&self, place: &Place) -> u16 {
+        let port = place.address.port;
+        port.unwrap_or(self.transport.default_port())
+    }
+
+    /// How its addresses are watched.
+    pub fn health(&self) -> health::Settings {
+        health::Settings {
+            interval: Duration::from_secs(self.options_interval.into()),
+            down_after: self.down_after,
+            up_after: self.up_after,
+        }
     }
 
     /// Networks that its requests may come from.
     pub fn allowed_sources(&self) -> Vec<IpNet> {
         match &self.allowed_sources {
             Some(networks) => networks.clone(),
-            None => self.address.ip().map(IpNet::from).into_iter().collect(),
+            None => {
+                let ips = self.address.iter().filter_map(|place| place.address.ip());
+                ips.map(IpNet::from).collect()
+            }
         }
+    }
+
+    /// `try_timeout` as a time.
+    pub fn try_timeout(&self) -> Duration {
+        Duration::from_secs(self.try_timeout.into())
     }
 
     pub(super) fn check(&self, at: &str, document: &Document<'_>) {
@@ -150,8 +177,69 @@ impl Settings {
                 "leave it out unless this PBX reaches the bridge through a NAT",
             );
         }
+        self.check_places(at, document);
+        self.check_times(at, document);
         self.check_sources(at, document);
         self.check_tls(at, document);
+    }
+
+    fn check_places(&self, at: &str, document: &Document<'_>) {
+        let same = |a: &Place, b: &Place| {
+            let of = |place: &Place| (place.address.host.to_ascii_lowercase(), self.port(place));
+            of(a) == of(b)
+        };
+        for (place, twin) in self.address.iter().enumerate() {
+            if self.address[..place].iter().any(|other| same(other, twin)) {
+                document.problem(
+                    &format!("{at}.address[{place}]"),
+                    "this address is listed already",
+                    "list each once; a weight gives it a larger share",
+                );
+            }
+        }
+        let named = self.address.iter().find(|p| p.address.ip().is_none());
+        if let (Some(named), None, false) = (
+            named,
+            &self.allowed_sources,
+            self.allowed_sources().is_empty(),
+        ) {
+            document.warning(
+                &format!("{at}.allowed_sources"),
+                &format!("calls from {} are refused", named.address.host),
+                "list the addresses of all its hosts: names are not looked up for this",
+            );
+        }
+    }
+
+    fn check_times(&self, at: &str, document: &Document<'_>) {
+        let interval = self.options_interval;
+        let times = [
+            (
+                "options_interval",
+                interval == 0 || (2..=3600).contains(&interval),
+                "must be 2 to 3600 seconds, or 0 for none",
+            ),
+            (
+                "down_after",
+                (1..=20).contains(&self.down_after),
+                "must be 1 to 20",
+            ),
+            (
+                "try_timeout",
+                (1..=60).contains(&self.try_timeout),
+                "must be 1 to 60 seconds",
+            ),
+            (
+                "up_after",
+                (1..=20).contains(&self.up_after),
+                "must be 1 to 20",
+            ),
+        ];
+        for (key, fits, what) in times {
+            if !fits {
+                document.problem(&format!("{at}.{key}"), what, "");
+            }
+        }
     }
 
     fn check_sources(&self, at: &str, document: &Document<'_>) {
@@ -206,54 +294,6 @@ impl Settings {
     }
 }
 
-impl Address {
-    /// The IP address, unless a name is given.
-    pub fn ip(&self) -> Option<IpAddr> {
-        self.host.parse().ok()
-    }
-}
-
-impl TryFrom<String> for Address {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Address, String> {
-        let wrong = || format!("{text:?} is no address; write for instance \"127.0.0.1:5060\"");
-        if let Ok(host) = text.parse::<IpAddr>() {
-            return Ok(Address {
-                host: host.to_string(),
-                port: None,
-            });
-        }
-        if let Ok(both) = text.parse::<SocketAddr>() {
-            return Ok(Address {
-                host: both.ip().to_string(),
-                port: Some(both.port()),
-            });
-        }
-        let (host, port) = match text.split_once(':') {
-            Some((host, port)) => (host, Some(port.parse().map_err(|_| wrong())?)),
-            None => (text.as_str(), None),
-        };
-        match is_host_name(host) && port != Some(0) {
-            true => Ok(Address {
-                host: host.to_owned(),
-                port,
-            }),
-            false => Err(wrong()),
-        }
-    }
-}
-
-impl From<Address> for String {
-    fn from(address: Address) -> String {
-        match (address.port, address.host.contains(':')) {
-            (Some(port), true) => format!("[{}]:{port}", address.host),
-            (Some(port), false) => format!("{}:{port}", address.host),
-            (None, _) => address.host,
-        }
-    }
-}
-
 /// Numbers mask themselves; whoever prints the configuration wants to see what is written there.
 fn in_full<S: serde::Serializer>(number: &Option<E164>, serializer: S) -> Result<S::Ok, S::Error> {
     number.as_ref().map(E164::plus).serialize(serializer)
@@ -271,45 +311,26 @@ fn verify() -> bool {
     true
 }
 
+fn options_interval() -> u16 {
+    30
+}
+
+fn down_after() -> u8 {
+    health::Settings::default().down_after
+}
+
+fn try_timeout() -> u8 {
+    3
+}
+
+fn up_after() -> u8 {
+    health::Settings::default().up_after
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::pbx_address::Address;
     use super::*;
-
-    fn address(text: &str) -> Result<(String, Option<u16>), String> {
-        let address = Address::try_from(text.to_owned())?;
-        assert_eq!(String::from(address.clone()), text);
-        Ok((address.host, address.port))
-    }
-
-    #[test]
-    fn an_address_is_a_host_with_or_without_a_port() {
-        assert_eq!(
-            address("127.0.0.1:5060"),
-            Ok(("127.0.0.1".into(), Some(5060)))
-        );
-        assert_eq!(
-            address("[2001:db8::1]:5060"),
-            Ok(("2001:db8::1".into(), Some(5060)))
-        );
-        assert_eq!(address("2001:db8::1"), Ok(("2001:db8::1".into(), None)));
-        assert_eq!(
-            address("pbx.example.com:5080"),
-            Ok(("pbx.example.com".into(), Some(5080)))
-        );
-        assert_eq!(address("pbx"), Ok(("pbx".into(), None)));
-        for wrong in [
-            "",
-            ":5060",
-            "pbx:",
-            "pbx:99999",
-            "pbx:0",
-            "a b",
-            "sip:pbx",
-            "pbx:5060:1",
-        ] {
-            assert!(address(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_listener_can_be_turned_off() {
@@ -324,7 +345,12 @@ mod tests {
     fn a_pbx_may_call_from_its_own_address_unless_others_are_listed() {
         let mut pbx: Settings = toml::from_str("name = 'main'\naddress = '127.0.0.1'").unwrap();
         assert_eq!(pbx.allowed_sources(), ["127.0.0.1/32".parse().unwrap()]);
-        assert_eq!(pbx.port(), 5060);
+        assert_eq!(pbx.port(&pbx.address[0]), 5060);
+        pbx.address = ["127.0.0.1", "pbx.example.com", "2001:db8::8"]
+            .map(|text| Place::only(Address::try_from(text.to_owned()).unwrap()))
+            .into();
+        let both = ["127.0.0.1/32", "2001:db8::8/128"].map(|net| net.parse().unwrap());
+        assert_eq!(pbx.allowed_sources(), both);
         pbx.allowed_sources = Some(vec!["10.0.0.0/8".parse().unwrap()]);
         assert_eq!(pbx.allowed_sources(), ["10.0.0.0/8".parse().unwrap()]);
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::document::Document;
 use super::meta::is_host_name;
 use super::password::{self, Words};
-use super::pbx::Address;
+use super::pbx_address::{Address, Place};
 use crate::secret::{Keys, Secret};
 use crate::sip::grammar::is_token;
 use crate::sip::transport::Protocol;
@@ -86,12 +86,12 @@ impl Register {
         Duration::from_secs(self.expires.into())
     }
 
-    /// Checks the section and reads its password. `transport` and `host` are those of the PBX.
+    /// Checks the section and reads its password. `transport` and `places` are those of the PBX.
     pub(super) fn settle(
         &mut self,
         at: &str,
         transport: Protocol,
-        host: &str,
+        places: &[Place],
         folder: &Path,
         document: &Document<'_>,
     ) {
@@ -127,7 +127,7 @@ impl Register {
                 "leave it out for \"To\", or name for instance \"P-Called-Party-ID\"",
             );
         }
-        self.check_registrars(at, transport, host, document);
+        self.check_registrars(at, transport, places, document);
         self.secret = self.password(at, folder, document);
     }
 
@@ -142,7 +142,13 @@ impl Register {
         }
     }
 
-    fn check_registrars(&self, at: &str, transport: Protocol, host: &str, document: &Document<'_>) {
+    fn check_registrars(
+        &self,
+        at: &str,
+        transport: Protocol,
+        places: &[Place],
+        document: &Document<'_>,
+    ) {
         let Some(registrars) = &self.registrars else {
             return;
         };
@@ -152,12 +158,13 @@ impl Register {
             document.problem(&key, "there is no address in it", remedy);
         }
         // A connection is judged by the rules of the host that it leads to, and those are a PBX's.
-        let strange = |registrar: &&Address| registrar.host != host;
+        let is_at = |registrar: &Address, place: &Place| registrar.host == place.address.host;
+        let strange = |registrar: &&Address| !places.iter().any(|place| is_at(registrar, place));
         if let (Protocol::Tls, Some(registrar)) = (transport, registrars.iter().find(strange)) {
             document.problem(
                 &key,
                 &format!(
-                    "over TLS it must have the host of address, and {:?} is another",
+                    "over TLS it must have a host of address, and {:?} is another",
                     registrar.host
                 ),
                 "leave it out to register at every address of the PBX",

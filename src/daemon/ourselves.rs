@@ -42,12 +42,21 @@ fn needs_no_look(pbx: &config::Pbx, lists: [&[SocketAddr]; 3], spoken: &[SocketA
     lists.iter().all(|list| list.len() < 2) && (pbx.our_host.is_some() || is_named)
 }
 
-/// Where a PBX is, to find our side of the way there.
+/// Where a PBX is, to find our side of the way there: the first of its addresses that is known.
 async fn peer(pbx: &config::Pbx) -> Result<SocketAddr, DaemonError> {
-    let found = tokio::net::lookup_host((pbx.address.host.as_str(), pbx.port())).await;
-    let mut found = found.map_err(|source| no_way(pbx, source))?;
-    let none = || no_way(pbx, io::ErrorKind::NotFound.into());
-    found.next().ok_or_else(none)
+    let mut failure = io::ErrorKind::NotFound.into();
+    for place in &pbx.address {
+        let host = place.address.host.as_str();
+        match tokio::net::lookup_host((host, pbx.port(place))).await {
+            Ok(mut found) => {
+                if let Some(peer) = found.next() {
+                    return Ok(peer);
+                }
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(no_way(pbx, failure))
 }
 
 fn no_way(pbx: &config::Pbx, source: io::Error) -> DaemonError {

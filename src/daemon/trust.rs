@@ -46,11 +46,14 @@ pub(super) fn clients(config: &Config, trust: &Trust) -> Result<Clients, TlsErro
             (true, Some(roots)) => tls::client_config(roots)?,
             (true, None) => tls::client_config(&Roots::system())?,
         };
-        let client = ClientTls {
-            config: client,
-            server_name: Some(pbx.address.host.clone()),
-        };
-        pbxs.insert(&pbx.address.host, pbx.allowed_sources(), client);
+        for place in &pbx.address {
+            let host = &place.address.host;
+            let client = ClientTls {
+                config: client.clone(),
+                server_name: Some(host.clone()),
+            };
+            pbxs.insert(host, pbx.allowed_sources(), client);
+        }
     }
     Ok(Clients {
         meta: Some(meta),

@@ -10,11 +10,11 @@ use crate::sdp::{Capabilities, Keying, Setup};
 use crate::sip::dialog::Identity;
 use crate::sip::digest::client::{Asked, Client, Login, NoAnswer, Target as Authenticated};
 use crate::sip::digest::server;
-use crate::sip::message::{Common, Headers, Request, Response};
+use crate::sip::message::{Common, Headers, Method, Request, Response};
 use crate::sip::transport::{Hop, Protocol};
 use crate::sip::{NameAddr, SipUri, Uri};
 
-use super::{Caller, Fresh, Invite, Next, Refusal, meta_refusals, printable};
+use super::{Caller, Fresh, Next, Opening, Refusal, meta_refusals, printable};
 
 /// How Meta is reached, and how it reaches us.
 #[derive(Clone, Debug)]
@@ -73,17 +73,17 @@ impl Meta {
     ) -> Request {
         let to = SipUri::new(Some(&user.sip_user()), &self.domain);
         let from = SipUri::new(Some(&number.number.plus()), &number.hostname);
-        Invite {
+        Opening {
+            method: Method::INVITE,
             identity: self.identity(number),
             target: to.clone().with_param("transport", Some("tls")),
             from: NameAddr::new(from),
             to,
-            contact: number.number.plus(),
+            contact: Some(number.number.plus()),
             fresh,
             hops_left,
-            sdp,
         }
-        .build()
+        .with_sdp(sdp)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::number::User;
 use crate::sip::dialog::Identity;
 use crate::sip::header::CSeq;
 use crate::sip::message::{Method, Request};
+use crate::sip::token::Tokens;
 use crate::sip::{ALLOW, NameAddr, SipUri};
 
 /// Who calls, as the callee's phone should show it.
@@ -26,7 +27,7 @@ pub struct Caller {
     pub user: Option<User>,
 }
 
-/// What identifies a request that starts a call; each call draws fresh ones.
+/// What identifies a request outside any dialog; each draws fresh ones.
 #[derive(Clone, Debug)]
 pub struct Fresh {
     /// Call-ID of the new leg: never the other leg's, which holds numbers.
@@ -37,25 +38,37 @@ pub struct Fresh {
     pub branch: String,
 }
 
-/// An INVITE that starts a call: what both sides' have in common.
-struct Invite<'a> {
-    /// How we name ourselves to the callee's side.
+impl Fresh {
+    /// Draws them.
+    pub fn draw(tokens: &mut Tokens) -> Fresh {
+        Fresh {
+            call_id: tokens.call_id(),
+            tag: tokens.tag(),
+            branch: tokens.branch(),
+        }
+    }
+}
+
+/// A request outside any dialog: what all of them have in common.
+struct Opening {
+    method: Method,
+    /// How we name ourselves to whoever gets it.
     identity: Identity,
     /// The Request-URI.
     target: SipUri,
     from: NameAddr,
     to: SipUri,
     /// The user part of our Contact.
-    contact: String,
+    contact: Option<String>,
     fresh: Fresh,
     /// Max-Forwards.
     hops_left: u8,
-    sdp: &'a str,
 }
 
-impl Invite<'_> {
+impl Opening {
     fn build(self) -> Request {
-        let Invite {
+        let Opening {
+            method,
             identity,
             target,
             from,
@@ -63,29 +76,26 @@ impl Invite<'_> {
             contact,
             fresh,
             hops_left,
-            sdp,
         } = self;
-        let mut invite = Request::new(Method::INVITE, target);
-        let headers = &mut invite.headers;
+        let mut request = Request::new(method.clone(), target);
+        let headers = &mut request.headers;
         headers.push("Via", identity.via(&fresh.branch).to_string());
         headers.push("Max-Forwards", hops_left.to_string());
         headers.push("From", from.with_tag(&fresh.tag).to_string());
         headers.push("To", NameAddr::new(to).to_string());
         headers.push("Call-ID", fresh.call_id);
-        headers.push(
-            "CSeq",
-            CSeq {
-                number: 1,
-                method: Method::INVITE,
-            }
-            .to_string(),
-        );
-        headers.push("Contact", identity.contact(Some(&contact)).to_string());
+        headers.push("CSeq", CSeq { number: 1, method }.to_string());
+        headers.push("Contact", identity.contact(contact.as_deref()).to_string());
         headers.push("Allow", ALLOW);
         headers.push("User-Agent", identity.agent);
-        headers.push("Content-Type", "application/sdp");
-        invite.body = sdp.as_bytes().to_vec();
-        invite
+        request
+    }
+
+    fn with_sdp(self, sdp: &str) -> Request {
+        let mut request = self.build();
+        request.headers.push("Content-Type", "application/sdp");
+        request.body = sdp.as_bytes().to_vec();
+        request
     }
 }
 

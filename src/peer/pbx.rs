@@ -1,26 +1,32 @@
 //! Everything a PBX may need, each thing tied to a setting.
 
+use std::time::Duration;
+
 use crate::leg::Leg;
 use crate::media::Source;
 use crate::number::{self, BadNumber, E164, User};
-use crate::policy::Number;
+use crate::policy::{Way, health};
 use crate::sdp::Keying;
 use crate::sip::dialog::Identity;
 use crate::sip::digest::client::{Asked, Client};
-use crate::sip::message::{Common, Request, Response};
+use crate::sip::message::{Common, Method, Request, Response};
 use crate::sip::register::Account;
 use crate::sip::transport::{Hop, Protocol};
 use crate::sip::{NameAddr, SipUri};
 
-use super::{Caller, Fresh, Invite, Next, Refusal, Register, printable};
+use super::{Caller, Fresh, Next, Opening, Refusal, Register, printable};
 
 /// One telephone system.
 #[derive(Clone, Debug)]
 pub struct Pbx {
     /// Its name in the configuration.
     pub name: String,
-    /// Where calls for it go.
-    pub hop: Hop,
+    /// Where calls for it go: one address at least.
+    pub ways: Vec<Way>,
+    /// How its addresses are watched.
+    pub health: health::Settings,
+    /// How long one of several addresses may leave an INVITE without any response.
+    pub try_timeout: Duration,
     /// Our address as this PBX reaches it; IPv6 in brackets.
     pub our_host: String,
     /// Our listeners for PBXs.
@@ -75,36 +81,26 @@ impl Pbx {
         Some(register.account(self.identity(registrar.protocol)))
     }
 
-    /// The INVITE of a user-initiated call, with Meta's custom headers under their canonical names.
-    pub fn invite(
-        &self,
-        number: &Number,
-        caller: &Caller,
-        custom: &[(String, String)],
-        fresh: Fresh,
-        hops_left: u8,
-        sdp: &str,
-    ) -> Request {
-        let target = self.target(number);
-        let mut to = target.clone();
-        to.params.remove("transport");
-        let invite = Invite {
-            identity: self.identity(self.hop.protocol),
+    /// The INVITE of a user-initiated call to one of its addresses.
+    pub fn invite(&self, hop: &Hop, call: &Extension, fresh: Fresh, sdp: &str) -> Request {
+        let target = uri(Some(&call.target), hop);
+        let opening = Opening {
+            method: Method::INVITE,
+            identity: self.identity(hop.protocol),
+            to: without_transport(&target),
             target,
-            from: self.from(caller),
-            to,
-            contact: self.contact(number),
+            from: self.from(&call.caller),
+            contact: Some(self.contact(&call.number)),
             fresh,
-            hops_left,
-            sdp,
+            hops_left: call.hops_left,
         };
-        let mut invite = invite.build();
+        let mut invite = opening.with_sdp(sdp);
         if self.calls_as_user().is_some() {
-            let asserted = SipUri::new(Some(&from_user(caller)), &self.our_host);
+            let asserted = SipUri::new(Some(&from_user(&call.caller)), &self.our_host);
             let asserted = NameAddr::new(asserted).to_string();
             invite.headers.push("P-Asserted-Identity", asserted);
         }
-        for (name, value) in custom {
+        for (name, value) in &call.custom {
             invite.headers.push(name, value);
         }
         invite
@@ -122,10 +118,10 @@ impl Pbx {
     }
 
     /// User part of our Contact: the one that we register, by which some PBXs know a trunk.
-    fn contact(&self, number: &Number) -> String {
+    fn contact(&self, number: &E164) -> String {
         match &self.register {
             Some(register) => register.user.clone(),
-            None => number.number.plus(),
+            None => number.plus(),
         }
     }
 
@@ -156,20 +152,22 @@ impl Pbx {
         }
     }
 
-    fn target(&self, number: &Number) -> SipUri {
-        let host = match self.hop.host.contains(':') {
-            true => format!("[{}]", self.hop.host),
-            false => self.hop.host.clone(),
+    /// The question whether one of its addresses is alive (RFC 3261 §11).
+    pub fn options(&self, hop: &Hop, fresh: Fresh) -> Request {
+        let target = uri(None, hop);
+        let opening = Opening {
+            method: Method::OPTIONS,
+            identity: self.identity(hop.protocol),
+            to: without_transport(&target),
+            target,
+            from: NameAddr::new(SipUri::new(None, &self.our_host)),
+            contact: None,
+            fresh,
+            hops_left: 70,
         };
-        let mut uri = SipUri::new(Some(&number.target()), &host);
-        if self.hop.port != self.hop.protocol.default_port() {
-            uri = uri.with_port(self.hop.port);
-        }
-        match self.hop.protocol {
-            Protocol::Udp => uri,
-            Protocol::Tcp => uri.with_param("transport", Some("tcp")),
-            Protocol::Tls => uri.with_param("transport", Some("tls")),
-        }
+        let mut options = opening.build();
+        options.headers.push("Accept", "application/sdp");
+        options
     }
 
     /// Whom an INVITE of this PBX wants to reach.
@@ -191,6 +189,45 @@ impl Pbx {
         let called = unescaped(invite.uri.user()?);
         (called == register.user).then_some(register.dialled_in.as_str())
     }
+}
+
+/// What the INVITE of a user-initiated call says, whichever address it goes to.
+#[derive(Clone, Debug)]
+pub struct Extension {
+    /// The business number that was called.
+    pub number: E164,
+    /// User part of the Request-URI.
+    pub target: String,
+    /// The user who calls.
+    pub caller: Caller,
+    /// Meta's custom headers under their canonical names.
+    pub custom: Vec<(String, String)>,
+    /// Max-Forwards.
+    pub hops_left: u8,
+}
+
+/// A URI at one address of a PBX.
+fn uri(user: Option<&str>, hop: &Hop) -> SipUri {
+    let host = match hop.host.contains(':') {
+        true => format!("[{}]", hop.host),
+        false => hop.host.clone(),
+    };
+    let mut uri = SipUri::new(user, &host);
+    if hop.port != hop.protocol.default_port() {
+        uri = uri.with_port(hop.port);
+    }
+    match hop.protocol {
+        Protocol::Udp => uri,
+        Protocol::Tcp => uri.with_param("transport", Some("tcp")),
+        Protocol::Tls => uri.with_param("transport", Some("tls")),
+    }
+}
+
+/// As it stands in To: where a request is sent by is of no concern there.
+fn without_transport(uri: &SipUri) -> SipUri {
+    let mut uri = uri.clone();
+    uri.params.remove("transport");
+    uri
 }
 
 /// As whom an INVITE claims to call: user parts of P-Asserted-Identity (RFC 3325), which counts first, and From.
@@ -217,6 +254,13 @@ fn unescaped(user: &str) -> String {
     user.replace("%2B", "+").replace("%2b", "+")
 }
 
+/// Whether a final response is the fault of the address that sent it, so that another one may take the call: 503 (RFC 3263
+/// §4.3), and the other statuses by which a server says that it, and not the callee, has failed (RFC 3261 §21.5). A 408 is
+/// none of them: somebody was looked for.
+pub fn is_fault_of_address(response: &Response) -> bool {
+    matches!(response.status, 500 | 502 | 503 | 504)
+}
+
 /// What Meta is told of the PBX's final response. Which code changes what the user sees is not documented, so each
 /// means what RFC 3261 §21 says, and faults of our own trunk are 503.
 pub fn refusal(response: &Response) -> Refusal {
@@ -230,11 +274,12 @@ pub fn refusal(response: &Response) -> Refusal {
         300..400 => (480, 20),
         _ => (503, 41),
     };
-    Refusal::new(
-        status,
-        cause,
-        format!("{} {}", response.status, printable(&response.reason, 128)),
-    )
+    Refusal::new(status, cause, words(response))
+}
+
+/// The status and the PBX's own words for it.
+pub fn words(response: &Response) -> String {
+    format!("{} {}", response.status, printable(&response.reason, 128))
 }
 
 /// A hop for a PBX.
@@ -250,12 +295,13 @@ pub fn hop(host: &str, port: u16, protocol: Protocol) -> Hop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
 
     fn pbx() -> Pbx {
         Pbx {
             name: "main".into(),
-            hop: hop("192.0.2.7", 5060, Protocol::Udp),
+            ways: vec![Way::only(hop("192.0.2.7", 5060, Protocol::Udp))],
+            health: health::Settings::default(),
+            try_timeout: Duration::from_secs(3),
             our_host: "192.0.2.1".into(),
             our_ports: Ports {
                 udp: Some(5070),
@@ -270,22 +316,44 @@ mod tests {
         }
     }
 
-    fn invite(caller: Caller) -> Request {
-        let number = Number {
-            number: "+12145551869".parse().unwrap(),
-            password: Secret::new("x"),
-            hostname: "meta-voip.example.com".into(),
-            target: Some("100".into()),
-            pbx: "main".into(),
-            keying: Default::default(),
-        };
-        let fresh = Fresh {
+    fn fresh() -> Fresh {
+        Fresh {
             call_id: "c".into(),
             tag: "t".into(),
             branch: "z9hG4bKb".into(),
+        }
+    }
+
+    fn invite(caller: Caller) -> Request {
+        let call = Extension {
+            number: "+12145551869".parse().unwrap(),
+            target: "100".into(),
+            caller,
+            custom: vec![("x-wa-meta-wacid".into(), "wacid.1==".into())],
+            hops_left: 69,
         };
-        let custom = [("x-wa-meta-wacid".to_owned(), "wacid.1==".to_owned())];
-        pbx().invite(&number, &caller, &custom, fresh, 69, "v=0\r\n")
+        let pbx = pbx();
+        pbx.invite(&pbx.ways[0].hop, &call, fresh(), "v=0\r\n")
+    }
+
+    #[test]
+    fn each_address_is_asked_and_called_by_its_own_name() {
+        let second = hop("2001:db8::8", 5080, Protocol::Tcp);
+        let options = pbx().options(&second, fresh());
+        assert_eq!(
+            options.uri.to_string(),
+            "sip:[2001:db8::8]:5080;transport=tcp"
+        );
+        assert_eq!(options.headers.get("To"), Some("<sip:[2001:db8::8]:5080>"));
+        assert_eq!(options.headers.get("From"), Some("<sip:192.0.2.1>;tag=t"));
+        assert!(
+            options
+                .headers
+                .get("Via")
+                .unwrap()
+                .contains("/TCP 192.0.2.1")
+        );
+        assert_eq!(options.headers.get("CSeq"), Some("1 OPTIONS"));
     }
 
     #[test]

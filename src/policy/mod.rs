@@ -3,16 +3,21 @@
 //! ```text
 //!   sources   may this address send us requests at all?  admitted, answered 403, or met with silence
 //!   route     called number ─▶ PBX and extension;  PBX and what it claims ─▶ the business number that calls
+//!   ways      the addresses of a PBX, in the order in which a call tries them;  health: which of them answer
 //!   keying    how the number's media gets its keys at Meta: what we offer, and what we expect
 //! ```
 //!
 //! Nothing here believes a header that the other side could have written as it liked: a source address is checked
 //! before anything else, and a PBX can call only as a number that was given to it.
 
+pub mod health;
 pub mod keying;
 pub mod route;
 pub mod sources;
+pub mod ways;
 
+pub use health::Health;
 pub use keying::{KeyExchange, Keying};
 pub use route::{Number, Numbers};
 pub use sources::Sources;
+pub use ways::Way;

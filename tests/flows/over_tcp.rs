@@ -2,6 +2,7 @@
 
 use wabridge::leg::Leg::{Meta, Pbx};
 use wabridge::peer::pbx;
+use wabridge::policy::Way;
 use wabridge::sip::build;
 use wabridge::sip::message::Common;
 use wabridge::sip::transport::{ConnectionId, Flow, Protocol};
@@ -10,7 +11,7 @@ use crate::world::*;
 
 fn over_tcp() -> (World, Flow) {
     let hop = pbx::hop("192.0.2.7", 5060, Protocol::Tcp);
-    let mut w = World::with(with_pbx(|pbx| pbx.hop = hop.clone()));
+    let mut w = World::with(with_pbx(|pbx| pbx.ways = vec![Way::only(hop.clone())]));
     w.pbx_at = hop;
     let mut flow = World::flow(Pbx);
     flow.protocol = Protocol::Tcp;

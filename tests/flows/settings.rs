@@ -7,7 +7,7 @@ use wabridge::call::Setup;
 use wabridge::media::Source;
 use wabridge::number;
 use wabridge::peer::{Meta, Pbx, pbx};
-use wabridge::policy::{KeyExchange, Keying, Number, Numbers};
+use wabridge::policy::{KeyExchange, Keying, Number, Numbers, Way, health};
 use wabridge::sdp;
 use wabridge::secret::Secret;
 use wabridge::sip::dialog::Pace;
@@ -56,6 +56,15 @@ pub fn with_keying(keying: Keying) -> Setup {
     }
 }
 
+/// The usual set-up with a PBX of these hosts and priorities.
+pub fn with_hosts(hosts: &[(&str, u16)]) -> Setup {
+    let way = |(host, priority): &(&str, u16)| Way {
+        priority: *priority,
+        ..Way::only(pbx::hop(host, 5060, Protocol::Udp))
+    };
+    with_pbx(|pbx| pbx.ways = hosts.iter().map(way).collect())
+}
+
 pub fn setup() -> Setup {
     let meta = meta();
     let number = Number {
@@ -68,7 +77,13 @@ pub fn setup() -> Setup {
     };
     let pbx = Pbx {
         name: "main".into(),
-        hop: pbx::hop("192.0.2.7", 5060, Protocol::Udp),
+        ways: vec![Way::only(pbx::hop("192.0.2.7", 5060, Protocol::Udp))],
+        // Ladders about calls are not to be full of OPTIONS.
+        health: health::Settings {
+            interval: Duration::ZERO,
+            ..health::Settings::default()
+        },
+        try_timeout: Duration::from_secs(3),
         our_host: "192.0.2.1".into(),
         our_ports: pbx::Ports {
             udp: Some(5070),

@@ -3,6 +3,7 @@
 use wabridge::call::EndedBy;
 use wabridge::leg::Leg::{Meta, Pbx};
 use wabridge::peer::pbx;
+use wabridge::policy::Way;
 use wabridge::sip::build;
 use wabridge::sip::message::Common;
 use wabridge::sip::transport::Protocol;
@@ -93,7 +94,7 @@ fn nobody_answers_in_time() {
 fn a_pbx_at_an_ipv6_address_is_called_and_hung_up_there() {
     let hop = pbx::hop("2001:db8::7", 5080, Protocol::Udp);
     let mut w = World::with(with_pbx(|pbx| {
-        pbx.hop = hop.clone();
+        pbx.ways = vec![Way::only(hop.clone())];
         pbx.our_host = "[2001:db8::1]".into();
     }));
     w.pbx_at = hop;

@@ -72,8 +72,16 @@ pub struct World {
     pub ended: Vec<Summary>,
     /// What whoever watches was told.
     pub notes: Vec<Note>,
-    /// What has come to each party and was not looked at yet: Meta, PBX.
-    inbox: [VecDeque<Message>; 2],
+    /// What has come to each party and was not looked at yet, and at which of its hosts: Meta, PBX.
+    inbox: [VecDeque<(Message, String)>; 2],
+    /// The host at which the message came that was looked at last.
+    pub got_at: String,
+    /// Further hosts of the PBX: port and protocol are those of `pbx_at`.
+    pub more: Vec<&'static str>,
+    /// Hosts where messages of the bridge get lost.
+    pub silent: Vec<&'static str>,
+    /// Hosts that nothing can be sent to.
+    pub closed_hosts: Vec<&'static str>,
     /// Messages of the bridge to this leg that get lost from now on.
     pub losing: Option<Leg>,
     /// Streams to Meta cannot be written to.
@@ -129,6 +137,10 @@ impl World {
             ended: Vec::new(),
             notes: Vec::new(),
             inbox: Default::default(),
+            got_at: String::new(),
+            more: Vec::new(),
+            silent: Vec::new(),
+            closed_hosts: Vec::new(),
             losing: None,
             cut: false,
             any_hostname: false,
@@ -274,22 +286,24 @@ impl World {
         target: &Target,
         receipt: Option<Receipt>,
     ) -> Option<Event> {
-        let leg = match target {
-            Target::Flow(flow) => flow.leg,
+        let (leg, host) = match target {
+            Target::Flow(flow) => (flow.leg, flow.remote.ip().to_string()),
             Target::Hop(hop) if is_register(&message) => {
                 self.registered_at.push(hop.clone());
                 let known = *hop == self.pbx_at || self.registrars.contains(hop);
                 assert!(known, "registers at a strange place\n{}", self.ladder);
-                hop.leg
+                (hop.leg, hop.host.clone())
             }
             Target::Hop(hop) => {
-                let metas = Meta::hop(&meta());
-                let expected = match hop.leg {
-                    Leg::Meta => &metas,
-                    Leg::Pbx => &self.pbx_at,
+                let mut expected = match hop.leg {
+                    Leg::Meta => Meta::hop(&meta()),
+                    Leg::Pbx => self.pbx_at.clone(),
                 };
-                assert_eq!(hop, expected, "sent to a strange place\n{}", self.ladder);
-                hop.leg
+                if hop.leg == Leg::Pbx && self.more.contains(&hop.host.as_str()) {
+                    expected.host.clone_from(&hop.host);
+                }
+                assert_eq!(hop, &expected, "sent to a strange place\n{}", self.ladder);
+                (hop.leg, hop.host.clone())
             }
         };
         // Whatever is sent must be readable, and the same after it was read.
@@ -308,7 +322,7 @@ impl World {
                 (!self.any_hostname).then_some("meta-voip.example.com"),
             );
         }
-        if self.losing == Some(leg) {
+        if self.losing == Some(leg) || self.silent.contains(&host.as_str()) {
             self.note(leg, "◀─ lost", &read);
             return receipt.map(Event::Sent);
         }
@@ -317,12 +331,13 @@ impl World {
             return receipt.map(|receipt| Event::Unsent(receipt, "connection reset".into()));
         }
         let gone = matches!(target, Target::Flow(flow) if flow.connection.is_some() && flow.connection == self.gone);
-        if gone || self.unreachable && leg == Leg::Pbx {
+        let closed = self.closed_hosts.contains(&host.as_str());
+        if gone || closed || self.unreachable && leg == Leg::Pbx {
             self.note(leg, "◀─ refused", &read);
             return receipt.map(|receipt| Event::Unsent(receipt, "connection refused".into()));
         }
         self.note(leg, "◀──", &read);
-        self.inbox[index(leg)].push_back(read);
+        self.inbox[index(leg)].push_back((read, host));
         receipt.map(Event::Sent)
     }
 
@@ -347,8 +362,11 @@ impl World {
     pub fn gets(&mut self, leg: Leg, what: impl Into<What>) -> Message {
         let what = what.into();
         match self.inbox[index(leg)].pop_front() {
-            Some(message) if what.is(&message) => message,
-            Some(other) => panic!(
+            Some((message, host)) if what.is(&message) => {
+                self.got_at = host;
+                message
+            }
+            Some((other, _)) => panic!(
                 "{leg} wanted {what:?} and got {}\n{}",
                 first_line(&other),
                 self.ladder
@@ -375,12 +393,14 @@ impl World {
 
     /// Whatever has come to a party next.
     pub fn next(&mut self, leg: Leg) -> Option<Message> {
-        self.inbox[index(leg)].pop_front()
+        let (message, host) = self.inbox[index(leg)].pop_front()?;
+        self.got_at = host;
+        Some(message)
     }
 
     /// The same without taking it.
     pub fn peek(&self, leg: Leg) -> Option<&Message> {
-        self.inbox[index(leg)].front()
+        self.inbox[index(leg)].front().map(|(message, _)| message)
     }
 
     /// Nothing has come to either party that was not looked at.
@@ -388,6 +408,14 @@ impl World {
     pub fn is_quiet(&mut self) {
         self.gets_nothing(Leg::Meta);
         self.gets_nothing(Leg::Pbx);
+    }
+
+    /// The next message to the PBX is this request, and comes to this host.
+    #[track_caller]
+    pub fn gets_at(&mut self, host: &str, method: &'static str) -> Request {
+        let request = self.gets_request(Leg::Pbx, method);
+        assert_eq!(self.got_at, host, "{method}\n{}", self.ladder);
+        request
     }
 
     /// A party receives a request and agrees.
@@ -416,7 +444,7 @@ impl World {
     /// Nothing has come to a party that was not looked at.
     #[track_caller]
     pub fn gets_nothing(&mut self, leg: Leg) {
-        if let Some(message) = self.inbox[index(leg)].front() {
+        if let Some((message, _)) = self.inbox[index(leg)].front() {
             panic!("{leg} got {} unasked\n{}", first_line(message), self.ladder);
         }
     }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Closing lasts until every transaction of the call has ended and its media session is closed. Here are the states
-//! and the transactions; what happens in them is told in [`ringing`], [`talking`] and [`teardown`].
+//! and the transactions; what happens in them is told in [`ringing`], [`attempts`], [`talking`] and [`teardown`].
 
+mod attempts;
 mod ringing;
 mod talking;
 mod teardown;
@@ -16,6 +17,7 @@ mod turn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use attempts::{Attempts, Way};
 pub use turn::{Action, Event, Purpose};
 
 use super::live::CallId;
@@ -33,7 +35,8 @@ use crate::sip::digest;
 use crate::sip::message::{Common, Headers, Request, Response};
 use crate::sip::token::Tokens;
 use crate::sip::transaction::ServerId;
-use crate::sip::transport::{Flow, Hop, Protocol, Target};
+use crate::sip::transport::{Flow, Hop, Target};
+use attempts::Abandoned;
 use teardown::reason_of;
 use turn::Turn;
 
@@ -53,8 +56,8 @@ pub struct Parties {
     pub number: Number,
     /// The WhatsApp user.
     pub user: Option<User>,
-    /// The transport that the PBX's leg is spoken over.
-    pub pbx_protocol: Protocol,
+    /// Where the PBX's leg is: the address that is called, or that called us.
+    pub pbx_hop: Hop,
 }
 
 /// What a call begins with.
@@ -76,6 +79,10 @@ pub struct Beginning {
     pub our_offer: sdp::Offer,
     /// The media session, which listens already.
     pub media: Opened,
+    /// How long the callee may go without any response, if that is limited.
+    pub patience: Option<Duration>,
+    /// What else may be tried; `None` towards Meta.
+    pub attempts: Option<Attempts>,
     /// When the callee's phone has rung enough.
     pub ring_until: Instant,
 }
@@ -87,6 +94,10 @@ pub struct Call {
     caller: ServerInvite,
     caller_flow: Flow,
     callee: ClientInvite,
+    /// Whether anything has been heard of that INVITE.
+    heard: bool,
+    /// INVITEs before it, which were given up.
+    abandoned: Vec<Abandoned>,
     auth: Authenticator,
     /// What the PBX was answered that asked us for a password.
     pbx_auth: digest::client::Client,
@@ -130,7 +141,11 @@ struct Ringing {
     our_offer: sdp::Offer,
     /// Our answer to the caller, once an early or final answer of the callee has settled it.
     answer: Option<String>,
+    /// When the phone has rung enough.
     until: Instant,
+    /// When the present address is given up, if nothing at all is heard of it.
+    try_until: Option<Instant>,
+    attempts: Option<Attempts>,
 }
 
 #[derive(Debug)]
@@ -163,6 +178,8 @@ impl Call {
             callee,
             our_offer,
             media,
+            patience,
+            attempts,
             ring_until,
         } = beginning;
         let mut turn = Turn {
@@ -184,6 +201,8 @@ impl Call {
             our_offer,
             answer: None,
             until: ring_until,
+            try_until: patience.map(|patience| now + patience),
+            attempts,
         };
         let told = Told {
             wacid: meta::wacid(&caller.request.headers).map(str::to_owned),
@@ -194,6 +213,8 @@ impl Call {
             caller,
             caller_flow,
             callee,
+            heard: false,
+            abandoned: Vec::new(),
             auth: Authenticator::default(),
             pbx_auth: digest::client::Client::new(),
             session: media.id,
@@ -216,7 +237,7 @@ impl Call {
         call.open(
             invite,
             call.first_hop(call.callee_leg()),
-            Purpose::Invite,
+            Purpose::Invite(0),
             &mut turn,
         );
         (call, turn.actions)
@@ -251,7 +272,10 @@ impl Call {
     /// When [`Event::Deadline`] is next due.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Ringing(ringing) => Some(ringing.until),
+            State::Ringing(ringing) => {
+                let try_until = self.patience_ends();
+                Some(try_until.map_or(ringing.until, |at| at.min(ringing.until)))
+            }
             State::Talking(talking) => talking
                 .ack_by
                 .into_iter()
@@ -329,7 +353,7 @@ impl Call {
 
     fn leg_of(&self, purpose: Purpose) -> Option<Leg> {
         match purpose {
-            Purpose::Invite => Some(self.callee_leg()),
+            Purpose::Invite(_) => Some(self.callee_leg()),
             Purpose::Bye(leg) => Some(leg),
             Purpose::Errand => None,
         }
@@ -361,7 +385,7 @@ impl Call {
     fn first_hop(&self, leg: Leg) -> Target {
         Target::Hop(match leg {
             Leg::Meta => self.parties.meta.hop(),
-            Leg::Pbx => self.parties.pbx.hop.clone(),
+            Leg::Pbx => self.parties.pbx_hop.clone(),
         })
     }
 
@@ -382,16 +406,26 @@ impl Call {
 
     fn response(&mut self, purpose: Purpose, response: Response, turn: &mut Turn<'_>) {
         // A 2xx may come once more for an INVITE that is settled; it ends nothing a second time.
-        let settled = purpose == Purpose::Invite && !self.callee.is_pending();
+        let settled = match purpose {
+            Purpose::Invite(place) => match self.abandoned.get(place) {
+                Some(abandoned) => !abandoned.invite.is_pending(),
+                None => !self.callee.is_pending(),
+            },
+            Purpose::Bye(_) | Purpose::Errand => false,
+        };
         if !response.is_provisional() && !settled {
             self.pending = self.pending.saturating_sub(1);
         }
         self.told_by(self.leg_of(purpose), &response.headers);
         match purpose {
-            Purpose::Invite => {
+            Purpose::Invite(place) if place < self.abandoned.len() => {
+                self.late(place, response, turn)
+            }
+            Purpose::Invite(_) => {
                 if !response.is_provisional() && !settled {
                     self.callee_status = Some(response.status);
                 }
+                self.seen(attempts::fate(&response), turn);
                 let steps = self.callee.response(response, turn.tokens);
                 self.take(steps, turn);
             }
@@ -403,18 +437,22 @@ impl Call {
     fn lost(&mut self, purpose: Purpose, why: String, turn: &mut Turn<'_>) {
         self.pending = self.pending.saturating_sub(1);
         match purpose {
-            Purpose::Invite => {}
+            Purpose::Invite(place) => {
+                if let Some(abandoned) = self.abandoned.get_mut(place) {
+                    abandoned.invite.lost();
+                    return;
+                }
+            }
             Purpose::Bye(Leg::Pbx) => return self.bye_by_detour(turn),
             Purpose::Bye(Leg::Meta) | Purpose::Errand => return,
         }
+        self.seen(Err(why.clone()), turn);
         let steps = self.callee.lost();
         self.take(steps, turn);
-        if self.caller.is_ringing() {
-            let refusal = Refusal::new(
-                503,
-                38,
-                format!("{} cannot be reached: {why}", self.callee_leg()),
-            );
+        if self.caller.is_ringing() && !self.tries_another(&why, turn) {
+            let why = format!("{} cannot be reached: {why}", self.callee_leg());
+            let refusal = self.none_takes_it();
+            let refusal = refusal.unwrap_or_else(|| Refusal::new(503, 38, why));
             self.refuse(EndedBy::Bridge, &refusal, turn);
         }
     }
@@ -448,6 +486,9 @@ impl Call {
                     format!("{} did not answer in time", self.callee_leg()),
                 );
                 self.end(EndedBy::Bridge, &refusal, turn);
+            }
+            State::Ringing(_) if self.patience_ends().is_some_and(|at| turn.now >= at) => {
+                self.gives_up_waiting(turn)
             }
             State::Talking(talking) => {
                 if talking.ack_by.is_some_and(|by| turn.now >= by) {

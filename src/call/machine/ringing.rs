@@ -9,7 +9,7 @@ use crate::call::summary::{Codecs, Direction, EndedBy};
 use crate::call::watch::Mark;
 use crate::leg::Leg;
 use crate::media::{Codec, Command};
-use crate::peer::{Next, Refusal, meta};
+use crate::peer::{Next, Refusal, meta, pbx};
 use crate::sdp::{self, Keying};
 use crate::sip::dialog::{Dialog, Outcome};
 use crate::sip::message::Response;
@@ -183,6 +183,16 @@ impl Call {
                 .next(request, response, &self.parties.number, cnonce),
         };
         match next {
+            Next::Refuse(_) if leg == Leg::Pbx && pbx::is_fault_of_address(response) => {
+                if self.tries_another(&pbx::words(response), turn) {
+                    return;
+                }
+                let (by, refusal) = match self.none_takes_it() {
+                    Some(refusal) => (EndedBy::Bridge, refusal),
+                    None => (EndedBy::Leg(leg), pbx::refusal(response)),
+                };
+                self.refuse(by, &refusal, turn);
+            }
             Next::Refuse(refusal) => {
                 if leg == Leg::Meta {
                     self.told.words = Some(refusal.text.clone());
@@ -191,7 +201,8 @@ impl Call {
             }
             Next::Retry(name, value) => {
                 let again = self.callee.retry((name, value), turn.tokens);
-                self.open(again, self.first_hop(leg), Purpose::Invite, turn);
+                let purpose = Purpose::Invite(self.abandoned.len());
+                self.open(again, self.first_hop(leg), purpose, turn);
             }
         }
     }

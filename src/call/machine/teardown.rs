@@ -117,7 +117,7 @@ impl Call {
         custom: &[(String, String)],
         turn: &mut Turn<'_>,
     ) {
-        let protocol = self.parties.pbx_protocol;
+        let protocol = self.parties.pbx_hop.protocol;
         let identity = match leg {
             Leg::Meta => self.parties.meta.identity(&self.parties.number),
             Leg::Pbx => self.parties.pbx.identity(protocol),
@@ -151,7 +151,7 @@ impl Call {
             return;
         };
         let (bye, hop) = *detour;
-        let identity = self.parties.pbx.identity(self.parties.pbx_protocol);
+        let identity = self.parties.pbx.identity(self.parties.pbx_hop.protocol);
         let cseq = bye.cseq().map_or(0, |c| c.number) + 1;
         let again = build::again(&bye, &identity.via(&turn.tokens.branch()), cseq);
         self.takes_longer(turn);
@@ -189,7 +189,7 @@ impl Call {
             ),
             Leg::Pbx => (
                 pbx.next(&mut digest::client::Client::new(), &bye, response, cnonce),
-                pbx.identity(self.parties.pbx_protocol),
+                pbx.identity(self.parties.pbx_hop.protocol),
             ),
         };
         let Next::Retry(name, value) = next else {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::call::upkeep::Place;
 use crate::call::watch::Mark;
 use crate::leg::Leg;
 use crate::media::{Command, SessionStats};
@@ -45,8 +46,8 @@ pub enum Event {
 /// What a client transaction of a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The callee's INVITE.
-    Invite,
+    /// An INVITE to the callee: how many were given up before it.
+    Invite(usize),
     /// A BYE to a leg.
     Bye(Leg),
     /// A CANCEL, or a BYE that has credentials: whatever it is answered, nothing follows.
@@ -65,6 +66,8 @@ pub enum Action {
         /// What for.
         purpose: Purpose,
     },
+    /// Repeat the request of a client transaction no more.
+    Abandon(Purpose),
     /// Send an ACK, which has no transaction.
     Ack(Request, Target),
     /// Respond in a server transaction; `tell` asks for [`Event::AnswerSent`].
@@ -78,6 +81,8 @@ pub enum Action {
     },
     /// Tell whoever watches.
     Mark(Mark),
+    /// An address of the PBX took the INVITE in, or why it did not.
+    Seen(Place, Result<(), String>),
     /// Tell the media session something.
     Media(Command),
     /// Close the media session.

@@ -231,10 +231,15 @@ fn configuration(
         certificate: paper.bridge.clone(),
         pbxs: vec![config::Pbx {
             name: "demo".into(),
-            address: config::Address {
+            address: vec![config::Place::only(config::Address {
                 host: places.pbxs.ip().to_string(),
                 port: Some(places.pbxs.port()),
-            },
+            })],
+            // The demo is about calls.
+            options_interval: 0,
+            down_after: 3,
+            up_after: 2,
+            try_timeout: 3,
             transport: Protocol::Udp,
             our_host: None,
             allowed_sources: None,

@@ -6,7 +6,7 @@ use tokio::net::UdpSocket;
 
 use super::finding::Finding;
 use super::probe;
-use crate::config::{Config, Pbx};
+use crate::config::{Config, Pbx, Place};
 use crate::daemon::Trust;
 use crate::sdp::{Capabilities, Keying, RemoteOffer};
 use crate::sip::message::{Common, Method};
@@ -18,14 +18,16 @@ const ABOUT: &str = "pbx";
 pub async fn check(config: &Config, trust: &Trust) -> Vec<Finding> {
     let mut findings = Vec::new();
     for pbx in &config.pbxs {
-        findings.extend(check_one(pbx, trust).await);
+        for place in &pbx.address {
+            findings.extend(check_one(pbx, place, trust).await);
+        }
     }
     findings
 }
 
-async fn check_one(pbx: &Pbx, trust: &Trust) -> Vec<Finding> {
-    let host = &pbx.address.host;
-    let address = match probe::resolve(host, pbx.port()).await {
+async fn check_one(pbx: &Pbx, place: &Place, trust: &Trust) -> Vec<Finding> {
+    let host = &place.address.host;
+    let address = match probe::resolve(host, pbx.port(place)).await {
         Ok(found) => found
             .first()
             .copied()
@@ -43,13 +45,18 @@ async fn check_one(pbx: &Pbx, trust: &Trust) -> Vec<Finding> {
             )];
         }
     };
-    match options(pbx, address, trust).await {
+    match options(pbx, host, address, trust).await {
         Ok(answer) => judge(pbx, address, &answer),
         Err(why) => vec![silent(pbx, address, &why)],
     }
 }
 
-async fn options(pbx: &Pbx, address: SocketAddr, trust: &Trust) -> Result<Response, String> {
+async fn options(
+    pbx: &Pbx,
+    host: &str,
+    address: SocketAddr,
+    trust: &Trust,
+) -> Result<Response, String> {
     let request = |ours: SocketAddr| {
         let name = pbx.transport.name().to_ascii_uppercase();
         let to = SipUri::new(None, &probe::bracketed(address.ip())).with_port(address.port());
@@ -84,7 +91,7 @@ async fn options(pbx: &Pbx, address: SocketAddr, trust: &Trust) -> Result<Respon
         (false, _) => tls::client_config_without_verification(),
     };
     let client = client.map_err(|error| error.to_string())?;
-    let mut stream = probe::shake(stream, client, &pbx.address.host).await?;
+    let mut stream = probe::shake(stream, client, host).await?;
     probe::ask(&mut stream, &request(ours)).await
 }
 
@@ -195,7 +202,7 @@ mod tests {
         };
         let pbx = pbx(address);
         let trust = trust();
-        let (findings, ()) = tokio::join!(check_one(&pbx, &trust), far_end);
+        let (findings, ()) = tokio::join!(check_one(&pbx, &pbx.address[0], &trust), far_end);
         findings
     }
 
@@ -233,7 +240,8 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let findings = check_one(&pbx(closed), &trust()).await;
+        let pbx = pbx(closed);
+        let findings = check_one(&pbx, &pbx.address[0], &trust()).await;
         assert_eq!(levels(&findings), [Level::Fail]);
         assert!(
             findings[0]

@@ -15,7 +15,7 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use super::words::{self, short};
 use super::{End, Event, Head, Kind, Packet, Settings, Side, Trace, What, secrets};
-use crate::call::watch::{At, Began, Note, Rejected};
+use crate::call::watch::{At, Began, Mark, Note, Rejected};
 use crate::call::{CallId, Summary};
 use crate::leg::Leg;
 use crate::sip::message::{Common, Malformed, Message, Method};
@@ -173,8 +173,9 @@ impl Keep {
         match note {
             Note::Began(began) => self.began(began, at),
             Note::Mark { call, mark } => {
-                if let Some(serial) = self.calls.get(call) {
-                    self.add(*serial, words::mark(mark), at);
+                if let Some(serial) = self.calls.get(call).copied() {
+                    self.redirected(serial, mark);
+                    self.add(serial, words::mark(mark), at);
                 }
             }
             Note::Ended(summary) => self.ended(summary),
@@ -259,6 +260,17 @@ impl Keep {
             head.pbx_call_id = Some(began.call_id_of(Leg::Pbx).to_owned());
         }
         self.becomes(serial, Kind::Call);
+    }
+
+    /// A call that goes to another address has another Call-ID there, and keeps those that it had.
+    fn redirected(&mut self, serial: Serial, mark: &Mark) {
+        let Mark::Redirected { pbx, call_id, .. } = mark else {
+            return;
+        };
+        self.join(serial, Leg::Pbx, call_id);
+        if let Some(group) = self.groups.get_mut(&serial) {
+            group.trace.head.pbx = Some(pbx.clone());
+        }
     }
 
     fn ended(&mut self, summary: &Summary) {
@@ -568,16 +580,19 @@ impl Keep {
         if let Some(trace) = traces.clone().find(|t| t.head.id == name) {
             return Ok(trace.clone());
         }
-        let called = |trace: &&Trace| {
-            let head = &trace.head;
-            let ids = [&head.meta_call_id, &head.pbx_call_id, &head.wacid];
-            ids.into_iter()
-                .flatten()
+        let called = |group: &Group| {
+            // A call that went on to another address has more Call-IDs than its head shows.
+            let ids = group.call_ids.iter().map(|(_, call_id)| call_id);
+            ids.chain(&group.trace.head.wacid)
                 .any(|id| id.contains(name) || crate::number::tag(id) == name)
         };
         let found: Vec<&Trace> = match name.len() < LEAST_PART {
             true => Vec::new(),
-            false => traces.filter(called).collect(),
+            false => groups
+                .iter()
+                .filter(|(_, group)| called(group))
+                .map(|(_, group)| &group.trace)
+                .collect(),
         };
         match found.as_slice() {
             [] => Err(Unfound::Unknown),

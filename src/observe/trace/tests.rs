@@ -234,6 +234,29 @@ fn a_call_that_takes_the_call_id_of_an_older_one_has_its_own_trace() {
 }
 
 #[test]
+fn a_call_that_went_on_to_another_address_is_found_by_both_call_ids() {
+    let mut w = World::new(5);
+    w.call(1);
+    w.noted(Note::Mark {
+        call: crate::call::CallId(1),
+        mark: crate::call::watch::Mark::Redirected {
+            why: "503 Service Unavailable".into(),
+            pbx: "backup".into(),
+            address: "UDP 192.0.2.8:5060".into(),
+            call_id: "second@b".into(),
+        },
+    });
+    for call_id in ["out-1@b", "second@b"] {
+        let trace = w.traces.find(&crate::number::tag(call_id), false).unwrap();
+        assert_eq!(trace.head.pbx.as_deref(), Some("backup"));
+        assert!(trace.events.iter().any(|event| matches!(
+            &event.what,
+            What::Mark { words, .. } if words.contains("goes on to UDP 192.0.2.8:5060")
+        )));
+    }
+}
+
+#[test]
 fn nothing_is_kept_where_none_is_wanted_and_what_was_goes() {
     let mut w = World::new(2);
     w.call(1);

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{End, Side, What};
 use crate::call::Summary;
 use crate::call::watch::Mark;
+use crate::leg::Leg;
 use crate::observe::call_log::carried;
 
 /// Longest of somebody else's words that are kept.
@@ -14,6 +15,10 @@ const MOST_WORDS: usize = 512;
 pub(super) fn mark(mark: &Mark) -> What {
     let (leg, words) = match mark {
         Mark::Progress(status) => (None, format!("the caller is told {status}")),
+        Mark::Redirected { why, address, .. } => {
+            let why = short(why);
+            (Some(Leg::Pbx), format!("{why}; goes on to {address}"))
+        }
         Mark::Answered => (None, "answered".to_owned()),
         Mark::Agreed {
             leg,

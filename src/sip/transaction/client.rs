@@ -154,6 +154,17 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_wants_an_answer_to_is_forgotten_with_its_repetitions() {
+        let mut bench = Bench::new();
+        bench.sends(request("OPTIONS", "z9hG4bK1"), hop(Udp));
+        bench.abandons();
+        bench.is_empty();
+        let late = response(&request("OPTIONS", "z9hG4bK1"), 200, "a");
+        assert!(bench.gets(late, flow(Udp)).is_empty());
+        assert_eq!(bench.table.stats().strays, 1);
+    }
+
+    #[test]
     fn over_udp_a_request_is_repeated_up_to_every_t2_and_given_up_after_64_t1() {
         let mut bench = Bench::new();
         bench.sends(bye(), hop(Udp));

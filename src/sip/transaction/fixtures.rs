@@ -118,6 +118,11 @@ impl Bench {
         self.lines(actions)
     }
 
+    /// Nobody wants the answer to what we sent last.
+    pub fn abandons(&mut self) {
+        self.table.abandon(self.last_client());
+    }
+
     /// The transport cannot send.
     pub fn fails(&mut self, client: ClientId) -> Vec<String> {
         let actions = self.table.failed(client, "refused", self.now);

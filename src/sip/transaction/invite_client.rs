@@ -147,6 +147,13 @@ impl InviteClient {
         self.cancelled.get_or_insert(now + self.timers.b);
     }
 
+    /// It is repeated no more, and waits for what may still come.
+    pub fn quiet(&mut self) {
+        if let State::Calling { resend, .. } = &mut self.state {
+            *resend = None;
+        }
+    }
+
     /// It could not be sent. Once there is a final response nobody needs to know.
     pub fn failed(&mut self, reason: &str) -> Vec<Action> {
         if !matches!(self.state, State::Calling { .. } | State::Proceeding { .. }) {
@@ -226,6 +233,23 @@ mod tests {
 
     fn invite() -> Request {
         request("INVITE", "z9hG4bK1")
+    }
+
+    #[test]
+    fn an_abandoned_invite_is_not_repeated_and_still_takes_its_answer() {
+        let mut bench = Bench::new();
+        bench.sends(invite(), hop(Udp));
+        bench.abandons();
+        assert!(bench.until(31_999).is_empty());
+        assert_eq!(
+            bench.gets(response(&invite(), 486, "a"), flow(Udp)),
+            ["31999 send ACK to pbx", "31999 response 486 a"]
+        );
+        let mut bench = Bench::new();
+        bench.sends(invite(), hop(Udp));
+        bench.abandons();
+        assert_eq!(bench.until(40_000), ["32000 timed out"]);
+        bench.is_empty();
     }
 
     #[test]

@@ -266,6 +266,23 @@ impl Table {
         self.drive(client.0, now, |machine| machine.failed(reason))
     }
 
+    /// Nobody wants to know the answer to a request of ours any more: it is not repeated. An answer that comes all the same
+    /// is a stray; but an INVITE waits for it, because a 2xx must be acknowledged.
+    pub fn abandon(&mut self, client: ClientId) {
+        let id = client.0;
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        match &mut entry.machine {
+            Machine::Client(_) => self.remove(id),
+            Machine::InviteClient(invite) => {
+                invite.quiet();
+                self.deadlines.set(id, invite.deadline());
+            }
+            Machine::InviteServer(_) | Machine::Server(_) => {}
+        }
+    }
+
     /// When [`Table::tick`] is next due.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadlines.next()
