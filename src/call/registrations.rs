@@ -165,12 +165,14 @@ impl Registrations {
         asks
     }
 
-    /// Where one registration has left, the next one begins.
+    /// Where one registration has left, the next one begins. What the old one still has under way is not its own.
     fn go_on(&mut self, tokens: &mut Tokens, now: Instant) {
+        let clients = &mut self.clients;
         self.desks.retain_mut(|desk| {
             if !desk.registration.is_over() {
                 return true;
             }
+            clients.retain(|_, place| *place != desk.place);
             let Some(account) = desk.next.take() else {
                 return false;
             };
@@ -178,10 +180,6 @@ impl Registrations {
             desk.registration = Registration::new(account, Some(series), tokens, now);
             true
         });
-        if self.desks.is_empty() {
-            // What is still under way belongs to nobody.
-            self.clients.clear();
-        }
     }
 }
 

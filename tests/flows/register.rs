@@ -383,6 +383,32 @@ fn what_a_reload_changes_is_registered_once_the_old_is_gone() {
 }
 
 #[test]
+fn a_late_answer_to_the_old_registration_is_none_to_the_new_one() {
+    let mut w = registered(with_account(|_| {}));
+    reloads(
+        &mut w,
+        with_account(|account| account.password = Secret::new("another")),
+    );
+    let gone = w.gets_request(Pbx, "REGISTER");
+    w.losing = Some(Pbx);
+    w.wait(ms(2900));
+    w.losing = None;
+    let new = is_asked_within(&mut w, 0, 1);
+    assert_eq!(new.headers.get("Expires"), Some("300"));
+    w.sends(Pbx, respond(&gone, 200));
+    assert!(!is_registered(&w));
+    asks_for_a_password(&mut w, &new, ASKED);
+    let proved = is_asked(&mut w);
+    proves_to_be(TRUNK, "another", &proved);
+    grants(&mut w, &proved, 300);
+    // The old one's transaction would have ended meanwhile.
+    w.wait(secs(60));
+    assert_eq!(standing(&w).error, None);
+    assert!(is_registered(&w));
+    unregisters(&mut w);
+}
+
+#[test]
 fn a_reload_back_and_forth_ends_with_what_was_wanted_last() {
     let mut w = registered(with_account(|_| {}));
     reloads(&mut w, setup());
