@@ -5,6 +5,7 @@ mod demo;
 mod doctor;
 mod manual;
 mod relay;
+mod reload;
 mod run;
 mod sim;
 
@@ -41,6 +42,10 @@ enum Command {
     /// media ports and each PBX, whether the bridge runs or not. It opens connections and places no call. Run it as the
     /// user that runs the bridge. Exit code: 1 if something will fail, 0 if not.
     Doctor(doctor::Arguments),
+    /// Have a running bridge read its configuration anew, and say whether it has taken it over.
+    ///
+    /// `systemctl reload wabridge` does this. Exit code: 0 if it has, 1 if not; then nothing has changed.
+    Reload(reload::Arguments),
     /// Show calls in both directions, keyed both ways, on this machine alone: bridge, Meta and PBX over real sockets.
     ///
     /// It needs no file, no root and no installed server. Exit code 0 only if everything in it went as it should.
@@ -61,6 +66,7 @@ impl Arguments {
             Command::Run(arguments) => arguments.run(),
             Command::Check(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
+            Command::Reload(arguments) => arguments.run(),
             Command::Demo(arguments) => arguments.run(),
             Command::Sim(arguments) => arguments.run(),
             Command::Manual(arguments) => arguments.run(),

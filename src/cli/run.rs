@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, Problem, Severity};
 use crate::daemon::{Daemon, Trust};
 use crate::observe::log::Log;
-use crate::service::Voice;
+use crate::service::{Outcomes, Voice};
 
 /// Which configuration to run.
 #[derive(Debug, clap::Args)]
@@ -67,6 +67,7 @@ async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
         let (voice, pulse) = (voice.clone(), daemon.pulse());
         async move { voice.beat(pulse).await }
     });
+    let mut outcomes = Outcomes::of_environment();
     voice.ready();
     loop {
         tokio::select! {
@@ -74,7 +75,9 @@ async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
                 if let Err(error) = voice.reloading() {
                     tracing::warn!(%error, "the service manager is not told of this reload");
                 }
-                voice.reloaded(reload(&mut daemon, file, log).await);
+                let outcome = reload(&mut daemon, file, log).await;
+                outcomes.note(&outcome);
+                voice.reloaded(outcome);
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

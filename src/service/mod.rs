@@ -2,11 +2,14 @@
 //!
 //! ```text
 //!   cli/run.rs ── ready, reloading, draining ──▶ Voice ──▶ $NOTIFY_SOCKET
+//!            └─ how a reload went ───────▶ Outcomes ──▶ $RUNTIME_DIRECTORY/reload ──▶ wabridge reload
 //!   signalling, every media worker ──▶ Pulse ──▶ beats ──▲  WATCHDOG=1 only if all of them have turned
 //! ```
 
+mod outcome;
 mod pulse;
 mod voice;
 
+pub use outcome::{Outcome, Outcomes};
 pub use pulse::{Pulse, Stuck, beats};
-pub use voice::{STOP_MARGIN, Voice};
+pub use voice::Voice;

@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use super::pulse::{Pulse, beats};
 
 /// How long the process may take to end when its last calls have been ended: their BYEs, the sockets, and some.
-pub const STOP_MARGIN: Duration = Duration::from_secs(30);
+const STOP_MARGIN: Duration = Duration::from_secs(30);
 /// How often the status is brought up to date where there is no watchdog.
 const STATUS: Duration = Duration::from_secs(10);
 
@@ -161,6 +161,14 @@ mod tests {
                 "STATUS=running: 1 call is up".to_owned(),
             ]
         );
+    }
+
+    #[test]
+    fn the_unit_is_as_patient_as_calls_may_take_to_drain() {
+        let unit = include_str!("../../systemd/wabridge.service");
+        let patience = crate::call::Settings::default().drain_time() + STOP_MARGIN;
+        let line = format!("TimeoutStopSec={}", patience.as_secs());
+        assert!(unit.lines().any(|l| l == line), "{line}");
     }
 
     #[test]
