@@ -374,6 +374,7 @@ pub fn setup_without_pbxs(config: &Config, our_port: Option<u16>) -> Setup {
         meta_sources: config.meta.allowed_sources.clone(),
         pbxs: Vec::new(),
         numbers: Numbers::new(config.numbers.iter().cloned()),
+        routes: config.routes.clone(),
         pace: Pace::from(&config.transactions),
         max_calls: config.calls.max.into(),
         ring_timeout: config.calls.ring_timeout(),

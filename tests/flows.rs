@@ -55,6 +55,8 @@ mod refused_by_pbx;
 mod register;
 #[path = "flows/registered_calls.rs"]
 mod registered_calls;
+#[path = "flows/routes.rs"]
+mod routes;
 #[path = "flows/stopping.rs"]
 mod stopping;
 #[path = "flows/strangers.rs"]

@@ -329,7 +329,7 @@ fn setup() -> Setup {
         password: Secret::new(PASSWORD),
         hostname: "meta-voip.example.com".into(),
         target: Some("100".into()),
-        pbx: "main".into(),
+        pbxs: vec!["main".into()],
         keying: Keying::Set(KeyExchange::Sdes),
     };
     let pbx = Pbx {
@@ -368,6 +368,7 @@ fn setup() -> Setup {
             vec!["192.0.2.7/32".parse().expect("a network")],
         )],
         numbers: Numbers::new([number]),
+        routes: Vec::new(),
         pace: Pace::from(&transaction::Settings::default()),
         max_calls: 10_000,
         ring_timeout: Duration::from_secs(55),

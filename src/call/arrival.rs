@@ -19,7 +19,8 @@ use crate::media::sdes::Crypto;
 use crate::media::{LocalPorts, OpenError, Opened};
 use crate::number::{Masked, User};
 use crate::peer::pbx::Extension;
-use crate::peer::{Caller, Fresh, Pbx, meta, pbx};
+use crate::peer::{Fresh, Pbx, meta, pbx};
+use crate::policy::rules::{self, Asked};
 use crate::policy::{KeyExchange, Number};
 use crate::sdp::{Capabilities, Keying, Local, Offer, Reject, RemoteOffer};
 use crate::sip::build;
@@ -39,9 +40,8 @@ struct Route {
 
 /// Whom the INVITE that goes out is for.
 enum Callee {
-    /// The extension that the number leads to; the user who calls; what else may be tried than the PBX and its address that
-    /// the parties have.
-    Extension(Caller, Vec<Way>),
+    /// An extension; what else may be tried than the PBX and its address that the parties have.
+    Extension(Box<Extension>, Vec<Way>),
     /// A WhatsApp user.
     User(User),
 }
@@ -150,7 +150,7 @@ impl Bridge {
         let offer = RemoteOffer::parse(&invite.body, &theirs)
             .map_err(|reject| no_common_media(flow.leg, &reject))?;
         let route = match pbx {
-            None => self.user_initiated(invite, now)?,
+            None => self.user_initiated(invite, hops_left, now)?,
             Some(pbx) => self.business_initiated(invite, pbx, flow)?,
         };
         self.check_room()?;
@@ -162,7 +162,7 @@ impl Bridge {
             self.media.close(ends.media.id);
             return Err(no_common_media(flow.leg, &reject));
         }
-        let outgoing = self.outgoing(&route, invite, hops_left, ends.callee);
+        let outgoing = self.outgoing(&route, hops_left, ends.callee);
         let Route {
             parties, identity, ..
         } = route;
@@ -191,19 +191,36 @@ impl Bridge {
     }
 
     /// A user-initiated call: the number is ours, and the INVITE is Meta's.
-    fn user_initiated(&mut self, invite: &Request, now: Instant) -> Result<Route, Refused> {
+    fn user_initiated(
+        &mut self,
+        invite: &Request,
+        hops_left: u8,
+        now: Instant,
+    ) -> Result<Route, Refused> {
         let setup = self.setup.clone();
         let number = setup.numbers.called(invite.uri.user().unwrap_or_default());
         self.authenticate(invite, number, now)?;
         let number = number.ok_or_else(not_ours)?;
-        let pbx = setup
-            .pbx(&number.pbx)
-            .ok_or_else(|| Refused::new(503, "the number has no PBX").because(Because::NoPbx))?;
-        let hops = self.upkeep.ways(pbx, &mut self.tokens);
-        let mut ways = hops.into_iter().map(|hop| (pbx.clone(), hop));
-        let none = || Refused::new(503, "the PBX has no address").because(Because::NoPbx);
+        let (caller, custom) = (meta::caller(invite), meta::custom_headers(&invite.headers));
+        let asked = Asked {
+            number: &number.number,
+            user: caller.user.as_ref(),
+            headers: &custom,
+        };
+        let goal = rules::goal(&setup.routes, number, &asked);
+        let pbxs = goal.pbxs.iter().filter_map(|name| setup.pbx(name));
+        let mut ways = self.upkeep.ways(pbxs, &mut self.tokens).into_iter();
+        let none = || Refused::new(503, "the number has no PBX").because(Because::NoPbx);
         let (pbx, pbx_hop) = ways.next().ok_or_else(none)?;
-        let caller = meta::caller(invite);
+        let target = goal.target.map(str::to_owned);
+        let user = caller.user.clone();
+        let extension = Extension {
+            number: number.number.clone(),
+            target: target.unwrap_or_else(|| number.number.plus()),
+            caller,
+            custom,
+            hops_left,
+        };
         Ok(Route {
             identity: setup.meta.identity(number),
             parties: Parties {
@@ -212,9 +229,9 @@ impl Bridge {
                 pbx_hop,
                 pbx,
                 number: number.clone(),
-                user: caller.user.clone(),
+                user,
             },
-            callee: Callee::Extension(caller, ways.collect()),
+            callee: Callee::Extension(Box::new(extension), ways.collect()),
         })
     }
 
@@ -305,25 +322,13 @@ impl Bridge {
         }
     }
 
-    fn outgoing(
-        &mut self,
-        route: &Route,
-        invite: &Request,
-        hops_left: u8,
-        local: Local,
-    ) -> Outgoing {
+    fn outgoing(&mut self, route: &Route, hops_left: u8, local: Local) -> Outgoing {
         let Route {
             parties, callee, ..
         } = route;
         match callee {
-            Callee::Extension(caller, others) => {
-                let call = Extension {
-                    number: parties.number.number.clone(),
-                    target: parties.number.target(),
-                    caller: caller.clone(),
-                    custom: meta::custom_headers(&invite.headers),
-                    hops_left,
-                };
+            Callee::Extension(call, others) => {
+                let call = Extension::clone(call);
                 let first = (parties.pbx.clone(), parties.pbx_hop.clone());
                 let (first, attempts) =
                     Attempts::begin(call, local, first, others.clone(), &mut self.tokens);

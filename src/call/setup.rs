@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::peer::{Meta, Pbx};
 use crate::policy::Numbers;
+use crate::policy::rules::Rule;
 use crate::sip::dialog::Pace;
 
 /// All that signalling needs of a configuration.
@@ -20,6 +21,8 @@ pub struct Setup {
     pub pbxs: Vec<(Arc<Pbx>, Vec<IpNet>)>,
     /// Our numbers.
     pub numbers: Numbers,
+    /// Where calls go otherwise than their numbers say.
+    pub routes: Vec<Rule>,
     /// How fast our 2xx is repeated.
     pub pace: Pace,
     /// Calls at once.

@@ -247,16 +247,26 @@ impl Upkeep {
         }
     }
 
-    /// The addresses of a PBX in the order in which a new call tries them.
-    pub fn ways(&self, pbx: &Pbx, tokens: &mut Tokens) -> Vec<Hop> {
-        let is_up = |hop: &Hop| {
-            let of_it = |a: &&Watched| a.pbx.name == pbx.name && a.hop == *hop;
-            self.addresses
-                .iter()
-                .find(of_it)
-                .is_none_or(|a| a.health.is_up())
-        };
-        in_order(&pbx.ways, is_up, tokens)
+    /// The addresses of these PBXs in the order in which a new call tries them: one PBX after the other, but whatever does not
+    /// answer last.
+    pub fn ways<'p>(
+        &self,
+        pbxs: impl Iterator<Item = &'p Arc<Pbx>>,
+        tokens: &mut Tokens,
+    ) -> Vec<(Arc<Pbx>, Hop)> {
+        let mut ways = Vec::new();
+        for pbx in pbxs {
+            let hops = in_order(&pbx.ways, |hop| self.is_up(pbx, hop), tokens);
+            ways.extend(hops.into_iter().map(|hop| (pbx.clone(), hop)));
+        }
+        ways.sort_by_key(|(pbx, hop)| !self.is_up(pbx, hop));
+        ways
+    }
+
+    fn is_up(&self, pbx: &Pbx, hop: &Hop) -> bool {
+        let of_it = |a: &&Watched| a.pbx.name == pbx.name && a.hop == *hop;
+        let found = self.addresses.iter().find(of_it);
+        found.is_none_or(|a| a.health.is_up())
     }
 
     /// Whether no answer is waited for.

@@ -8,15 +8,16 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use super::document::Document;
-use super::{Certificate, Config, Listener, Meta, Pbx, files, number};
+use super::{Certificate, Config, Listener, Meta, Pbx, files, number, route};
 use crate::observe::{log, records};
 use crate::sip::{transaction, transport};
 use crate::{call, media};
 
 /// The sections of the file, in the order in which it is best written.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "meta",
     "number",
+    "route",
     "pbx",
     "pbx_listener",
     "sip",
@@ -33,6 +34,7 @@ pub(super) struct Draft {
     numbers: Vec<(usize, number::Settings)>,
     /// Whether no section of a number was left out.
     all_numbers: bool,
+    routes: Vec<(usize, route::Settings)>,
     pub(super) pbxs: Vec<(usize, Pbx)>,
     /// Whether no section of a PBX was left out.
     all_pbxs: bool,
@@ -54,6 +56,7 @@ impl Draft {
             meta: document.section("meta"),
             numbers,
             all_numbers,
+            routes: document.list("route").0,
             pbxs,
             all_pbxs,
             pbx_listener: document.section("pbx_listener"),
@@ -83,6 +86,9 @@ impl Draft {
         let hostname = self.meta.as_ref().map_or("", |meta| meta.hostname.as_str());
         let pbxs: Vec<_> = self.pbxs.iter().map(|(_, pbx)| pbx.name.as_str()).collect();
         let pbxs = self.all_pbxs.then_some(pbxs.as_slice());
+        let ours: Vec<_> = self.numbers.iter().map(|(_, n)| &n.number).collect();
+        let ours = self.all_numbers.then_some(ours.as_slice());
+        let routes = route::resolve(self.routes, pbxs, ours, document);
         let resolve = |(at, number): (usize, number::Settings)| {
             number.resolve(&format!("number[{at}]"), pbxs, hostname, folder, document)
         };
@@ -90,6 +96,7 @@ impl Draft {
         let (numbers, passwords) = numbers.unzip();
         Some(Config {
             numbers,
+            routes,
             passwords,
             certificate: certificate?,
             meta: self.meta?,
@@ -266,7 +273,7 @@ impl Draft {
                 "this number has no [[number]] section",
                 "name one of our numbers, or add its section",
             ),
-            Some((_, n)) if n.pbx.as_ref().is_some_and(|name| *name != pbx.name) => (
+            Some((_, n)) if !n.pbx.is_empty() && !n.pbx.contains(&pbx.name) => (
                 "this number belongs to another PBX",
                 "a PBX calls as its own numbers only: name one of those",
             ),

@@ -24,6 +24,8 @@ mod pbx_address;
 mod problem;
 mod register;
 mod reload;
+mod route;
+mod some;
 mod system;
 mod value;
 
@@ -43,6 +45,7 @@ pub use reload::restart_only_changes;
 
 use crate::observe::{log, records};
 use crate::policy::Number;
+use crate::policy::rules::Rule;
 use crate::secret::Source;
 use crate::sip::{transaction, transport};
 use crate::{call, media};
@@ -58,6 +61,8 @@ pub struct Config {
     pub numbers: Vec<Number>,
     /// Where the password of each number is kept, in their order.
     pub passwords: Vec<Source>,
+    /// Where calls go otherwise than their numbers say.
+    pub routes: Vec<Rule>,
     /// The telephone systems.
     pub pbxs: Vec<Pbx>,
     /// Where telephone systems reach us.
@@ -100,7 +105,7 @@ impl Config {
         }
     }
 
-    /// The PBX of that name. Every [`Number::pbx`] has one.
+    /// The PBX of that name. Every name in [`Number::pbxs`] has one.
     pub fn pbx(&self, name: &str) -> Option<&Pbx> {
         self.pbxs.iter().find(|pbx| pbx.name == name)
     }

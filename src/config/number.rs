@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::document::Document;
 use super::meta::is_host_name;
 use super::password::{self, Words};
+use super::some;
 use crate::number::E164;
 use crate::policy::{KeyExchange, Keying, Number};
 use crate::secret::{Keys, Secret, Source};
@@ -27,8 +28,9 @@ pub(super) struct Settings {
     password: Option<Secret>,
     /// User part of the Request-URI at the PBX.
     target: Option<String>,
-    /// The PBX it belongs to.
-    pub(super) pbx: Option<String>,
+    /// The PBXs it belongs to.
+    #[serde(default, deserialize_with = "some::texts")]
+    pub(super) pbx: Vec<String>,
     /// The SIP server name that is set for this number at Meta, where it is not `meta.hostname`.
     pub(super) hostname: Option<String>,
     /// How its media gets its keys, as it is set at Meta.
@@ -61,14 +63,14 @@ impl Settings {
     ) -> Option<(Number, Source)> {
         self.check_names(at, document);
         let keying = self.keying(at, document);
-        let pbx = self.pbx(at, pbxs, document);
+        let pbxs = self.pbxs(at, pbxs, document);
         let password = self.password(at, folder, document);
         let (password, source) = password?;
         let number = Number {
             number: self.number,
             password,
             target: self.target,
-            pbx: pbx?,
+            pbxs: pbxs?,
             keying,
             hostname: self.hostname.unwrap_or_else(|| meta_hostname.to_owned()),
         };
@@ -76,13 +78,8 @@ impl Settings {
     }
 
     fn check_names(&self, at: &str, document: &Document<'_>) {
-        let is_odd = |target: &&String| !target.chars().all(is_user_character) || target.is_empty();
-        if let Some(target) = self.target.as_ref().filter(is_odd) {
-            document.problem(
-                &format!("{at}.target"),
-                &format!("{target:?} cannot be dialled"),
-                "give what stands before the @ in the PBX's own addresses, such as \"100\"",
-            );
+        if let Some(target) = &self.target {
+            check_target(target, at, document);
         }
         if let Some(name) = self.hostname.as_ref().filter(|name| !is_host_name(name)) {
             document.problem(
@@ -113,21 +110,23 @@ impl Settings {
         Keying::Set(set)
     }
 
-    /// The PBX that is named, or the only one there is.
-    fn pbx(&self, at: &str, pbxs: Option<&[&str]>, document: &Document<'_>) -> Option<String> {
-        let pbxs = pbxs?;
-        let what = match (self.pbx.as_deref(), pbxs) {
-            (Some(name), pbxs) if pbxs.contains(&name) => return Some(name.to_owned()),
-            (None, [only]) => return Some((*only).to_owned()),
-            (Some(name), _) => format!("no PBX is called {name:?}"),
-            (None, _) => "it is not said which PBX this number belongs to".to_owned(),
-        };
-        let remedy = match pbxs {
-            [] => "add a [[pbx]] section".to_owned(),
-            names => format!("name one of: {}", names.join(", ")),
-        };
-        document.problem(&format!("{at}.pbx"), &what, &remedy);
-        None
+    /// The PBXs that are named, or the only one there is.
+    fn pbxs(
+        &self,
+        at: &str,
+        pbxs: Option<&[&str]>,
+        document: &Document<'_>,
+    ) -> Option<Vec<String>> {
+        let key = format!("{at}.pbx");
+        match (self.pbx.as_slice(), pbxs?) {
+            ([], [only]) => Some(vec![(*only).to_owned()]),
+            ([], names) => {
+                let what = "it is not said which PBX this number belongs to";
+                document.problem(&key, what, &one_of(names));
+                None
+            }
+            (named, _) => check_pbxs(named, &key, pbxs, document).then(|| named.to_owned()),
+        }
     }
 
     /// The password, and where it is kept.
@@ -149,6 +148,50 @@ impl Settings {
             found_at: "Meta shows it once SIP is enabled for the number (sip_user_password)",
         };
         password::read(keys, at, &words, document)
+    }
+}
+
+/// Whether every PBX that is named exists, and is named once.
+pub(super) fn check_pbxs(
+    named: &[String],
+    key: &str,
+    pbxs: Option<&[&str]>,
+    document: &Document<'_>,
+) -> bool {
+    let Some(pbxs) = pbxs else {
+        return false;
+    };
+    let strange = named.iter().find(|name| !pbxs.contains(&name.as_str()));
+    if let Some(name) = strange {
+        document.problem(key, &format!("no PBX is called {name:?}"), &one_of(pbxs));
+    }
+    let twice = (1..named.len()).find(|at| named[..*at].contains(&named[*at]));
+    if let Some(at) = twice {
+        let what = format!("{:?} is listed twice", named[at]);
+        document.problem(
+            key,
+            &what,
+            "list each once, in the order in which they are tried",
+        );
+    }
+    strange.is_none() && twice.is_none()
+}
+
+fn one_of(pbxs: &[&str]) -> String {
+    match pbxs {
+        [] => "add a [[pbx]] section".to_owned(),
+        names => format!("name one of: {}", names.join(", ")),
+    }
+}
+
+/// A target must be fit for the user part of a SIP URI.
+pub(super) fn check_target(target: &str, at: &str, document: &Document<'_>) {
+    if target.is_empty() || !target.chars().all(is_user_character) {
+        document.problem(
+            &format!("{at}.target"),
+            &format!("{target:?} cannot be dialled"),
+            "give what stands before the @ in the PBX's own addresses, such as \"100\"",
+        );
     }
 }
 

@@ -309,7 +309,7 @@ mod tests {
             password: Secret::new("meta-generated-secret"),
             hostname: "meta-voip.example.com".into(),
             target: None,
-            pbx: "main".into(),
+            pbxs: vec!["main".into()],
             keying: Default::default(),
         }
     }

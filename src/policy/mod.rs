@@ -3,6 +3,7 @@
 //! ```text
 //!   sources   may this address send us requests at all?  admitted, answered 403, or met with silence
 //!   route     called number ─▶ PBX and extension;  PBX and what it claims ─▶ the business number that calls
+//!   rules     a user's call that goes elsewhere than its number says
 //!   ways      the addresses of a PBX, in the order in which a call tries them;  health: which of them answer
 //!   keying    how the number's media gets its keys at Meta: what we offer, and what we expect
 //! ```
@@ -13,6 +14,7 @@
 pub mod health;
 pub mod keying;
 pub mod route;
+pub mod rules;
 pub mod sources;
 pub mod ways;
 

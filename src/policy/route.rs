@@ -17,18 +17,13 @@ pub struct Number {
     pub hostname: String,
     /// User part of the Request-URI at the PBX; if unset, the number with its `+`.
     pub target: Option<String>,
-    /// Name of the PBX that it belongs to.
-    pub pbx: String,
+    /// Names of the PBXs that it belongs to: the first gets its calls, the next one those that the first does not take.
+    pub pbxs: Vec<String>,
     /// How its media gets its keys at Meta.
     pub keying: Keying,
 }
 
 impl Number {
-    /// User part of the Request-URI at the PBX.
-    pub fn target(&self) -> String {
-        self.target.clone().unwrap_or_else(|| self.number.plus())
-    }
-
     /// Its password, for the one digest username that Meta may use for it: the digits, with or without `+`.
     pub fn password_of(&self, username: &str) -> Option<&Secret> {
         let digits = username.strip_prefix('+').unwrap_or(username);
@@ -88,7 +83,10 @@ impl Numbers {
         dialling: &number::Settings,
         default: Option<&E164>,
     ) -> Result<&Number, NoCaller> {
-        let own = |number: &E164| self.get(number).filter(|n| n.pbx == pbx);
+        let own = |number: &E164| {
+            self.get(number)
+                .filter(|n| n.pbxs.iter().any(|name| name == pbx))
+        };
         let claims = claimed
             .into_iter()
             .filter_map(|user| number::normalise(user, dialling).ok());
@@ -119,7 +117,7 @@ mod tests {
             password: Secret::new("meta-generated-secret"),
             hostname: "meta-voip.example.com".to_owned(),
             target: None,
-            pbx: pbx.to_owned(),
+            pbxs: vec![pbx.to_owned()],
             keying: Keying::default(),
         }
     }
@@ -154,13 +152,11 @@ mod tests {
             "12145551869",
             "+12145551869;tgrp=wacall;trunk-context=a",
         ] {
-            assert_eq!(numbers.called(user).unwrap().target(), "100", "{user}");
+            let number = numbers.called(user).unwrap();
+            assert_eq!(number.target.as_deref(), Some("100"), "{user}");
         }
         let plain = numbers.called("+493012345678").unwrap();
-        assert_eq!(
-            (plain.target().as_str(), plain.pbx.as_str()),
-            ("+493012345678", "main")
-        );
+        assert_eq!((&plain.target, plain.pbxs[0].as_str()), (&None, "main"));
     }
 
     #[test]

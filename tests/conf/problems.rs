@@ -81,6 +81,21 @@ fn the_good_file_is_good() {
 }
 
 #[test]
+fn a_route_that_no_call_can_reach_is_told_which_one_is_before_it() {
+    let workshop = Workshop::new();
+    let routes = "[[route]]\ncountry = [\"1\", \"55\"]\ntarget = \"1\"\n[[route]]\ncountry = \"5511\"\ntarget = \"2\"\n";
+    let text = format!("{GOOD}{routes}");
+    let found = workshop.findings(&text);
+    let [problem] = found.as_slice() else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(problem.position.line, text.lines().count() - 2);
+    assert!(problem.what.contains("number 1 of the file"), "{problem}");
+    let apart = text.replace("\"5511\"", "\"5\"");
+    assert_eq!(workshop.findings(&apart), []);
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_line_and_key() {
     let workshop = Workshop::new();
     let cases = [
@@ -291,6 +306,56 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "meta.certificate",
             "certificate",
             "number.hostname",
+        ),
+        // Routes.
+        case(
+            "[[pbx]]",
+            "[[route]]\ncountry = \"55\"\npbx = \"x\"\n[[pbx]]",
+            "route.pbx",
+            "pbx",
+            "no PBX is called",
+        ),
+        case(
+            "[[pbx]]",
+            "[[route]]\ncountry = \"Brazil\"\ntarget = \"1\"\n[[pbx]]",
+            "route.country",
+            "country",
+            "is no country",
+        ),
+        case(
+            "[[pbx]]",
+            "[[route]]\nnumber = \"+4930123456\"\ntarget = \"1\"\n[[pbx]]",
+            "route.number",
+            "number = \"+4930123456\"",
+            "has no [[number]] section",
+        ),
+        case(
+            "[[pbx]]",
+            "[[route]]\ntarget = \"1\"\n[[pbx]]",
+            "route",
+            "[[route]]",
+            "it has no condition",
+        ),
+        case(
+            "[[pbx]]",
+            "[[route]]\ncountry = \"55\"\n[[pbx]]",
+            "route",
+            "[[route]]",
+            "does not say where calls go",
+        ),
+        case(
+            "[[pbx]]",
+            "[[route]]\ncountry = \"55\"\ntarget = \"a b\"\n[[pbx]]",
+            "route.target",
+            "target = \"a b\"",
+            "cannot be dialled",
+        ),
+        case(
+            "[[pbx]]",
+            "[[route]]\nheader = { \"From\" = \"x\" }\ntarget = \"1\"\n[[pbx]]",
+            "route.header",
+            "header",
+            "no header that can be asked for",
         ),
         // PBXs.
         case(
@@ -933,8 +998,8 @@ fn two_pbxs_and_a_number_that_names_neither_are_a_problem() {
     assert_eq!(found[0].remedy, "name one of: main, branch");
     let said = format!("{GOOD}\n{pbx}").replace("\"100\"", "\"100\"\npbx = \"branch\"");
     assert_eq!(
-        Workshop::new().load(&said).unwrap().numbers[0].pbx,
-        "branch"
+        Workshop::new().load(&said).unwrap().numbers[0].pbxs,
+        ["branch"]
     );
 }
 

@@ -216,12 +216,12 @@ fn dialled(change: impl FnOnce(&mut Request)) -> Request {
         password: wabridge::secret::Secret::new("other"),
         hostname: "second.example.com".into(),
         target: None,
-        pbx: "main".into(),
+        pbxs: vec!["main".into()],
         keying: Default::default(),
     };
     let foreign = wabridge::policy::Number {
         number: "+442079460958".parse().unwrap(),
-        pbx: "branch".into(),
+        pbxs: vec!["branch".into()],
         ..second.clone()
     };
     let first = settings

@@ -72,7 +72,7 @@ pub fn setup() -> Setup {
         password: Secret::new(PASSWORD),
         hostname: "meta-voip.example.com".into(),
         target: Some("100".into()),
-        pbx: "main".into(),
+        pbxs: vec!["main".into()],
         keying: Keying::Set(KeyExchange::Sdes),
     };
     let pbx = Pbx {
@@ -102,6 +102,7 @@ pub fn setup() -> Setup {
         meta_sources: wabridge::policy::sources::metas_networks(),
         pbxs: vec![(Arc::new(pbx), vec!["192.0.2.7/32".parse().unwrap()])],
         numbers: Numbers::new([number]),
+        routes: Vec::new(),
         pace: Pace::from(&transaction::Settings::default()),
         max_calls: 10,
         ring_timeout: Duration::from_secs(55),

@@ -206,7 +206,7 @@ fn configuration(
             password: password.clone(),
             hostname: HOSTNAME.into(),
             target: Some("100".into()),
-            pbx: "demo".into(),
+            pbxs: vec!["demo".into()],
             keying: policy::Keying::Set(*keying),
         })
     };
@@ -229,6 +229,7 @@ fn configuration(
             digest: digest::Settings::default(),
         },
         certificate: paper.bridge.clone(),
+        routes: Vec::new(),
         pbxs: vec![config::Pbx {
             name: "demo".into(),
             address: vec![config::Place::only(config::Address {

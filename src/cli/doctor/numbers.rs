@@ -233,7 +233,7 @@ mod tests {
             password: Secret::new("meta-generated-secret"),
             hostname: "bridge.example.com".into(),
             target: None,
-            pbx: "main".into(),
+            pbxs: vec!["main".into()],
             keying: Keying::default(),
         }
     }
