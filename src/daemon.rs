@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::call::driver::{self, Order};
 use crate::call::{Bridge, Setup, Watch};
-use crate::config::{self, Config, restart_only_changes};
+use crate::config::{self, Change, Config};
 use crate::leg::Leg;
 use crate::media::{self, Engine};
 use crate::observe::{CallLog, RecordWriter};
@@ -91,11 +91,19 @@ pub struct Addresses {
     pub pbx: config::Listener,
 }
 
+/// What a reload came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What took effect, for new calls and connections.
+    pub changed: Vec<Change>,
+    /// What the file has changed since the start, and only a restart takes over.
+    pub kept: Vec<Change>,
+}
+
 /// A running bridge.
 pub struct Daemon {
-    /// What it was started with: what keys that only a restart can change still say, whatever was reloaded since.
-    started: Config,
-    drain_time: Duration,
+    /// What is in force. What only a restart can change still says what it said at the start.
+    config: Config,
     addresses: Addresses,
     transports: Transports,
     orders: mpsc::Sender<Order>,
@@ -163,8 +171,7 @@ impl Daemon {
             );
         }
         Ok(Daemon {
-            drain_time: config.calls.drain_time(),
-            started: config,
+            config,
             addresses,
             transports,
             orders,
@@ -184,33 +191,40 @@ impl Daemon {
         Pulse::new(self.orders.clone(), self.engine.handle())
     }
 
-    /// Takes a new configuration over for new calls and connections. What only a restart can change is named in the
-    /// log and stays as it was.
-    pub async fn reload(&mut self, config: Config, trust: &Trust) -> Result<(), DaemonError> {
+    /// Takes a new configuration over for new calls and connections. What only a restart can change stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// When something that it needs cannot be had; then nothing has changed.
+    pub async fn reload(&mut self, new: Config, trust: &Trust) -> Result<Reloaded, DaemonError> {
+        let config = new.without_restart(&self.config);
+        // Whatever can fail comes before the first change.
         let server = server_tls(&config)?;
         let clients = clients(&config, trust)?;
         let setup = setup(&config, &self.addresses).await?;
         self.records
             .reload(&config.records)
             .map_err(DaemonError::Records)?;
-        for key in restart_only_changes(&self.started, &config) {
-            tracing::warn!(key, "takes effect at the next start only");
-        }
         self.transports.replace_clients(clients);
         for leg in [Leg::Meta, Leg::Pbx] {
             self.transports.renew_certificate(leg, server.clone());
         }
-        self.drain_time = config.calls.drain_time();
         // It fails only when signalling has ended, and then the daemon is about to.
         let _ = self.orders.send(Order::Reload(Arc::new(setup))).await;
-        Ok(())
+        let reloaded = Reloaded {
+            changed: self.config.changes_to(&config),
+            kept: config.changes_to(&new),
+        };
+        self.config = config;
+        Ok(reloaded)
     }
 
     /// Takes no new calls from now on; those that are up end by themselves, or when this time, `calls.drain_time`, is over.
     pub async fn drain(&self) -> Duration {
-        let until = Instant::now() + self.drain_time;
+        let drain_time = self.config.calls.drain_time();
+        let until = Instant::now() + drain_time;
         let _ = self.orders.send(Order::Drain { until }).await;
-        self.drain_time
+        drain_time
     }
 
     /// Waits until a daemon that was told to drain has no call left.

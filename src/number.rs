@@ -355,7 +355,7 @@ pub fn masked_user(user_part: &str) -> String {
 }
 
 /// How numbers, and what holds them, are written where [`reveal`] does not count: in files with a setting of their own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Written {
     /// As they are.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, Problem, Severity};
-use crate::daemon::{Daemon, Trust};
+use crate::config::{Change, Config, Problem, Severity};
+use crate::daemon::{Daemon, Reloaded, Trust};
 use crate::observe::log::Log;
 use crate::service::{Outcomes, Voice};
 
@@ -118,15 +118,30 @@ async fn reload(daemon: &mut Daemon, file: &Path, log: &Log) -> Result<(), Strin
     warn_of(&config.warnings);
     let (settings, trust) = (config.log.clone(), Trust::of(&config));
     match daemon.reload(config, &trust).await {
-        Ok(()) => {
+        Ok(reloaded) => {
             log.reload(&settings);
-            tracing::info!("the configuration was taken over");
+            tell(&reloaded);
             Ok(())
         }
         Err(error) => {
             tracing::error!(%error, "the configuration is not taken over");
             Err(error.to_string())
         }
+    }
+}
+
+/// Which keys changed, by their names alone: values may be secret.
+fn tell(reloaded: &Reloaded) {
+    for change in &reloaded.kept {
+        tracing::warn!(%change, "takes effect at the next start only");
+    }
+    let changed: Vec<_> = reloaded.changed.iter().map(Change::to_string).collect();
+    match changed.is_empty() {
+        true => tracing::info!("the configuration was read anew: nothing has changed"),
+        false => tracing::info!(
+            changed = changed.join(", "),
+            "the configuration was taken over"
+        ),
     }
 }
 

@@ -14,6 +14,7 @@ mod certificate;
 mod document;
 mod draft;
 mod files;
+mod in_force;
 mod listen;
 mod meta;
 mod networks;
@@ -41,7 +42,7 @@ pub use pbx::{Listener, Settings as Pbx};
 pub use pbx_address::{Address, Place};
 pub use problem::{Position, Problem, Severity};
 pub use register::{Caller, Register};
-pub use reload::restart_only_changes;
+pub use reload::{Change, Kind};
 
 use crate::observe::{log, records};
 use crate::policy::Number;

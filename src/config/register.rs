@@ -128,7 +128,9 @@ impl Register {
             );
         }
         self.check_registrars(at, transport, places, document);
-        self.secret = self.password(at, folder, document);
+        let files = self.password_file.iter_mut();
+        files.for_each(|file| *file = folder.join(&*file));
+        self.secret = self.password(at, document);
     }
 
     /// Keys that wait for a username are a mistake; the defaults are not.
@@ -172,9 +174,9 @@ impl Register {
         }
     }
 
-    fn password(&self, at: &str, folder: &Path, document: &Document<'_>) -> Option<Secret> {
+    fn password(&self, at: &str, document: &Document<'_>) -> Option<Secret> {
         let keys = Keys {
-            file: self.password_file.as_ref().map(|file| folder.join(file)),
+            file: self.password_file.clone(),
             credential: self.password_credential.clone(),
             env: self.password_env.clone(),
             inline: self.password.clone(),

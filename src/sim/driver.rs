@@ -19,6 +19,8 @@ const LAST_CALLS: Duration = Duration::from_secs(3);
 pub(super) enum Ask {
     Call(Box<Outgoing>, oneshot::Sender<CallReport>),
     Answer(Box<Answering>),
+    Hearing(oneshot::Sender<usize>),
+    HangUp,
     Stop(oneshot::Sender<Vec<String>>),
 }
 
@@ -130,12 +132,18 @@ impl<M: Manners> Driver<M> {
                 }
             },
             Ask::Answer(answering) => self.agent.answer(*answering),
+            Ask::Hearing(tell) => self.lines.hearing(tell),
+            Ask::HangUp => self.hang_up(),
             Ask::Stop(tell) => self.stop(tell),
         }
     }
 
     fn stop(&mut self, tell: oneshot::Sender<Vec<String>>) {
         self.stopping = Some((tell, Instant::now() + LAST_CALLS));
+        self.hang_up();
+    }
+
+    fn hang_up(&mut self) {
         let calls: Vec<CallId> = self.agent.calls().collect();
         for call in calls {
             self.event(Event::HangUp(call), Instant::now());

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::oneshot;
 
 use super::agent::{CallId, Order, Ports};
 use super::body::Listening;
@@ -39,6 +40,7 @@ enum Command {
     Sockets(SocketAddr, Vec<Socket>),
     Order(CallId, Order, Instant),
     Finish(CallId, Box<CallReport>),
+    Hearing(oneshot::Sender<usize>),
     Stop,
 }
 
@@ -117,6 +119,11 @@ impl Lines {
     /// `at` is when there was reason for it: the thread may be behind.
     pub fn order(&self, call: CallId, order: Order, at: Instant) {
         self.commands.give(Command::Order(call, order, at));
+    }
+
+    /// Tells in how many calls the other's voice has been heard.
+    pub fn hearing(&self, tell: oneshot::Sender<usize>) {
+        self.commands.give(Command::Hearing(tell));
     }
 
     /// Ends a line; its report comes back as [`LineEvent::Finished`].
@@ -267,6 +274,11 @@ impl<F: Fn(LineEvent)> Thread<F> {
                     }
                 }
                 Command::Finish(call, report) => self.finish(call, report, now),
+                Command::Hearing(tell) => {
+                    let hearing = self.entries.values().filter(|entry| entry.line.hears());
+                    // Whoever asked may have lost interest.
+                    let _ = tell.send(hearing.count());
+                }
                 Command::Stop => return std::ops::ControlFlow::Break(()),
             }
         }

@@ -25,6 +25,9 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(2_500);
 /// Frames by which a driver may be late; beyond, they are left out rather than sent in one burst.
 const MOST_BEHIND: u32 = 10;
 
+/// Frames from one packet to the next of a voice that pauses.
+const PAUSE_FRAMES: usize = 10;
+
 /// Echoes that wait to be fetched.
 const MOST_ECHOES: usize = 50;
 
@@ -62,6 +65,9 @@ impl Payloads {
 pub enum Mode {
     /// Plays its recording, a packet every 20 ms.
     Talk,
+    /// Plays a packet of it every 200 ms, as Opus with DTX goes on between words (RFC 7587 §3.1.3): for more calls than
+    /// a small machine has voices for.
+    Pause,
     /// Sends every received payload of sound back at once, and nothing else.
     Echo,
     /// Sends digits and reports only.
@@ -283,7 +289,12 @@ impl Phone {
             );
             return true;
         }
-        if self.setup.mode == Mode::Talk {
+        let speaks = match self.setup.mode {
+            Mode::Talk => true,
+            Mode::Pause => nth.is_multiple_of(PAUSE_FRAMES),
+            Mode::Echo | Mode::Mute => false,
+        };
+        if speaks {
             let says = Arc::clone(&self.setup.says);
             // RFC 7587 §4.2: the marker begins a talk spurt, and without DTX there is but one.
             self.write(

@@ -203,6 +203,18 @@ impl FarEnd {
         self.taken.lock().await.recv().await
     }
 
+    /// In how many calls the other's voice has been heard.
+    pub async fn hearing(&self) -> usize {
+        let (tell, told) = oneshot::channel();
+        let _ = self.asks.send(Ask::Hearing(tell));
+        told.await.unwrap_or_default()
+    }
+
+    /// Hangs up all calls.
+    pub fn hang_up(&self) {
+        let _ = self.asks.send(Ask::HangUp);
+    }
+
     /// Hangs up all calls and closes all sockets; returns what was wrong outside of any call.
     pub async fn shutdown(self) -> Vec<String> {
         let (tell, told) = oneshot::channel();

@@ -343,6 +343,12 @@ impl Line {
         ))
     }
 
+    /// Whether the other's voice has been heard.
+    pub fn hears(&self) -> bool {
+        let voice = self.voice.as_ref();
+        voice.is_some_and(|voice| voice.phone.heard().first_audio_ms.is_some())
+    }
+
     /// Adds to a report what this line heard and found wrong.
     pub fn finish(mut self, report: &mut CallReport, now: Instant) {
         if let Some(relay) = self.relay.take() {
