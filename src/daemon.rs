@@ -252,6 +252,17 @@ pub fn files_needed(config: &Config) -> u64 {
     config.media.sockets() * u64::from(config.calls.max) + 1024
 }
 
+/// For each PBX the host by which it would reach a bridge with this configuration, or why that cannot be told.
+pub async fn our_hosts(config: &Config) -> Vec<Result<String, String>> {
+    let mut hosts = Vec::new();
+    for pbx in &config.pbxs {
+        let ourselves = ourselves::towards(pbx, &config.pbx_listener).await;
+        let host = ourselves.map(|(host, _)| host);
+        hosts.push(host.map_err(|error| error.to_string()));
+    }
+    hosts
+}
+
 /// A shell allows 1024.
 fn allow_files(needed: u64) {
     match rlimit::increase_nofile_limit(needed) {

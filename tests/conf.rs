@@ -5,6 +5,7 @@
 mod conf {
     mod check;
     mod guide;
+    mod print;
     mod problems;
     mod reference;
     mod register;

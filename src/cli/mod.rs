@@ -1,6 +1,7 @@
 //! The arguments of the program, and what each subcommand does with them.
 
 mod check;
+mod config;
 mod demo;
 mod doctor;
 mod manual;
@@ -46,6 +47,8 @@ enum Command {
     ///
     /// `systemctl reload wabridge` does this. Exit code: 0 if it has, 1 if not; then nothing has changed.
     Reload(reload::Arguments),
+    /// Show a configuration as it is in force.
+    Config(config::Arguments),
     /// Show calls in both directions, keyed both ways, on this machine alone: bridge, Meta and PBX over real sockets.
     ///
     /// It needs no file, no root and no installed server. Exit code 0 only if everything in it went as it should.
@@ -67,6 +70,7 @@ impl Arguments {
             Command::Check(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
             Command::Reload(arguments) => arguments.run(),
+            Command::Config(arguments) => arguments.run(),
             Command::Demo(arguments) => arguments.run(),
             Command::Sim(arguments) => arguments.run(),
             Command::Manual(arguments) => arguments.run(),

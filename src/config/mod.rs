@@ -22,6 +22,7 @@ mod number;
 mod password;
 mod pbx;
 mod pbx_address;
+mod print;
 mod problem;
 mod register;
 mod reload;
@@ -93,7 +94,9 @@ impl Config {
     pub fn load(file: &Path) -> Result<Config, Vec<Problem>> {
         let text = std::fs::read_to_string(file).map_err(|error| vec![unreadable(file, &error)])?;
         let document = Document::parse(file, &text);
-        let folder = file.parent().unwrap_or(Path::new(""));
+        // Whole, so that they mean the same wherever they are printed.
+        let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let folder = whole.parent().unwrap_or(Path::new(""));
         let config = Draft::read(&document).check(folder, SystemTime::now(), &document);
         let refused = document.is_refused();
         let findings = document.into_problems();

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wabridge::config::{Config, Problem};
 
-use super::workshop::{Workshop, reference};
+use super::workshop::{Workshop, reference, shipped};
 
 /// `# key = value` becomes `key = value`; with `examples`, `## key = value` does too.
 fn uncomment(text: &str, examples: bool) -> String {
@@ -71,12 +71,14 @@ fn the_reference_file_loads_without_a_warning() {
 }
 
 #[test]
-fn the_file_for_trying_it_out_loads_without_a_warning() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/try.toml");
-    let text = std::fs::read_to_string(file).unwrap();
-    let here = text.replace("../target/try/", "");
-    assert_ne!(here, text, "it names the folder that README.md has made");
-    assert_eq!(Workshop::new().load(&here).unwrap().warnings, []);
+fn each_file_we_ship_loads_without_a_warning() {
+    let shipped = shipped();
+    assert_eq!(shipped.len(), 6, "{shipped:#?}");
+    for (name, text) in shipped {
+        let workshop = Workshop::new();
+        workshop.provide(&text);
+        assert_eq!(workshop.findings(&text), [], "{name}");
+    }
 }
 
 #[test]

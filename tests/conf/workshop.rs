@@ -44,6 +44,25 @@ impl Workshop {
         std::fs::set_permissions(self.path(name), PermissionsExt::from_mode(mode)).unwrap();
     }
 
+    /// Has every password and every authority that a text names.
+    pub fn provide(&self, text: &str) {
+        for line in text.lines() {
+            let Some((key, value)) = line.split_once(" = ") else {
+                continue;
+            };
+            let path = self.path(value.trim_matches('"'));
+            let original = match key {
+                "password_file" => "password",
+                "ca_file" => "ca.pem",
+                _ => continue,
+            };
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            if !path.exists() {
+                std::fs::copy(self.path(original), path).unwrap();
+            }
+        }
+    }
+
     pub fn load(&self, text: &str) -> Result<Config, Vec<Problem>> {
         Config::load(&self.write("wabridge.toml", text))
     }
@@ -66,4 +85,27 @@ pub fn reference() -> String {
     std::fs::read_to_string(file)
         .unwrap()
         .replace("/etc/wabridge/", "")
+}
+
+/// Every file in conf/, with the names of the files that a workshop has.
+pub fn shipped() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect();
+    files.sort();
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let here = text
+            .replace("/etc/wabridge/", "")
+            .replace("../target/try/", "");
+        assert_ne!(here, text, "{} names no file that it needs", path.display());
+        (path.file_name().unwrap().display().to_string(), here)
+    };
+    files.into_iter().map(read).collect()
 }
