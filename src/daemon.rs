@@ -21,7 +21,7 @@ use crate::call::driver::{self, Order};
 use crate::call::{Bridge, Setup, Watch};
 use crate::config::{self, Change, Config};
 use crate::leg::Leg;
-use crate::media::{self, Engine};
+use crate::media::{self, Codec, Engine};
 use crate::observe::{CallLog, RecordWriter};
 use crate::peer::{Meta, Pbx, Register, pbx};
 use crate::policy::{Numbers, Way};
@@ -371,6 +371,8 @@ async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonEr
                 Keying::Plain
             },
             source: pbx.source,
+            codecs: pbx.codecs.iter().copied().map(Codec::from).collect(),
+            headers: pbx.headers.clone().into_iter().collect(),
             ack_when_keyed: pbx.ack_when_keyed,
             dialling: pbx.dialling.clone(),
             default_number: pbx.default_number.clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use wabridge::call::{Action, Bridge, Event, Setup};
 use wabridge::leg::Leg;
 use wabridge::media::{
-    Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, SessionId, Source,
+    Codec, Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, SessionId, Source,
 };
 use wabridge::number;
 use wabridge::peer::{Meta, Pbx, pbx};
@@ -348,6 +348,8 @@ fn setup() -> Setup {
         },
         keying: sdp::Keying::Plain,
         source: Source::Negotiated,
+        codecs: vec![Codec::Opus, Codec::TelephoneEvent { rate: 8000 }],
+        headers: Vec::new(),
         ack_when_keyed: false,
         dialling: number::Settings::default(),
         default_number: None,

@@ -388,5 +388,5 @@ fn full(why: String) -> Refused {
 }
 
 fn capabilities(pbx: &Pbx) -> Capabilities {
-    Capabilities::pbx(pbx.keying, pbx.source)
+    Capabilities::pbx(pbx.keying, pbx.source).preferring(&pbx.codecs)
 }

@@ -14,6 +14,7 @@ mod certificate;
 mod document;
 mod draft;
 mod files;
+mod headers;
 mod in_force;
 mod listen;
 mod meta;
@@ -39,7 +40,7 @@ use draft::Draft;
 
 pub use certificate::Certificate;
 pub use meta::Settings as Meta;
-pub use pbx::{Listener, Settings as Pbx};
+pub use pbx::{Format, Listener, Settings as Pbx};
 pub use pbx_address::{Address, Place};
 pub use problem::{Position, Problem, Severity};
 pub use register::{Caller, Register};

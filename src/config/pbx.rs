@@ -1,5 +1,6 @@
 //! `[[pbx]]` and `[pbx_listener]`: the side of the bridge that faces the telephone system.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,12 +9,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::document::Document;
-use super::listen;
 use super::meta::is_host_name;
 use super::networks;
 use super::pbx_address::{self, Place};
 use super::register::Register;
-use crate::media::Source;
+use super::{headers, listen};
+use crate::media::{Codec, Source};
 use crate::number::{self, E164};
 use crate::policy::health;
 use crate::sip::transport::Protocol;
@@ -63,6 +64,12 @@ pub struct Settings {
     /// Whose media packets are taken for its own.
     #[serde(default = "source")]
     pub source: Source,
+    /// What is offered to it and taken from it, in our order of preference.
+    #[serde(default = "formats")]
+    pub codecs: Vec<Format>,
+    /// Further headers of every INVITE to it.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     /// Whether its answer to a WhatsApp user is acknowledged only when Meta's DTLS handshake is done.
     #[serde(default)]
     pub ack_when_keyed: bool,
@@ -74,6 +81,25 @@ pub struct Settings {
     /// For `tls`: whether its certificate is verified.
     #[serde(default = "verify")]
     pub verify: bool,
+}
+
+/// What a packet may carry, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// Sound.
+    Opus,
+    /// Digits (RFC 4733).
+    TelephoneEvent,
+}
+
+impl From<Format> for Codec {
+    fn from(format: Format) -> Codec {
+        match format {
+            Format::Opus => Codec::Opus,
+            Format::TelephoneEvent => Codec::TelephoneEvent { rate: 8000 },
+        }
+    }
 }
 
 /// `[pbx_listener]`: where every PBX reaches us. No address: there is no such listener.
@@ -181,6 +207,21 @@ impl Settings {
         self.check_times(at, document);
         self.check_sources(at, document);
         self.check_tls(at, document);
+        self.check_codecs(at, document);
+        headers::check(&format!("{at}.headers"), &self.headers, document);
+    }
+
+    fn check_codecs(&self, at: &str, document: &Document<'_>) {
+        let count = |format| self.codecs.iter().filter(|f| **f == format).count();
+        let (what, remedy) = match (count(Format::Opus), count(Format::TelephoneEvent)) {
+            (0, _) => (
+                "without \"opus\" there is no sound: WhatsApp speaks Opus, and nothing is transcoded",
+                "list \"opus\", and allow it in the PBX",
+            ),
+            (1, ..=1) => return,
+            _ => ("one of them is listed twice", "list each once"),
+        };
+        document.problem(&format!("{at}.codecs"), what, remedy);
     }
 
     fn check_places(&self, at: &str, document: &Document<'_>) {
@@ -301,6 +342,10 @@ fn in_full<S: serde::Serializer>(number: &Option<E164>, serializer: S) -> Result
 
 fn transport() -> Protocol {
     Protocol::Udp
+}
+
+fn formats() -> Vec<Format> {
+    vec![Format::Opus, Format::TelephoneEvent]
 }
 
 fn source() -> Source {

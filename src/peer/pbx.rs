@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::leg::Leg;
-use crate::media::Source;
+use crate::media::{Codec, Source};
 use crate::number::{self, BadNumber, E164, User};
 use crate::policy::{Way, health};
 use crate::sdp::Keying;
@@ -35,6 +35,10 @@ pub struct Pbx {
     pub keying: Keying,
     /// Whose media is accepted.
     pub source: Source,
+    /// What is offered to it and taken from it, in our order of preference.
+    pub codecs: Vec<Codec>,
+    /// Further headers of every INVITE to it.
+    pub headers: Vec<(String, String)>,
     /// Whether its 200 to a WhatsApp user is acknowledged only when Meta's leg has its keys: some play from our ACK on,
     /// and nothing of that is to be lost.
     pub ack_when_keyed: bool,
@@ -100,7 +104,7 @@ impl Pbx {
             let asserted = NameAddr::new(asserted).to_string();
             invite.headers.push("P-Asserted-Identity", asserted);
         }
-        for (name, value) in &call.custom {
+        for (name, value) in call.custom.iter().chain(&self.headers) {
             invite.headers.push(name, value);
         }
         invite
@@ -309,6 +313,8 @@ mod tests {
             },
             keying: Keying::Plain,
             source: Source::Negotiated,
+            codecs: vec![Codec::Opus],
+            headers: vec![("X-Tenant".into(), "acme".into())],
             ack_when_keyed: false,
             dialling: number::Settings::default(),
             default_number: None,
@@ -372,6 +378,7 @@ mod tests {
             Some("<sip:+12145551869@192.0.2.1:5070>")
         );
         assert_eq!(invite.headers.get("x-wa-meta-wacid"), Some("wacid.1=="));
+        assert_eq!(invite.headers.get("X-Tenant"), Some("acme"));
     }
 
     #[test]

@@ -77,6 +77,16 @@ impl Capabilities {
             source,
         }
     }
+
+    /// The same with these codecs alone, in this order of preference.
+    #[must_use]
+    pub fn preferring(self, codecs: &[Codec]) -> Capabilities {
+        let known = |codec| self.payloads.iter().find(|p| p.codec == codec).copied();
+        Capabilities {
+            payloads: codecs.iter().filter_map(|codec| known(*codec)).collect(),
+            ..self
+        }
+    }
 }
 
 fn numbered(opus: u8, digits: u8) -> Vec<Payload> {

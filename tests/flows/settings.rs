@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wabridge::call::Setup;
-use wabridge::media::Source;
+use wabridge::media::{Codec, Source};
 use wabridge::number;
 use wabridge::peer::{Meta, Pbx, pbx};
 use wabridge::policy::{KeyExchange, Keying, Number, Numbers, Way, health};
@@ -92,6 +92,8 @@ pub fn setup() -> Setup {
         },
         keying: sdp::Keying::Plain,
         source: Source::Negotiated,
+        codecs: vec![Codec::Opus, Codec::TelephoneEvent { rate: 8000 }],
+        headers: Vec::new(),
         ack_when_keyed: false,
         dialling: number::Settings::default(),
         default_number: Some(BUSINESS.parse().unwrap()),

@@ -2,6 +2,7 @@
 
 use wabridge::call::EndedBy;
 use wabridge::leg::Leg::{Meta, Pbx};
+use wabridge::media::Codec;
 use wabridge::peer::pbx;
 use wabridge::policy::Way;
 use wabridge::sip::build;
@@ -114,6 +115,24 @@ fn a_pbx_at_an_ipv6_address_is_called_and_hung_up_there() {
         .set("Contact", "<sip:100@[2001:db8::7]:5080>");
     // World refuses whatever goes to another place than the PBX's address.
     let up = w.answers(Meta, theirs, ours, their_ok);
+    let ack = w.ack(&up);
+    w.sends(Meta, ack);
+    w.hangs_up(&up, Meta);
+    assert_eq!(w.leaves_nothing_behind().status, 200);
+}
+
+#[test]
+fn a_pbx_gets_the_headers_and_the_codecs_that_are_set_for_it() {
+    let mut w = World::with(with_pbx(|pbx| {
+        pbx.headers = vec![("X-Tenant".into(), "acme".into())];
+        pbx.codecs = vec![Codec::Opus];
+    }));
+    let (theirs, ours) = w.user_calls();
+    assert_eq!(ours.headers.get("X-Tenant"), Some("acme"));
+    let offer = String::from_utf8(ours.body.clone()).unwrap();
+    assert!(offer.contains("opus/48000/2"), "{offer}");
+    assert!(!offer.contains("telephone-event"), "{offer}");
+    let up = w.answers(Meta, theirs, ours.clone(), pbx_ok(&ours));
     let ack = w.ack(&up);
     w.sends(Meta, ack);
     w.hangs_up(&up, Meta);

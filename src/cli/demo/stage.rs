@@ -249,6 +249,8 @@ fn configuration(
             dialling: number::Settings::default(),
             srtp: false,
             source: media::Source::Negotiated,
+            codecs: vec![config::Format::Opus, config::Format::TelephoneEvent],
+            headers: Default::default(),
             ack_when_keyed: false,
             ca_file: None,
             verify: true,
