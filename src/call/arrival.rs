@@ -143,7 +143,7 @@ impl Bridge {
             // Multiplexed RTCP is taken where a PBX offers it, and never asked for: many know nothing of it.
             Some(pbx) => Capabilities {
                 rtcp_mux: true,
-                ..capabilities(pbx)
+                ..pbx.capabilities()
             },
         };
         // The source is known already, and what cannot be carried is refused before anybody computes a digest.
@@ -385,8 +385,4 @@ fn full(why: String) -> Refused {
     Refused::new(503, why)
         .because(Because::Full)
         .with("Retry-After", "5")
-}
-
-fn capabilities(pbx: &Pbx) -> Capabilities {
-    Capabilities::pbx(pbx.keying, pbx.source).preferring(&pbx.codecs)
 }

@@ -6,7 +6,7 @@ use crate::leg::Leg;
 use crate::media::{Codec, Source};
 use crate::number::{self, BadNumber, E164, User};
 use crate::policy::{Way, health};
-use crate::sdp::Keying;
+use crate::sdp::{Capabilities, Keying};
 use crate::sip::dialog::Identity;
 use crate::sip::digest::client::{Asked, Client};
 use crate::sip::message::{Common, Method, Request, Response};
@@ -74,6 +74,11 @@ impl Ports {
 }
 
 impl Pbx {
+    /// What its leg can carry.
+    pub fn capabilities(&self) -> Capabilities {
+        Capabilities::pbx(self.keying, self.source).preferring(&self.codecs)
+    }
+
     /// How we name ourselves on a leg that is spoken over `protocol`.
     pub fn identity(&self, protocol: Protocol) -> Identity {
         Identity::new(protocol, &self.our_host, self.our_ports.of(protocol))

@@ -21,7 +21,7 @@ use crate::leg::Leg;
 use crate::media::sdes::Crypto;
 use crate::peer::pbx::{self, Extension};
 use crate::peer::{Fresh, Pbx, Refusal};
-use crate::sdp::{self, Capabilities, Offer};
+use crate::sdp::{self, Offer};
 use crate::sip::dialog::{ClientInvite, Step};
 use crate::sip::digest;
 use crate::sip::message::{Common, Response};
@@ -93,7 +93,7 @@ impl Attempts {
     }
 
     fn attempt(&self, (pbx, hop): Way, tokens: &mut Tokens) -> Attempt {
-        let offer = Offer::new(&self.local, &Capabilities::pbx(pbx.keying, pbx.source));
+        let offer = Offer::new(&self.local, &pbx.capabilities());
         let request = pbx.invite(&hop, &self.call, Fresh::draw(tokens), offer.text());
         let invite = ClientInvite::new(Leg::Pbx, request, pbx.identity(hop.protocol));
         Attempt {
