@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use toml::Table;
 
-use super::{Config, Listener, Meta, Pbx};
+use super::{Config, Listener, Meta, Pbx, route, some};
 use crate::observe::{log, records};
 use crate::policy::{KeyExchange, Keying, Number};
 use crate::secret::Source;
@@ -20,6 +20,8 @@ pub(super) const MASK: &str = "…";
 pub(super) struct InForce<'a> {
     meta: &'a Meta,
     number: Vec<Business<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    route: Vec<route::Written<'a>>,
     pbx: &'a [Pbx],
     pbx_listener: &'a Listener,
     sip: &'a transport::Settings,
@@ -39,7 +41,8 @@ struct Business<'a> {
     password_env: Option<&'a str>,
     password: Option<&'static str>,
     target: Option<&'a str>,
-    pbx: &'a str,
+    #[serde(serialize_with = "some::written")]
+    pbx: &'a [String],
     hostname: &'a str,
     keying: &'static str,
     offer: Option<KeyExchange>,
@@ -53,6 +56,7 @@ impl Config {
             certificate: _,
             numbers,
             passwords,
+            routes,
             pbxs,
             pbx_listener,
             sip,
@@ -70,6 +74,7 @@ impl Config {
                 .zip(passwords)
                 .map(|(number, password)| Business::new(number, password))
                 .collect(),
+            route: routes.iter().map(route::Written::new).collect(),
             pbx: pbxs,
             pbx_listener,
             sip,
@@ -103,7 +108,7 @@ impl<'a> Business<'a> {
             password_env: None,
             password: None,
             target: number.target.as_deref(),
-            pbx: &number.pbx,
+            pbx: &number.pbxs,
             hostname: &number.hostname,
             keying,
             offer,

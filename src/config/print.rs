@@ -55,7 +55,8 @@ impl Config {
     pub fn to_json(&self, our_hosts: &[Result<String, String>]) -> serde_json::Result<Value> {
         let mut all = serde_json::to_value(self.in_force())?;
         for (at, number) in self.numbers.iter().enumerate() {
-            all["number"][at]["target"] = number.target().into();
+            let target = number.target.clone();
+            all["number"][at]["target"] = target.unwrap_or_else(|| number.number.plus()).into();
         }
         for (at, pbx) in self.pbxs.iter().enumerate() {
             let sources = pbx.allowed_sources();
@@ -82,7 +83,7 @@ impl Config {
     fn notes_on_number(&self, at: usize) -> Vec<String> {
         let number = self.numbers.get(at).filter(|n| n.target.is_none());
         number
-            .map(|number| format!("target = {:?}", number.target()))
+            .map(|number| format!("target = {:?}", number.number.plus()))
             .into_iter()
             .collect()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::document::Document;
 use super::number::check_target;
@@ -12,6 +12,8 @@ use crate::policy::rules::{Country, Pattern, Rule};
 
 /// What every header begins with that a rule can ask for: Meta's others are about SIP.
 const METAS: &str = "x-wa-meta-";
+const CTA_PAYLOAD: &str = "x-wa-meta-cta-payload";
+const DEEPLINK_PAYLOAD: &str = "x-wa-meta-deeplink-payload";
 
 /// `[[route]]` as it is written.
 #[derive(Debug, Deserialize)]
@@ -112,21 +114,54 @@ impl Settings {
     }
 
     fn rule(self) -> Rule {
-        let payload = |kind: &str, text: Option<String>| {
-            text.map(|text| (format!("{METAS}{kind}-payload"), Pattern::from(text)))
+        let payload = |name: &str, text: Option<String>| {
+            text.map(|text| (name.to_owned(), Pattern::from(text)))
         };
         let headers = self.header.into_iter();
         let headers = headers.map(|(name, text)| (canonical(&name), Pattern::from(text)));
         Rule {
             numbers: self.number,
             countries: self.country,
-            headers: payload("cta", self.cta_payload)
+            headers: payload(CTA_PAYLOAD, self.cta_payload)
                 .into_iter()
-                .chain(payload("deeplink", self.deeplink_payload))
+                .chain(payload(DEEPLINK_PAYLOAD, self.deeplink_payload))
                 .chain(headers)
                 .collect(),
             pbxs: self.pbx,
             target: self.target,
+        }
+    }
+}
+
+/// A rule as it would be written.
+#[derive(Serialize)]
+pub(super) struct Written<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    number: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    country: Vec<String>,
+    cta_payload: Option<String>,
+    deeplink_payload: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pbx: &'a [String],
+    target: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    header: BTreeMap<&'a str, String>,
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn new(rule: &'a Rule) -> Written<'a> {
+        let headers = rule.headers.iter();
+        let headers = headers.map(|(name, pattern)| (name.as_str(), pattern.to_string()));
+        let mut header: BTreeMap<_, _> = headers.collect();
+        Written {
+            number: rule.numbers.iter().map(E164::plus).collect(),
+            country: rule.countries.iter().map(Country::to_string).collect(),
+            cta_payload: header.remove(CTA_PAYLOAD),
+            deeplink_payload: header.remove(DEEPLINK_PAYLOAD),
+            pbx: &rule.pbxs,
+            target: rule.target.as_deref(),
+            header,
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::Deserializer;
 use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize, Serializer};
 
 /// Reads one text, or a list of one at least.
 pub(super) fn texts<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
@@ -13,6 +13,14 @@ where
     T: TryFrom<String, Error: fmt::Display>,
 {
     deserializer.deserialize_any(Texts(PhantomData))
+}
+
+/// As it would be written: one by itself, several as a list.
+pub(super) fn written<S: Serializer>(texts: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    match texts {
+        [one] => one.serialize(serializer),
+        several => several.serialize(serializer),
+    }
 }
 
 struct Texts<T>(PhantomData<T>);

@@ -1,5 +1,7 @@
 //! Where a user's call goes that its number alone does not say: the first rule counts whose conditions are all met.
 
+use std::fmt;
+
 use super::route::Number;
 use crate::number::{E164, User};
 
@@ -180,6 +182,22 @@ impl From<String> for Pattern {
         match text.strip_suffix('*') {
             Some(start) => Pattern::Begins(start.to_owned()),
             None => Pattern::Exactly(text),
+        }
+    }
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Country::Code(text) | Country::Letters(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pattern::Exactly(text) => f.write_str(text),
+            Pattern::Begins(start) => write!(f, "{start}*"),
         }
     }
 }

@@ -37,6 +37,26 @@ fn what_is_printed_of_each_file_we_ship_loads_as_the_same_anywhere_else() {
 }
 
 #[test]
+fn routes_are_printed_as_they_are_written() {
+    let workshop = Workshop::new();
+    let route = r#"
+[[route]]
+number = "+12145551869"
+country = ["55", "BR"]
+cta_payload = "sales*"
+pbx = ["main"]
+
+[[route]]
+target = "200"
+header = { x-wa-meta-campaign = "spring", x-wa-meta-a = "b*" }
+"#;
+    let loaded = workshop.load(&format!("{}{route}", reference())).unwrap();
+    assert_eq!(loaded.routes.len(), 2);
+    let printed = printed(&workshop.path("wabridge.toml"), &[]);
+    assert_eq!(workshop.load(&printed).unwrap(), loaded, "{printed}");
+}
+
+#[test]
 fn every_key_that_has_a_value_is_printed() {
     let workshop = Workshop::new();
     let text = reference();
