@@ -5,6 +5,7 @@
 //!   stop:   bridge (no new calls, then BYE on every leg) ─▶ sockets ─▶ media engine
 //! ```
 
+mod facts;
 mod ourselves;
 mod trust;
 
@@ -22,7 +23,8 @@ use crate::call::{Bridge, Setup, Watch};
 use crate::config::{self, Change, Config};
 use crate::leg::Leg;
 use crate::media::{self, Codec, Engine};
-use crate::observe::{CallLog, RecordWriter};
+use crate::observe::admin::{Door, DoorError, Listen as AdminListen, Server};
+use crate::observe::{CallLog, CallMetrics, Metrics, RecordWriter, View};
 use crate::peer::{Meta, Pbx, Register, pbx};
 use crate::policy::{Numbers, Way};
 use crate::sdp::Keying;
@@ -77,6 +79,9 @@ pub enum DaemonError {
     /// The file of call records.
     #[error("cannot write call records: {0}; see records.file")]
     Records(io::Error),
+    /// The pages for operators.
+    #[error(transparent)]
+    Admin(#[from] DoorError),
     /// The system has no randomness to give.
     #[error("no randomness: {0}")]
     Random(getrandom::Error),
@@ -110,6 +115,8 @@ pub struct Daemon {
     signalling: JoinHandle<()>,
     engine: Engine,
     records: RecordWriter,
+    view: Arc<View>,
+    admin: Option<Server>,
 }
 
 impl Daemon {
@@ -117,6 +124,7 @@ impl Daemon {
     pub async fn start(config: Config, trust: &Trust) -> Result<Daemon, DaemonError> {
         allow_files(files_needed(&config));
         media_addresses_are_ours(&config.media)?;
+        let door = Door::open(&config.admin.listen).await?;
         let (records, record_writer) =
             RecordWriter::start(&config.records).map_err(DaemonError::Records)?;
         let (heard, media) = mpsc::unbounded_channel();
@@ -148,7 +156,12 @@ impl Daemon {
             nonce_key,
             Instant::now(),
         );
-        let watchers: Vec<Box<dyn Watch>> = vec![Box::new(CallLog), Box::new(records)];
+        let metrics = Arc::new(Metrics::new());
+        let watchers: Vec<Box<dyn Watch>> = vec![
+            Box::new(CallLog),
+            Box::new(records),
+            Box::new(CallMetrics::new(metrics.clone())),
+        ];
         let (orders, received) = mpsc::channel(8);
         let sources = driver::Sources {
             transport,
@@ -156,11 +169,17 @@ impl Daemon {
             orders: received,
         };
         let signalling = tokio::spawn(driver::run(bridge, transports.clone(), sources, watchers));
+        let facts = facts::of(&config, &addresses, door.as_ref().map(Door::listen));
+        let view = Arc::new(View::new(&orders, engine.handle(), metrics, facts));
+        let admin = door.map(|door| Server::start(door, view.clone()));
         tracing::info!(
             meta = listed(&addresses.meta),
             pbx_udp = listed(&addresses.pbx.udp),
             pbx_tcp = listed(&addresses.pbx.tcp),
             pbx_tls = listed(&addresses.pbx.tls),
+            admin = admin
+                .as_ref()
+                .map(|admin| tracing::field::display(admin.listen())),
             numbers = config.numbers.len(),
             pbxs = config.pbxs.len(),
             "listening"
@@ -178,6 +197,8 @@ impl Daemon {
             signalling,
             engine,
             records: record_writer,
+            view,
+            admin,
         })
     }
 
@@ -191,6 +212,16 @@ impl Daemon {
         Pulse::new(self.orders.clone(), self.engine.handle())
     }
 
+    /// Where its pages for operators are, unless they are off.
+    pub fn admin(&self) -> Option<&AdminListen> {
+        self.admin.as_ref().map(Server::listen)
+    }
+
+    /// What it is doing, and where it counts.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
     /// Takes a new configuration over for new calls and connections. What only a restart can change stays as it was.
     ///
     /// # Errors
@@ -202,9 +233,11 @@ impl Daemon {
         let server = server_tls(&config)?;
         let clients = clients(&config, trust)?;
         let setup = setup(&config, &self.addresses).await?;
+        let door = self.new_door(&config).await?;
         self.records
             .reload(&config.records)
             .map_err(DaemonError::Records)?;
+        self.move_admin(door, &config);
         self.transports.replace_clients(clients);
         for leg in [Leg::Meta, Leg::Pbx] {
             self.transports.renew_certificate(leg, server.clone());
@@ -233,6 +266,23 @@ impl Daemon {
         let _ = (&mut self.signalling).await;
     }
 
+    /// Another door for the pages for operators, if the new configuration wants one: nothing is changed yet.
+    async fn new_door(&self, config: &Config) -> Result<Option<Door>, DoorError> {
+        match config.admin.listen == self.config.admin.listen {
+            true => Ok(None),
+            false => Door::open(&config.admin.listen).await,
+        }
+    }
+
+    /// Serves the pages for operators where the new configuration says, with what it says.
+    fn move_admin(&mut self, door: Option<Door>, config: &Config) {
+        if config.admin.listen != self.config.admin.listen {
+            self.admin = door.map(|door| Server::start(door, self.view.clone()));
+        }
+        let facts = facts::of(config, &self.addresses, self.admin());
+        self.view.know(facts);
+    }
+
     /// Ends all calls with BYE on both legs, then everything else.
     pub async fn stop(mut self) {
         if !self.signalling.is_finished() {
@@ -242,6 +292,7 @@ impl Daemon {
         self.transports.shutdown().await;
         drop(self.engine);
         self.records.stop();
+        drop(self.admin);
         tracing::info!("stopped");
     }
 }

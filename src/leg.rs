@@ -10,6 +10,17 @@ pub enum Leg {
 }
 
 impl Leg {
+    /// Both of them, in the order in which `leg as usize` counts.
+    pub const BOTH: [Leg; 2] = [Leg::Meta, Leg::Pbx];
+
+    /// A word for it, for records and metrics: it stays what it is.
+    pub fn word(self) -> &'static str {
+        match self {
+            Leg::Meta => "meta",
+            Leg::Pbx => "pbx",
+        }
+    }
+
     /// The leg that this one is bridged to.
     pub fn other(self) -> Leg {
         match self {

@@ -14,6 +14,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use wabridge::config::Config;
 use wabridge::daemon::{Daemon, Trust};
 use wabridge::secret::Secret;
 use wabridge::sim::meta::{Business, Challenges, DigestUri};
@@ -25,6 +26,11 @@ use wabridge::sip::transport::tls::{self, Roots};
 #[path = "conf/workshop.rs"]
 #[expect(dead_code, reason = "the tests of configuration need more of it")]
 mod workshop;
+
+#[path = "daemon/openmetrics.rs"]
+mod openmetrics;
+#[path = "daemon/pages.rs"]
+mod pages;
 
 use workshop::Workshop;
 
@@ -82,6 +88,17 @@ impl Place {
     }
 
     async fn bridge(&self) -> Daemon {
+        self.bridge_with_pages_at(&format!("{}:9091", self.ours))
+            .await
+    }
+
+    async fn bridge_with_pages_at(&self, admin: &str) -> Daemon {
+        let config = self.config(admin);
+        let trust = Trust::of(&config);
+        Daemon::start(config, &trust).await.unwrap()
+    }
+
+    fn config(&self, admin: &str) -> Config {
         let Place {
             ours, metas, pbxs, ..
         } = self;
@@ -108,14 +125,13 @@ impl Place {
             [media]
             meta_address = "{ours}"
             pbx_address = "{ours}"
+            [admin]
+            listen = "{admin}"
             "#
         );
-        let config = self
-            .workshop
+        self.workshop
             .load(&text)
-            .unwrap_or_else(|p| panic!("{p:?}"));
-        let trust = Trust::of(&config);
-        Daemon::start(config, &trust).await.unwrap()
+            .unwrap_or_else(|p| panic!("{p:?}"))
     }
 
     /// Meta itself, whose numbers are keyed by DTLS, with such relays.

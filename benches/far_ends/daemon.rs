@@ -166,6 +166,9 @@ tcp = "off"
 [calls]
 max = 2000
 
+[admin]
+listen = "off"
+
 [media]
 meta_address = "{here}"
 pbx_address = "{here}"

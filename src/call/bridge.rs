@@ -15,6 +15,7 @@ use super::live::{CallId, Live};
 use super::machine::{self, Call};
 use super::registrations::{Asks, Place, Registrations};
 use super::setup::Setup;
+use super::snapshot::Snapshot;
 use super::upkeep::{self, Upkeep};
 use super::watch::{Mark, Note};
 use crate::leg::Leg;
@@ -137,6 +138,20 @@ impl Bridge {
     /// What has been counted.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// What it is doing now.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let mut calls: Vec<_> = self.live.all().map(|(id, call)| call.live(id)).collect();
+        calls.sort_unstable_by_key(|call| call.who.call);
+        Snapshot {
+            taken: now,
+            calls,
+            max_calls: self.setup.max_calls,
+            transactions: self.table.len(),
+            stopping: self.doors != Doors::Open,
+            stats: self.stats,
+        }
     }
 
     // ---- what comes in -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ use super::bridge::Bridge;
 use super::event::{Action, Event, Receipt};
 use super::live::CallId;
 use super::setup::Setup;
+use super::snapshot::Snapshot;
 use super::watch::{At, Watch};
 use crate::media::MediaEvent;
 use crate::sip::transaction::ClientId;
@@ -20,6 +21,8 @@ use crate::sip::transport::{TransportEvent, Transports};
 pub enum Order {
     /// New calls follow this set-up.
     Reload(Arc<Setup>),
+    /// Say what the bridge is doing. Whoever asked may have gone.
+    Snapshot(oneshot::Sender<Snapshot>),
     /// Take no new calls, and end those that are still up then; [`run`] returns as soon as none is left.
     Drain {
         /// When they end.
@@ -50,8 +53,13 @@ pub async fn run(
     mut watchers: Vec<Box<dyn Watch>>,
 ) {
     while !bridge.is_done() {
-        let Some(event) = next(bridge.deadline(), bridge.calls(), &mut sources).await else {
-            break;
+        let event = match next(bridge.deadline(), bridge.calls(), &mut sources).await {
+            Some(Next::Event(event)) => event,
+            Some(Next::Asked(whom)) => {
+                let _ = whom.send(bridge.snapshot(Instant::now()));
+                continue;
+            }
+            None => break,
         };
         let at = At {
             now: Instant::now(),
@@ -61,6 +69,8 @@ pub async fn run(
         for action in bridge.handle(event, at.now) {
             perform(action, &transports, &mut watchers, at);
         }
+        let took = at.now.elapsed();
+        tell(&mut watchers, |watcher| watcher.turned(took));
     }
     let stats = bridge.stats();
     tracing::info!(
@@ -73,28 +83,38 @@ pub async fn run(
     );
 }
 
-async fn next(deadline: Option<Instant>, calls: usize, sources: &mut Sources) -> Option<Event> {
+/// What comes next.
+enum Next {
+    /// Something for the bridge.
+    Event(Event),
+    /// Somebody wants to know what it is doing.
+    Asked(oneshot::Sender<Snapshot>),
+}
+
+async fn next(deadline: Option<Instant>, calls: usize, sources: &mut Sources) -> Option<Next> {
     let wake = async {
         match deadline {
             Some(at) => sleep_until(at.into()).await,
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        event = sources.transport.recv() => event.map(of_transport),
-        event = sources.media.recv() => event.map(Event::Media),
+    let event = tokio::select! {
+        event = sources.transport.recv() => of_transport(event?),
+        event = sources.media.recv() => Event::Media(event?),
         order = sources.orders.recv() => match order? {
-            Order::Reload(setup) => Some(Event::Reload(setup)),
+            Order::Reload(setup) => Event::Reload(setup),
             Order::Beat(tell) => {
                 // Whoever asked may have lost patience.
                 let _ = tell.send(calls);
-                Some(Event::Deadline)
+                Event::Deadline
             }
-            Order::Drain { until } => Some(Event::Drain { until }),
-            Order::Stop => Some(Event::Stop),
+            Order::Drain { until } => Event::Drain { until },
+            Order::Snapshot(whom) => return Some(Next::Asked(whom)),
+            Order::Stop => Event::Stop,
         },
-        () = wake => Some(Event::Deadline),
-    }
+        () = wake => Event::Deadline,
+    };
+    Some(Next::Event(event))
 }
 
 fn of_transport(event: TransportEvent) -> Event {

@@ -164,6 +164,11 @@ impl Live {
         self.calls.keys().copied().collect()
     }
 
+    /// Every call, in no order.
+    pub fn all(&self) -> impl Iterator<Item = (CallId, &Call)> {
+        self.calls.iter().map(|(id, entry)| (*id, &entry.call))
+    }
+
     /// How many calls are up.
     pub fn len(&self) -> usize {
         self.calls.len()

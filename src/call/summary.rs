@@ -18,6 +18,17 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Both of them.
+    pub const BOTH: [Direction; 2] = [Direction::UserInitiated, Direction::BusinessInitiated];
+
+    /// A word for it, for records and metrics: it stays what it is.
+    pub fn word(self) -> &'static str {
+        match self {
+            Direction::UserInitiated => "user-initiated",
+            Direction::BusinessInitiated => "business-initiated",
+        }
+    }
+
     /// The leg that the INVITE came from.
     pub fn caller(self) -> Leg {
         match self {
@@ -34,10 +45,7 @@ impl Direction {
 
 impl std::fmt::Display for Direction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Direction::UserInitiated => "user-initiated",
-            Direction::BusinessInitiated => "business-initiated",
-        })
+        f.write_str(self.word())
     }
 }
 
@@ -53,8 +61,7 @@ pub enum EndedBy {
 impl std::fmt::Display for EndedBy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            EndedBy::Leg(Leg::Meta) => "meta",
-            EndedBy::Leg(Leg::Pbx) => "pbx",
+            EndedBy::Leg(leg) => leg.word(),
             EndedBy::Bridge => "bridge",
         })
     }

@@ -5,7 +5,7 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::live::CallId;
 use super::refused::{Because, Refused};
@@ -46,6 +46,9 @@ pub trait Watch: Send {
 
     /// A message goes out. `octets` is what it looks like on the wire.
     fn sent(&mut self, _message: &Message, _octets: &[u8], _target: &Target, _at: At) {}
+
+    /// The bridge has taken something in and done all that it asked for; it took so long.
+    fn turned(&mut self, _took: Duration) {}
 
     /// The bridge notes something about a call.
     fn noted(&mut self, _note: &Note, _at: At) {}

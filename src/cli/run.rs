@@ -76,6 +76,7 @@ async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
                     tracing::warn!(%error, "the service manager is not told of this reload");
                 }
                 let outcome = reload(&mut daemon, file, log).await;
+                daemon.view().reloaded(outcome.is_ok());
                 outcomes.note(&outcome);
                 voice.reloaded(outcome);
             }

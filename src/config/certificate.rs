@@ -40,6 +40,13 @@ impl Certificate {
         &self.0.chain
     }
 
+    /// When it expires; `None` if it cannot be understood.
+    pub fn expires(&self) -> Option<SystemTime> {
+        let (_, parsed) = X509Certificate::from_der(self.0.chain.first()?).ok()?;
+        let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+        Some(UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
     /// Its key, for the TLS library alone.
     pub fn key(&self) -> &PrivateKeyDer<'static> {
         &self.0.key

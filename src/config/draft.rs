@@ -9,12 +9,12 @@ use ipnet::IpNet;
 
 use super::document::Document;
 use super::{Certificate, Config, Listener, Meta, Pbx, files, number, route};
-use crate::observe::{log, records};
+use crate::observe::{admin, log, records};
 use crate::sip::{transaction, transport};
 use crate::{call, media};
 
 /// The sections of the file, in the order in which it is best written.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "meta",
     "number",
     "route",
@@ -24,6 +24,7 @@ const SECTIONS: [&str; 11] = [
     "transactions",
     "calls",
     "media",
+    "admin",
     "log",
     "records",
 ];
@@ -43,6 +44,7 @@ pub(super) struct Draft {
     transactions: Option<transaction::Settings>,
     pub(super) calls: Option<call::Settings>,
     pub(super) media: Option<media::Settings>,
+    admin: Option<admin::Settings>,
     log: Option<log::Settings>,
     records: Option<records::Settings>,
 }
@@ -64,6 +66,7 @@ impl Draft {
             transactions: document.section("transactions"),
             calls: document.section("calls"),
             media: document.section("media"),
+            admin: document.section("admin"),
             log: document.section("log"),
             records: document.section("records"),
         }
@@ -106,6 +109,7 @@ impl Draft {
             transactions: self.transactions?,
             calls: self.calls?,
             media: self.media?,
+            admin: self.admin?,
             log: self.log?,
             records: self.records?,
             warnings: Vec::new(),
@@ -124,6 +128,10 @@ impl Draft {
         }
         if let Some(records) = &mut self.records {
             records.file.iter_mut().for_each(settle);
+        }
+        if let Some(admin::Listen::Unix(path)) = self.admin.as_mut().map(|admin| &mut admin.listen)
+        {
+            settle(path);
         }
     }
 
@@ -149,6 +157,13 @@ impl Draft {
             pbx.check(&format!("pbx[{at}]"), document);
             let key = format!("pbx[{at}].ca_file");
             pbx.ca_file.iter().for_each(|file| authorities(file, &key));
+        }
+        if let Some(admin) = self.admin.as_ref().filter(|a| a.listen.is_open_to_others()) {
+            document.warning(
+                "admin.listen",
+                &format!("whoever reaches {} may read status and metrics", admin.listen),
+                "nobody is authenticated there: use an address of loopback, \"unix:/path\", or a firewall",
+            );
         }
         let sip = self.sip.iter().flat_map(transport::Settings::problems);
         let calls = self.calls.iter().flat_map(call::Settings::problems);

@@ -6,7 +6,7 @@ use serde::Serialize;
 use toml::Table;
 
 use super::{Config, Listener, Meta, Pbx, route, some};
-use crate::observe::{log, records};
+use crate::observe::{admin, log, records};
 use crate::policy::{KeyExchange, Keying, Number};
 use crate::secret::Source;
 use crate::sip::{transaction, transport};
@@ -28,6 +28,7 @@ pub(super) struct InForce<'a> {
     transactions: &'a transaction::Settings,
     calls: &'a call::Settings,
     media: &'a media::Settings,
+    admin: &'a admin::Settings,
     log: &'a log::Settings,
     records: &'a records::Settings,
 }
@@ -63,6 +64,7 @@ impl Config {
             transactions,
             calls,
             media,
+            admin,
             log,
             records,
             warnings: _,
@@ -81,6 +83,7 @@ impl Config {
             transactions,
             calls,
             media,
+            admin,
             log,
             records,
         }

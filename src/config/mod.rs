@@ -46,7 +46,7 @@ pub use problem::{Position, Problem, Severity};
 pub use register::{Caller, Register};
 pub use reload::{Change, Kind};
 
-use crate::observe::{log, records};
+use crate::observe::{admin, log, records};
 use crate::policy::Number;
 use crate::policy::rules::Rule;
 use crate::secret::Source;
@@ -78,6 +78,8 @@ pub struct Config {
     pub calls: call::Settings,
     /// Media addresses, ports and times.
     pub media: media::Settings,
+    /// Where metrics, health and status are served.
+    pub admin: admin::Settings,
     /// What is logged.
     pub log: log::Settings,
     /// Where a record of each call is written.

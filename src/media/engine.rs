@@ -18,7 +18,7 @@ use super::side::Lot;
 use super::slot::Opening;
 use super::sockets::{Bound, Pool};
 use super::worker::{Order, WAKE, Worker};
-use super::{Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, SessionId, dtls};
+use super::{Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, PortUse, SessionId, dtls};
 
 /// The running media plane. Dropping it closes every session and waits for its threads, so never drop it from within
 /// the function that it tells its events to.
@@ -234,6 +234,20 @@ impl Plane for Handle {
         self.0
             .worker(id)
             .map(|worker| worker.order(Order::Close(id)));
+    }
+}
+
+impl Handle {
+    /// How much of the port range is in use, for each local address.
+    pub fn port_use(&self) -> Vec<(IpAddr, PortUse)> {
+        let shared = &*self.0;
+        let mut pools = vec![&shared.meta];
+        pools.extend(&shared.meta_ipv6);
+        if !pools.iter().any(|pool| Arc::ptr_eq(pool, &shared.pbx)) {
+            pools.push(&shared.pbx);
+        }
+        let usage = |pool: &Arc<Pool>| (pool.address(), pool.usage());
+        pools.into_iter().map(usage).collect()
     }
 }
 

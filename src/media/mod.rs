@@ -60,6 +60,7 @@ use std::time::Duration;
 
 pub use codec::Codec;
 pub use engine::{Engine, Handle};
+pub use ports::PortUse;
 pub use settings::{PortRange, Settings};
 
 use crate::leg::Leg;

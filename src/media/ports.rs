@@ -14,13 +14,34 @@ pub(crate) struct Ports {
     /// In the order in which they were given back, so the first is the first to be rested.
     resting: VecDeque<(Instant, u16)>,
     rest: Duration,
+    all: usize,
+}
+
+/// How much of a range is in use. Counts are pairs of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortUse {
+    /// Pairs in the range.
+    pub all: usize,
+    /// Those of calls that are up.
+    pub taken: usize,
+    /// Those that calls have given back and that may not be taken again yet.
+    pub resting: usize,
+}
+
+impl PortUse {
+    /// Pairs that the next call can have.
+    pub fn free(&self) -> usize {
+        self.all - self.taken - self.resting
+    }
 }
 
 impl Ports {
     /// All pairs of the range, none taken.
     pub(crate) fn new(range: PortRange, rest: Duration) -> Ports {
+        let free: VecDeque<u16> = range.pairs().collect();
         Ports {
-            free: range.pairs().collect(),
+            all: free.len(),
+            free,
             resting: VecDeque::new(),
             rest,
         }
@@ -36,6 +57,17 @@ impl Ports {
             self.free.push_back(port);
         }
         self.free.pop_front()
+    }
+
+    /// How much is in use.
+    pub(crate) fn usage(&self, now: Instant) -> PortUse {
+        let rested =
+            |(since, _): &(Instant, u16)| now.saturating_duration_since(*since) >= self.rest;
+        PortUse {
+            all: self.all,
+            taken: self.all - self.free.len() - self.resting.len(),
+            resting: self.resting.len() - self.resting.partition_point(rested),
+        }
     }
 
     /// Lets a pair rest from now on: its call has ended, or another program holds it.
@@ -70,6 +102,22 @@ mod tests {
         assert_eq!(ports.take(now), Some(20_004));
         assert_eq!(ports.take(now + REST - Duration::from_millis(1)), None);
         assert_eq!(ports.take(now + REST), Some(first));
+    }
+
+    #[test]
+    fn what_is_taken_and_what_rests_is_told_apart() {
+        let (mut ports, now) = (ports(), Instant::now());
+        let first = ports.take(now).unwrap();
+        let usage = |taken, resting| PortUse {
+            all: 2,
+            taken,
+            resting,
+        };
+        assert_eq!(ports.usage(now), usage(1, 0));
+        ports.give_back(first, now);
+        assert_eq!(ports.usage(now), usage(0, 1));
+        assert_eq!(ports.usage(now).free(), 1);
+        assert_eq!(ports.usage(now + REST), usage(0, 0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Type};
 
 use super::OpenError;
-use super::ports::Ports;
+use super::ports::{PortUse, Ports};
 use super::settings::PortRange;
 
 /// Octets the kernel may hold for a socket: half a second of a peer that sends in bursts, many times over. Linux
@@ -61,6 +61,11 @@ impl Pool {
     /// The address whose ports these are.
     pub(crate) fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// How much of the range is in use.
+    pub(crate) fn usage(&self) -> PortUse {
+        self.ports().usage(Instant::now())
     }
 
     /// Binds RTP to a free even port and, if wanted, RTCP to the one above.

@@ -206,6 +206,17 @@ pub fn refusal(response: &Response) -> Refusal {
     meta_refusals::refusal(response.status, &words(response))
 }
 
+/// Meta's status and one of a few words for what it means by it and by its text; `None` for a status that no page of
+/// Meta's lists.
+pub fn refusal_word(status: u16, words: &str) -> Option<(u16, &'static str)> {
+    meta_refusals::word(status, words)
+}
+
+/// All that [`refusal_word`] may give.
+pub fn refusal_words() -> impl Iterator<Item = (u16, &'static str)> {
+    meta_refusals::words()
+}
+
 /// Meta's own words: the reason phrase, or the text of its Warning header where that says more.
 fn words(response: &Response) -> String {
     let warning = response.headers.get("Warning").and_then(|value| {

@@ -5,20 +5,22 @@
 
 use super::Refusal;
 
-/// One row: Meta's status, a part of its text (empty: any), and the status and Q.850 cause for the PBX.
+/// One row: Meta's status, a part of its text (empty: any), the status and Q.850 cause for the PBX, and a word for it.
 struct Row {
     status: u16,
     part: &'static str,
     pbx: u16,
     cause: u8,
+    word: &'static str,
 }
 
-const fn row(status: u16, part: &'static str, pbx: u16, cause: u8) -> Row {
+const fn row(status: u16, part: &'static str, pbx: u16, cause: u8, word: &'static str) -> Row {
     Row {
         status,
         part,
         pbx,
         cause,
+        word,
     }
 }
 
@@ -28,39 +30,58 @@ const URI_MISMATCH: &str = "uri does not match";
 /// First match counts.
 const ROWS: &[Row] = &[
     // The business number is unknown to the platform.
-    row(400, "", 503, 38),
+    row(400, "", 503, 38, "unknown-business-number"),
     // Our From domain is no server of this number.
-    row(403, "does not match any sip server", 503, 38),
-    row(403, "approved call permission", 403, 21),
-    row(403, "not authorized", 503, 38),
-    row(403, "limit hit", 403, 21),
-    row(403, "per day", 403, 21),
-    row(403, "duplicate", 486, 17),
-    row(403, "digest", 503, 38),
-    row(403, "payment", 503, 38),
-    row(403, "sdp", 488, 88),
-    row(403, URI_MISMATCH, 503, 38),
-    row(403, "", 403, 21),
-    row(404, "", 500, 41),
-    row(401, "", 503, 38),
-    row(407, "", 503, 38),
-    row(408, "", 408, 102),
-    row(480, "", 480, 19),
-    row(486, "", 486, 21),
-    row(487, "", 487, 16),
-    row(488, "", 488, 88),
-    row(500, "", 500, 41),
-    row(503, "", 503, 41),
+    row(
+        403,
+        "does not match any sip server",
+        503,
+        38,
+        "unknown-sip-server",
+    ),
+    row(403, "approved call permission", 403, 21, "no-permission"),
+    row(403, "not authorized", 503, 38, "not-authorized"),
+    row(403, "limit hit", 403, 21, "limit"),
+    row(403, "per day", 403, 21, "limit"),
+    row(403, "duplicate", 486, 17, "duplicate"),
+    row(403, "digest", 503, 38, "digest"),
+    row(403, "payment", 503, 38, "payment"),
+    row(403, "sdp", 488, 88, "sdp"),
+    row(403, URI_MISMATCH, 503, 38, "digest-uri"),
+    row(403, "", 403, 21, "forbidden"),
+    row(404, "", 500, 41, "not-found"),
+    row(401, "", 503, 38, "digest"),
+    row(407, "", 503, 38, "digest"),
+    row(408, "", 408, 102, "timeout"),
+    row(480, "", 480, 19, "no-answer"),
+    row(486, "", 486, 21, "busy-or-declined"),
+    row(487, "", 487, 16, "cancelled"),
+    row(488, "", 488, 88, "sdp"),
+    row(500, "", 500, 41, "server-error"),
+    row(503, "", 503, 41, "unavailable"),
 ];
 
 /// What the PBX is told of a final response with this status and these words.
 pub(super) fn refusal(status: u16, words: &str) -> Refusal {
-    let lower = words.to_ascii_lowercase();
-    let row = ROWS
-        .iter()
-        .find(|row| row.status == status && lower.contains(row.part));
+    let row = row_of(status, words);
     let (pbx, cause) = row.map_or_else(|| undocumented(status), |row| (row.pbx, row.cause));
     Refusal::new(pbx, cause, words)
+}
+
+/// The documented status and a word for what is meant; `None` for a status that no page of Meta's lists.
+pub(super) fn word(status: u16, words: &str) -> Option<(u16, &'static str)> {
+    row_of(status, words).map(|row| (row.status, row.word))
+}
+
+/// All that [`word`] may give.
+pub(super) fn words() -> impl Iterator<Item = (u16, &'static str)> {
+    ROWS.iter().map(|row| (row.status, row.word))
+}
+
+fn row_of(status: u16, words: &str) -> Option<&'static Row> {
+    let lower = words.to_ascii_lowercase();
+    ROWS.iter()
+        .find(|row| row.status == status && lower.contains(row.part))
 }
 
 /// Whether a 403 complains about the digest's `uri`, which is worth one more try.
@@ -122,6 +143,13 @@ mod tests {
             rows += 1;
         }
         assert!(rows >= 15, "{rows} rows");
+    }
+
+    #[test]
+    fn whatever_words_meta_uses_there_are_only_so_many_for_them() {
+        assert_eq!(word(403, "Limit Hit +12195550714"), Some((403, "limit")));
+        assert_eq!(word(403, "something new"), Some((403, "forbidden")));
+        assert_eq!(word(599, "Limit Hit"), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub use attempts::{Attempts, Way};
 pub use turn::{Action, Event, Purpose};
 
 use super::live::CallId;
+use super::snapshot::{LiveCall, Phase};
 use super::summary::{Codecs, Direction, EndedBy, Summary, Told};
 use super::watch::Began;
 use crate::leg::Leg;
@@ -308,6 +309,22 @@ impl Call {
             wacid: self.told.wacid.clone(),
             caller_call_id: self.caller.request.call_id().to_owned(),
             callee_call_id: self.callee.request().call_id().to_owned(),
+        }
+    }
+
+    /// The call as it is now.
+    pub fn live(&self, call: CallId) -> LiveCall {
+        LiveCall {
+            who: self.began(call),
+            phase: match &self.state {
+                State::Ringing(_) => Phase::Ringing,
+                State::Talking(_) => Phase::Talking,
+                State::Closing(_) => Phase::Ending,
+            },
+            began: self.began,
+            answered: self.answered,
+            keying: self.keying,
+            codecs: self.codecs,
         }
     }
 

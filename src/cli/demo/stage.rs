@@ -275,6 +275,9 @@ fn configuration(
         numbers,
         passwords,
         records: observe::records::Settings::default(),
+        admin: observe::admin::Settings {
+            listen: observe::admin::Listen::Off,
+        },
         log: observe::log::Settings::default(),
         warnings: Vec::new(),
     })

@@ -1,0 +1,105 @@
+//! What is served under which path.
+
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::call::Snapshot;
+use crate::observe::{Unanswered, View};
+
+/// What is told to whoever asks for something else.
+const INDEX: &str = "wabridge\n\n\
+    /metrics  for Prometheus\n\
+    /healthz  200 while signalling turns\n\
+    /readyz   200 while new calls can be served, else 503 and why not\n\
+    /status   what `wabridge status` shows\n\
+    /calls    the calls that are up\n";
+
+/// OpenMetrics 1.0.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+type Page = Response<String>;
+
+/// Answers one request. Signalling is asked once; if it does not answer in time, that is said.
+pub(super) async fn answer<B>(request: &Request<B>, view: &View) -> Page {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut page = page(
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "GET is all there is\n".into(),
+        );
+        page.headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return page;
+    }
+    let write: fn(&View, &Snapshot) -> Page = match request.uri().path() {
+        "/" => return page(StatusCode::OK, TEXT, INDEX.into()),
+        "/metrics" => metrics,
+        "/healthz" => |_, _| page(StatusCode::OK, TEXT, "ok\n".into()),
+        "/readyz" => ready,
+        "/status" => |view, now| as_json(StatusCode::OK, &view.status(now)),
+        "/calls" => |_, now| as_json(StatusCode::OK, &View::calls(now)),
+        _ => return page(StatusCode::NOT_FOUND, TEXT, INDEX.into()),
+    };
+    match view.snapshot().await {
+        Ok(now) => write(view, &now),
+        Err(why) => unanswered(why),
+    }
+}
+
+fn metrics(view: &View, now: &Snapshot) -> Page {
+    match view.text(now) {
+        Ok(text) => page(StatusCode::OK, OPEN_METRICS, text),
+        Err(error) => page(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            TEXT,
+            format!("{error}\n"),
+        ),
+    }
+}
+
+fn ready(view: &View, now: &Snapshot) -> Page {
+    let reasons = view.not_ready(now);
+    let status = match reasons.is_empty() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    as_json(
+        status,
+        &json!({ "ready": reasons.is_empty(), "not_ready": reasons }),
+    )
+}
+
+fn unanswered(why: Unanswered) -> Page {
+    let reason = match why {
+        Unanswered::Stuck => "stuck",
+        Unanswered::Stopped => "stopped",
+    };
+    as_json(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &json!({ "ready": false, "not_ready": [{ "reason": reason, "detail": why.to_string() }] }),
+    )
+}
+
+fn as_json(status: StatusCode, body: &impl Serialize) -> Page {
+    match serde_json::to_string_pretty(body) {
+        Ok(text) => page(status, JSON, text + "\n"),
+        Err(error) => page(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            TEXT,
+            format!("{error}\n"),
+        ),
+    }
+}
+
+fn page(status: StatusCode, kind: &'static str, body: String) -> Page {
+    let mut page = Response::new(body);
+    *page.status_mut() = status;
+    let headers = page.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    page
+}

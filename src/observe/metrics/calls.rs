@@ -1,0 +1,230 @@
+//! What signalling tells of calls and messages, counted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Counter, Histogram, Metrics, table};
+use crate::call::watch::{At, Note, Rejected, Watch};
+use crate::call::{Because, Direction, EndedBy, Summary};
+use crate::leg::Leg;
+use crate::media::{Codec, SideStats};
+use crate::peer::meta;
+use crate::sdp::Keying;
+use crate::sip::message::{Malformed, Message};
+use crate::sip::transport::{Arrival, Flow, Target};
+
+/// Counts calls and messages as they are told. It locks a family of metrics for the time of a look-up, and waits for
+/// nothing else.
+pub struct CallMetrics {
+    metrics: Arc<Metrics>,
+    arrived: [Counter; 2],
+    sent: [Counter; 2],
+    malformed: [Counter; 2],
+    turns: Histogram,
+}
+
+/// How a call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Answered,
+    Dropped,
+    NoAnswer,
+    Busy,
+    Cancelled,
+    RefusedByMeta,
+    RefusedByPbx,
+    Failed,
+}
+
+impl CallMetrics {
+    /// Counts there. What has a closed set of labels begins at 0, so that the first of its kind is seen as a growth.
+    pub fn new(metrics: Arc<Metrics>) -> CallMetrics {
+        for direction in Direction::BOTH.map(Direction::word) {
+            for outcome in Outcome::ALL {
+                metrics.counter(&table::CALLS, &[direction, outcome.word()]);
+            }
+            for keying in [Keying::Dtls, Keying::Sdes] {
+                let labels = [direction, &keying.to_string(), Codec::Opus.name()];
+                metrics.counter(&table::CALLS_ANSWERED, &labels);
+            }
+            for row in [
+                &table::RINGING_SECONDS,
+                &table::ANSWER_SECONDS,
+                &table::KEYED_SECONDS,
+                &table::TALK_SECONDS,
+            ] {
+                metrics.histogram(row, &[direction]);
+            }
+        }
+        for leg in Leg::BOTH.map(Leg::word) {
+            for row in [
+                &table::JITTER_SECONDS,
+                &table::ROUND_TRIP_SECONDS,
+                &table::LOSS_RATIO,
+            ] {
+                metrics.histogram(row, &[leg]);
+            }
+            for because in Because::ALL {
+                metrics.counter(&table::INVITES_REFUSED, &[leg, because.word()]);
+            }
+        }
+        for (status, reason) in meta::refusal_words() {
+            metrics.counter(&table::META_REFUSALS, &[&status.to_string(), reason]);
+        }
+        metrics.counter(&table::META_REFUSALS, &["other", "other"]);
+        let both = |row, more: &[&str]| -> [Counter; 2] {
+            Leg::BOTH.map(|leg| metrics.counter(row, &[&[leg.word()], more].concat()))
+        };
+        CallMetrics {
+            arrived: both(&table::MESSAGES, &["in"]),
+            sent: both(&table::MESSAGES, &["out"]),
+            malformed: both(&table::MALFORMED, &[]),
+            turns: metrics.histogram(&table::SIGNALLING_SECONDS, &[]),
+            metrics,
+        }
+    }
+
+    fn ended(&self, call: &Summary) {
+        let direction = call.direction.word();
+        let outcome = Outcome::of(call).word();
+        self.metrics
+            .counter(&table::CALLS, &[direction, outcome])
+            .inc();
+        let since = |row, from: Instant, to: Option<Instant>| {
+            if let Some(to) = to {
+                let took = to.saturating_duration_since(from).as_secs_f64();
+                self.metrics.histogram(row, &[direction]).observe(took);
+            }
+        };
+        since(&table::RINGING_SECONDS, call.began, call.rang);
+        since(&table::ANSWER_SECONDS, call.began, call.answered);
+        match call.answered {
+            Some(answered) => self.talked(call, answered, direction),
+            None => self.refused_by_meta(call),
+        }
+    }
+
+    fn talked(&self, call: &Summary, answered: Instant, direction: &str) {
+        let keying = call.keying.map_or("none".into(), |k| k.to_string());
+        let codec = call.codecs.pbx.map_or("none", Codec::name);
+        let labels = [direction, keying.as_str(), codec];
+        self.metrics.counter(&table::CALLS_ANSWERED, &labels).inc();
+        let talked = call.ended.saturating_duration_since(answered);
+        let talk = self.metrics.histogram(&table::TALK_SECONDS, &[direction]);
+        talk.observe(talked.as_secs_f64());
+        self.carried(Leg::Meta, &call.media.meta);
+        self.carried(Leg::Pbx, &call.media.pbx);
+        if let Some(keyed) = call.media.meta.keyed_after {
+            let keys = self.metrics.histogram(&table::KEYED_SECONDS, &[direction]);
+            keys.observe(keyed.as_secs_f64());
+        }
+    }
+
+    fn carried(&self, leg: Leg, side: &SideStats) {
+        let observe = |row, value| self.metrics.histogram(row, &[leg.word()]).observe(value);
+        if side.received > 0 {
+            observe(&table::JITTER_SECONDS, side.jitter_ms / 1000.0);
+        }
+        if let Some(round_trip) = side.round_trip_ms {
+            observe(&table::ROUND_TRIP_SECONDS, round_trip / 1000.0);
+        }
+        let all = side.received + side.lost;
+        if all > 0 {
+            observe(&table::LOSS_RATIO, side.lost as f64 / all as f64);
+        }
+    }
+
+    fn refused_by_meta(&self, call: &Summary) {
+        let by_meta = call.ended_by == EndedBy::Leg(Leg::Meta);
+        if !by_meta || call.direction.callee() != Leg::Meta {
+            return;
+        }
+        let words = call.told.words.as_deref().unwrap_or_default();
+        let known = call
+            .callee_status
+            .and_then(|status| meta::refusal_word(status, words));
+        let (status, reason) = known.map_or(("other".to_owned(), "other"), |(status, reason)| {
+            (status.to_string(), reason)
+        });
+        self.metrics
+            .counter(&table::META_REFUSALS, &[&status, reason])
+            .inc();
+    }
+
+    fn rejected(&self, invite: &Rejected) {
+        let labels = [invite.leg.word(), invite.because.word()];
+        self.metrics.counter(&table::INVITES_REFUSED, &labels).inc();
+    }
+}
+
+impl Watch for CallMetrics {
+    fn received(&mut self, arrival: &Arrival, _at: At) {
+        self.arrived[arrival.flow.leg as usize].inc();
+    }
+
+    fn unreadable(&mut self, _malformed: &Malformed, flow: Flow, _at: At) {
+        self.malformed[flow.leg as usize].inc();
+    }
+
+    fn sent(&mut self, _message: &Message, _octets: &[u8], target: &Target, _at: At) {
+        let leg = match target {
+            Target::Flow(flow) => flow.leg,
+            Target::Hop(hop) => hop.leg,
+        };
+        self.sent[leg as usize].inc();
+    }
+
+    fn turned(&mut self, took: Duration) {
+        self.turns.observe(took.as_secs_f64());
+    }
+
+    fn noted(&mut self, note: &Note, _at: At) {
+        match note {
+            Note::Ended(summary) => self.ended(summary),
+            Note::Refused(rejected) => self.rejected(rejected),
+            Note::Began(_) | Note::Mark { .. } => {}
+        }
+    }
+}
+
+impl Outcome {
+    const ALL: [Outcome; 8] = [
+        Outcome::Answered,
+        Outcome::Dropped,
+        Outcome::NoAnswer,
+        Outcome::Busy,
+        Outcome::Cancelled,
+        Outcome::RefusedByMeta,
+        Outcome::RefusedByPbx,
+        Outcome::Failed,
+    ];
+
+    fn of(call: &Summary) -> Outcome {
+        let callee = call.direction.callee();
+        match (call.ended_by, call.callee_status.unwrap_or(call.status)) {
+            (EndedBy::Bridge, _) if call.answered.is_some() => Outcome::Dropped,
+            _ if call.answered.is_some() => Outcome::Answered,
+            // The ring time is up, and the callee has answered our CANCEL since.
+            (EndedBy::Bridge, _) if call.status == 480 => Outcome::NoAnswer,
+            (EndedBy::Bridge, _) => Outcome::Failed,
+            (EndedBy::Leg(leg), _) if leg != callee => Outcome::Cancelled,
+            (EndedBy::Leg(_), 408 | 480) => Outcome::NoAnswer,
+            (EndedBy::Leg(_), 486 | 600) => Outcome::Busy,
+            (EndedBy::Leg(Leg::Meta), _) => Outcome::RefusedByMeta,
+            (EndedBy::Leg(Leg::Pbx), _) => Outcome::RefusedByPbx,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Outcome::Answered => "answered",
+            Outcome::Dropped => "dropped",
+            Outcome::NoAnswer => "no-answer",
+            Outcome::Busy => "busy",
+            Outcome::Cancelled => "cancelled",
+            Outcome::RefusedByMeta => "refused-by-meta",
+            Outcome::RefusedByPbx => "refused-by-pbx",
+            Outcome::Failed => "failed",
+        }
+    }
+}

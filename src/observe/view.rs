@@ -1,0 +1,301 @@
+//! One look at a running bridge: what it is doing now, and whether it is ready for calls.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::metrics::{Metrics, table};
+use super::status::{self, Calls, Reason, Reloads, Status, Sums};
+use crate::call::driver::Order;
+use crate::call::{Direction, LiveCall, Phase, Snapshot};
+use crate::leg::Leg;
+use crate::media;
+use crate::number::{E164, Masked};
+
+/// How long signalling may take to say what it is doing: it never works that long on anything.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a configuration says of the bridge, and where it listens.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The business numbers.
+    pub numbers: Vec<E164>,
+    /// The telephone systems, by name.
+    pub pbxs: Vec<String>,
+    /// Where it listens.
+    pub listeners: Vec<status::Listener>,
+    /// When the certificate that Meta is shown expires.
+    pub certificate_expires: Option<SystemTime>,
+}
+
+/// Signalling does not say what it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// It does not answer.
+    #[error("signalling does not answer within {} s", PATIENCE.as_secs())]
+    Stuck,
+    /// It is over.
+    #[error("signalling has stopped")]
+    Stopped,
+}
+
+/// What is known of a running bridge, and the doors at which the rest is asked for. It keeps nothing running.
+pub struct View {
+    orders: mpsc::WeakSender<Order>,
+    media: media::Handle,
+    metrics: Arc<Metrics>,
+    facts: RwLock<Facts>,
+    reloads: Mutex<Reloads>,
+    started: (Instant, SystemTime),
+    /// Held while the metrics of this moment are set and written, so that no scrape mixes two moments.
+    scraped: Mutex<()>,
+}
+
+impl View {
+    /// A look at what has just been started.
+    pub fn new(
+        orders: &mpsc::Sender<Order>,
+        media: media::Handle,
+        metrics: Arc<Metrics>,
+        facts: Facts,
+    ) -> View {
+        let started = (Instant::now(), SystemTime::now());
+        metrics
+            .gauge(&table::START_TIME, &[])
+            .set(seconds(started.1));
+        metrics
+            .gauge(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
+        for result in ["ok", "failed"] {
+            metrics.counter(&table::RELOADS, &[result]);
+            metrics.gauge(&table::LAST_RELOAD, &[result]);
+        }
+        View {
+            orders: orders.downgrade(),
+            media,
+            metrics,
+            facts: RwLock::new(facts),
+            reloads: Mutex::default(),
+            started,
+            scraped: Mutex::new(()),
+        }
+    }
+
+    /// Where everything is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// What the configuration says has changed.
+    pub fn know(&self, facts: Facts) {
+        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
+    /// The configuration was read anew, and taken over or not.
+    pub fn reloaded(&self, taken_over: bool) {
+        let now = seconds(SystemTime::now());
+        let mut reloads = locked(&self.reloads);
+        let result = if taken_over {
+            reloads.ok += 1;
+            reloads.last_ok = Some(now);
+            "ok"
+        } else {
+            reloads.failed += 1;
+            reloads.last_failed = Some(now);
+            "failed"
+        };
+        self.metrics.counter(&table::RELOADS, &[result]).inc();
+        self.metrics.gauge(&table::LAST_RELOAD, &[result]).set(now);
+    }
+
+    /// What signalling is doing.
+    pub async fn snapshot(&self) -> Result<Snapshot, Unanswered> {
+        let orders = self.orders.upgrade().ok_or(Unanswered::Stopped)?;
+        let (tell, told) = oneshot::channel();
+        let asked = async {
+            orders.send(Order::Snapshot(tell)).await.ok()?;
+            told.await.ok()
+        };
+        match timeout(PATIENCE, asked).await {
+            Ok(Some(snapshot)) => Ok(snapshot),
+            Ok(None) => Err(Unanswered::Stopped),
+            Err(_) => Err(Unanswered::Stuck),
+        }
+    }
+
+    /// Why no new call can be served; nothing if it can.
+    pub fn not_ready(&self, now: &Snapshot) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        let mut because = |reason: &str, detail: String| {
+            reasons.push(Reason {
+                reason: reason.to_owned(),
+                detail,
+            });
+        };
+        if now.stopping {
+            because("stopping", "no new calls are taken any more".into());
+        }
+        if now.calls.len() >= now.max_calls {
+            because(
+                "calls-max",
+                format!("{} calls are up, which is calls.max", now.calls.len()),
+            );
+        }
+        for (address, ports) in self.media.port_use() {
+            if ports.free() == 0 {
+                because("no-media-port", format!("no port of {address} is free"));
+            }
+        }
+        let expires = self.facts().certificate_expires;
+        if expires.is_some_and(|expires| expires <= SystemTime::now()) {
+            because(
+                "certificate-expired",
+                "Meta refuses the certificate: renew it".into(),
+            );
+        }
+        reasons
+    }
+
+    /// All of it, for `/status`.
+    pub fn status(&self, now: &Snapshot) -> Status {
+        let facts = self.facts();
+        let not_ready = self.not_ready(now);
+        let up = |phase| now.calls.iter().filter(|call| call.phase == phase).count();
+        let stats = now.stats;
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: seconds(self.started.1),
+            uptime: self.started.0.elapsed().as_secs_f64(),
+            ready: not_ready.is_empty(),
+            not_ready,
+            numbers: facts.numbers.iter().map(ToString::to_string).collect(),
+            pbxs: facts.pbxs,
+            listeners: facts.listeners,
+            calls: Calls {
+                ringing: up(Phase::Ringing),
+                talking: up(Phase::Talking),
+                ending: up(Phase::Ending),
+                max: now.max_calls,
+            },
+            since_start: Sums {
+                calls: stats.calls,
+                refused: stats.refused,
+                malformed: stats.malformed,
+                strangers_meta: stats.strangers_meta,
+                strangers_pbx: stats.strangers_pbx,
+            },
+            transactions: now.transactions,
+            media_ports: self.media_ports(),
+            certificate: facts.certificate_expires.map(certificate),
+            reloads: *locked(&self.reloads),
+        }
+    }
+
+    /// The calls that are up, for `/calls`.
+    pub fn calls(now: &Snapshot) -> Vec<status::Call> {
+        now.calls.iter().map(|live| call(live, now.taken)).collect()
+    }
+
+    /// The metrics as OpenMetrics text, for `/metrics`.
+    pub fn text(&self, now: &Snapshot) -> Result<String, std::fmt::Error> {
+        let _whole = locked(&self.scraped);
+        self.set_gauges(now);
+        self.metrics.text()
+    }
+
+    fn set_gauges(&self, now: &Snapshot) {
+        let metrics = &self.metrics;
+        let set = |row, labels: &[&str], value| {
+            metrics.gauge(row, labels).set(value);
+        };
+        for direction in Direction::BOTH {
+            for phase in Phase::ALL {
+                let is_one =
+                    |call: &&LiveCall| call.who.direction == direction && call.phase == phase;
+                let count = now.calls.iter().filter(is_one).count();
+                let labels = [direction.word(), phase.word()];
+                set(&table::CALLS_IN_PROGRESS, &labels, count as f64);
+            }
+        }
+        set(&table::CALLS_MAX, &[], now.max_calls as f64);
+        set(&table::TRANSACTIONS, &[], now.transactions as f64);
+        let ready = self.not_ready(now).is_empty();
+        set(&table::READY, &[], f64::from(u8::from(ready)));
+        if let Some(expires) = self.facts().certificate_expires {
+            set(&table::CERTIFICATE_EXPIRY, &[], seconds(expires));
+        }
+        for ports in self.media_ports() {
+            let address = [ports.address.as_str()];
+            set(&table::MEDIA_PORTS, &address, ports.all as f64);
+            set(&table::MEDIA_PORTS_IN_USE, &address, ports.in_use as f64);
+            set(&table::MEDIA_PORTS_RESTING, &address, ports.resting as f64);
+        }
+        let strangers = [
+            (Leg::Meta, now.stats.strangers_meta),
+            (Leg::Pbx, now.stats.strangers_pbx),
+        ];
+        for (leg, sum) in strangers {
+            metrics.advance(&table::STRANGERS, &[leg.word()], sum);
+        }
+    }
+
+    fn media_ports(&self) -> Vec<status::Ports> {
+        let ports = self.media.port_use();
+        let told = |(address, ports): (std::net::IpAddr, media::PortUse)| status::Ports {
+            address: address.to_string(),
+            in_use: ports.taken,
+            resting: ports.resting,
+            all: ports.all,
+        };
+        ports.into_iter().map(told).collect()
+    }
+
+    fn facts(&self) -> Facts {
+        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        facts.clone()
+    }
+}
+
+fn call(live: &LiveCall, now: Instant) -> status::Call {
+    let who = &live.who;
+    let since = |from: Instant| now.saturating_duration_since(from).as_secs_f64();
+    let codec = |codec: Option<media::Codec>| codec.map(|codec| codec.to_string());
+    status::Call {
+        call: who.call.0,
+        direction: who.direction.to_string(),
+        state: live.phase.word().to_owned(),
+        number: who.number.to_string(),
+        user: who.user.as_ref().map(ToString::to_string),
+        pbx: who.pbx.clone(),
+        seconds: since(live.began),
+        talked: live.answered.map(since),
+        keying: live.keying.map(|keying| keying.to_string()),
+        meta_codec: codec(live.codecs.meta),
+        pbx_codec: codec(live.codecs.pbx),
+        meta_call_id: Masked(who.call_id_of(Leg::Meta)).to_string(),
+        pbx_call_id: Masked(who.call_id_of(Leg::Pbx)).to_string(),
+        wacid: who.wacid.as_deref().map(|wacid| Masked(wacid).to_string()),
+    }
+}
+
+fn certificate(expires: SystemTime) -> status::Certificate {
+    let expires = seconds(expires);
+    status::Certificate {
+        expires,
+        days: (expires - seconds(SystemTime::now())) / 86_400.0,
+    }
+}
+
+/// Seconds since 1970; 0 before it.
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+/// What is behind these locks is whole after every statement.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,231 @@
+//! The pages for operators, over real sockets.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, timeout};
+use wabridge::observe::admin::Listen;
+use wabridge::sim::{Plan, relay};
+
+use super::{BUSINESS, Place, USER, both_call, openmetrics};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Says something and hears all that is answered.
+async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, what: &[u8]) -> String {
+    stream.write_all(what).await.unwrap();
+    let mut answer = Vec::new();
+    // Whoever is cut off has heard all that there is.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// Status and body.
+fn parts(answer: &str) -> (u16, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").expect(answer);
+    let status = head.strip_prefix("HTTP/1.1 ").expect(head);
+    (status[..3].parse().unwrap(), body.to_owned())
+}
+
+fn request(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
+}
+
+async fn get(from: SocketAddr, path: &str) -> (u16, String) {
+    let stream = TcpStream::connect(from).await.unwrap();
+    parts(&say(stream, &request(path)).await)
+}
+
+async fn json(from: SocketAddr, path: &str) -> (u16, Value) {
+    let (status, body) = get(from, path).await;
+    (status, serde_json::from_str(&body).expect(&body))
+}
+
+/// Asks until the answer is what is waited for.
+async fn wait_for(from: SocketAddr, path: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (_, answer) = json(from, path).await;
+        if is_it(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < until, "{answer:#}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_shown_while_it_is_up_and_counted_when_it_is_over() {
+    let place = Place::new(31);
+    let bridge = place.bridge().await;
+    let pages = SocketAddr::new(place.ours, 9091);
+    let meta = place.genuine_meta(relay::Settings::default()).await;
+    let pbx = place.pbx().await;
+    let plan = Plan {
+        talk: Some(Duration::from_secs(1)),
+        ..Plan::default()
+    };
+    let talks = |calls: &Value| calls[0]["state"] == "talking" && calls[0]["talked"].is_number();
+    let (_, calls) = tokio::join!(
+        both_call(&meta, &pbx, plan),
+        wait_for(pages, "/calls", talks)
+    );
+    let call = &calls[0];
+    assert_eq!(call["direction"], "user-initiated", "{call:#}");
+    assert_eq!(
+        (&call["pbx"], &call["keying"]),
+        (&"main".into(), &"dtls".into()),
+        "{call:#}"
+    );
+    for secret in [&BUSINESS[1..], &USER[1..]] {
+        assert!(!calls.to_string().contains(secret), "{calls:#}");
+    }
+    let status = wait_for(pages, "/status", |status| status["calls"]["ending"] == 0).await;
+    assert_eq!(status["since_start"]["calls"], 2, "{status:#}");
+    assert_eq!(status["ready"], true, "{status:#}");
+
+    let (code, text) = get(pages, "/metrics").await;
+    assert_eq!(code, 200);
+    let scrape = openmetrics::read(&text);
+    for direction in ["user-initiated", "business-initiated"] {
+        let by =
+            |more: &[(&'static str, &'static str)]| [&[("direction", direction)], more].concat();
+        let one =
+            |name, more: &[_]| assert_eq!(scrape.value(name, &by(more)), 1.0, "{name}\n{text}");
+        one("wabridge_calls_total", &[("result", "answered")]);
+        one(
+            "wabridge_calls_answered_total",
+            &[("keying", "dtls"), ("codec", "opus")],
+        );
+        one("wabridge_call_answer_seconds_count", &[]);
+        one("wabridge_call_keyed_seconds_count", &[]);
+        let talked = scrape.value("wabridge_call_talk_seconds_sum", &by(&[]));
+        assert!((0.5..10.0).contains(&talked), "{talked}");
+    }
+    assert_eq!(scrape.sum("wabridge_calls_total"), 2.0);
+    assert_eq!(scrape.sum("wabridge_calls_in_progress"), 0.0);
+    assert_eq!(scrape.value("wabridge_ready", &[]), 1.0);
+    assert!(
+        scrape.value(
+            "wabridge_sip_messages_total",
+            &[("leg", "meta"), ("way", "in")]
+        ) >= 8.0
+    );
+    for secret in [&BUSINESS[1..], &USER[1..]] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    meta.shutdown().await;
+    pbx.shutdown().await;
+    bridge.stop().await;
+}
+
+#[tokio::test]
+async fn a_bridge_that_drains_is_alive_and_not_ready_and_says_why() {
+    let place = Place::new(32);
+    let bridge = place.bridge().await;
+    let pages = SocketAddr::new(place.ours, 9091);
+    let meta = place.genuine_meta(relay::Settings::default()).await;
+    let pbx = place.pbx().await;
+    assert_eq!(json(pages, "/readyz").await.0, 200);
+    let call = tokio::spawn(meta.call(wabridge::sim::Outgoing {
+        from: USER.into(),
+        to: BUSINESS.into(),
+        ..Default::default()
+    }));
+    wait_for(pages, "/calls", |calls| calls[0]["state"] == "talking").await;
+    bridge.drain().await;
+    let drained = wait_for(pages, "/readyz", |ready| ready["ready"] == false).await;
+    assert_eq!(drained["not_ready"][0]["reason"], "stopping", "{drained:#}");
+    assert_eq!(json(pages, "/readyz").await.0, 503);
+    assert_eq!(get(pages, "/healthz").await, (200, "ok\n".into()));
+    bridge.stop().await;
+    assert!(
+        TcpStream::connect(pages).await.is_err(),
+        "it serves no more"
+    );
+    call.await.unwrap();
+    meta.shutdown().await;
+    pbx.shutdown().await;
+}
+
+#[tokio::test]
+async fn pages_are_served_at_a_unix_socket_and_a_reload_moves_them() {
+    let place = Place::new(33);
+    let path = place.workshop.path("admin.sock");
+    let mut bridge = place.bridge_with_pages_at("unix:admin.sock").await;
+    let stream = UnixStream::connect(&path).await.unwrap();
+    assert_eq!(parts(&say(stream, &request("/healthz")).await).0, 200);
+
+    let config = place.config(&format!("{}:0", place.ours));
+    let trust = wabridge::daemon::Trust::of(&config);
+    bridge.reload(config, &trust).await.unwrap();
+    bridge.view().reloaded(true);
+    let Some(Listen::Tcp(pages)) = bridge.admin().cloned() else {
+        panic!("{:?}", bridge.admin())
+    };
+    let (_, status) = json(pages, "/status").await;
+    assert_eq!(status["reloads"]["ok"], 1, "{status:#}");
+    let listeners = status["listeners"].to_string();
+    assert!(listeners.contains(&pages.to_string()), "{listeners}");
+    wait_for(pages, "/status", |_| !path.exists()).await;
+    bridge.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_for_a_page_is_refused_and_the_next_is_answered() {
+    let place = Place::new(34);
+    let bridge = place.bridge().await;
+    let pages = SocketAddr::new(place.ours, 9091);
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let garbage: [(&[u8], &str); 6] = [
+        (
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+            " 400 ",
+        ),
+        (b"GET\r\n\r\n", " 400 "),
+        (long.as_bytes(), " 4"),
+        (many.as_bytes(), " 431 "),
+        (
+            b"POST /metrics HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+            " 405 ",
+        ),
+        (b"GET /../etc/passwd HTTP/1.1\r\n\r\n", " 404 "),
+    ];
+    for (said, status) in garbage {
+        let answer = say(TcpStream::connect(pages).await.unwrap(), said).await;
+        let line = answer.lines().next().unwrap_or_default();
+        assert!(
+            line.contains(status),
+            "{:?}: {answer:?}",
+            String::from_utf8_lossy(said)
+        );
+        assert_eq!(get(pages, "/healthz").await.0, 200);
+    }
+    bridge.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_holds_many_connections_keeps_nobody_out() {
+    let place = Place::new(35);
+    let bridge = place.bridge().await;
+    let pages = SocketAddr::new(place.ours, 9091);
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(pages).await.unwrap();
+        stream.write_all(b"GET /metrics HT").await.unwrap();
+        held.push(stream);
+    }
+    assert_eq!(get(pages, "/healthz").await.0, 200);
+    // The oldest were ended for it, and heard so.
+    let read = timeout(PATIENCE, held[0].read(&mut [0; 100]))
+        .await
+        .unwrap();
+    assert!(!matches!(read, Ok(1..)), "{read:?}");
+    bridge.stop().await;
+}
