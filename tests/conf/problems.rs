@@ -635,6 +635,13 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case(
             "[media]",
+            "[admin]\nlisten = \"localhost:9091\"\n[media]",
+            "admin.listen",
+            "listen",
+            "write \"IP:port\"",
+        ),
+        case(
+            "[media]",
             "[log]\nlevel = \"loud=x\"\n[media]",
             "log.level",
             "level",
@@ -719,6 +726,13 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
             "pbx.srtp",
             "srtp",
             "keys travel in clear text",
+        ),
+        case(
+            "[media]",
+            "[admin]\nlisten = \"0.0.0.0:9091\"\n[media]",
+            "admin.listen",
+            "listen",
+            "may read status and metrics",
         ),
         case(
             "20000-29999",
