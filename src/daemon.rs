@@ -170,7 +170,13 @@ impl Daemon {
         };
         let signalling = tokio::spawn(driver::run(bridge, transports.clone(), sources, watchers));
         let facts = facts::of(&config, &addresses, door.as_ref().map(Door::listen));
-        let view = Arc::new(View::new(&orders, engine.handle(), metrics, facts));
+        let view = Arc::new(View::new(
+            &orders,
+            engine.handle(),
+            transports.clone(),
+            metrics,
+            facts,
+        ));
         let admin = door.map(|door| Server::start(door, view.clone()));
         tracing::info!(
             meta = listed(&addresses.meta),

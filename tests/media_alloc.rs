@@ -8,12 +8,12 @@ use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::{
-    Codec, Command, Direction, Engine, Payload, Plane, Security, Settings, SideSpec, Source,
+    Codec, Command, Count, Direction, Engine, Payload, Plane, Security, Settings, SideSpec, Source,
 };
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -130,6 +130,14 @@ fn relaying_plain_rtp_allocates_nothing() {
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     relay(&pbx, opened.pbx.rtp, &meta, 100..2_100, &mut packet);
     relay(&meta, opened.meta.rtp, &pbx, 100..2_100, &mut packet);
+    // Nor does it cost any to be summed up while the session is up, for whoever asks.
+    let (sums, until) = (engine.handle(), Instant::now() + Duration::from_secs(10));
+    for leg in [Leg::Meta, Leg::Pbx] {
+        while sums.carried(leg, Count::Received) < 2_100 {
+            assert!(Instant::now() < until, "{leg} is not summed up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
     assert_eq!(
         ALLOCATIONS.load(Ordering::Relaxed) - before,
         0,

@@ -84,6 +84,10 @@ pub async fn run(
 }
 
 /// What comes next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is handed over once, and nearly always an event"
+)]
 enum Next {
     /// Something for the bridge.
     Event(Event),

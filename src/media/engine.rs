@@ -17,7 +17,10 @@ use super::settings::Settings;
 use super::side::Lot;
 use super::slot::Opening;
 use super::sockets::{Bound, Pool};
+use super::totals::{Count, Totals};
 use super::worker::{Order, WAKE, Worker};
+use crate::leg::Leg;
+
 use super::{Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, PortUse, SessionId, dtls};
 
 /// The running media plane. Dropping it closes every session and waits for its threads, so never drop it from within
@@ -49,6 +52,7 @@ struct Remote {
     waker: Waker,
     load: Arc<AtomicUsize>,
     turns: Arc<AtomicU64>,
+    totals: Arc<Totals>,
 }
 
 impl Engine {
@@ -89,13 +93,22 @@ impl Engine {
             let poll = Poll::new()?;
             let (orders, inbox) = mpsc::channel();
             let (load, turns) = (Arc::default(), Arc::default());
+            let totals: Arc<Totals> = Arc::default();
             workers.push(Remote {
                 orders,
                 waker: Waker::new(poll.registry(), WAKE)?,
                 load: Arc::clone(&load),
                 turns: Arc::clone(&turns),
+                totals: Arc::clone(&totals),
             });
-            pending.push(Worker::new(poll, inbox, listener.clone(), load, turns));
+            pending.push(Worker::new(
+                poll,
+                inbox,
+                listener.clone(),
+                load,
+                turns,
+                totals,
+            ));
         }
         let shared = Shared {
             workers,
@@ -238,6 +251,16 @@ impl Plane for Handle {
 }
 
 impl Handle {
+    /// What all sessions have carried on one side since the start. Of those that are up it is a second old at most.
+    pub fn carried(&self, leg: Leg, count: Count) -> u64 {
+        let sums = self
+            .0
+            .workers
+            .iter()
+            .map(|worker| worker.totals.get(leg, count));
+        sums.sum()
+    }
+
     /// How much of the port range is in use, for each local address.
     pub fn port_use(&self) -> Vec<(IpAddr, PortUse)> {
         let shared = &*self.0;

@@ -53,6 +53,7 @@ mod slot;
 mod sockets;
 pub mod srtp;
 mod stream;
+mod totals;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
@@ -62,6 +63,7 @@ pub use codec::Codec;
 pub use engine::{Engine, Handle};
 pub use ports::PortUse;
 pub use settings::{PortRange, Settings};
+pub use totals::Count;
 
 use crate::leg::Leg;
 

@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use super::outbox::{News, Outbox, Outgoing, Socket};
 use super::session::Session;
 use super::sockets::{Bound, Lease};
+use super::totals::Told;
 use super::worker::Listener;
 use super::{MediaEvent, SessionId};
 use crate::leg::Leg;
@@ -54,6 +55,8 @@ pub(crate) struct Slot {
     pub(crate) session: Session,
     sockets: [Option<UdpSocket>; DOORS.len()],
     _leases: [Option<Lease>; 3],
+    /// What of it is in the worker's totals.
+    pub(crate) told: Told,
     /// When the worker means to wake it.
     pub(crate) wake: Option<Instant>,
 }
@@ -80,6 +83,7 @@ impl Slot {
             sockets: [Some(meta.rtp), Some(pbx.rtp), pbx.rtcp, meta_ipv6]
                 .map(|socket| socket.map(UdpSocket::from_std)),
             _leases: [Some(meta.lease), Some(pbx.lease), ipv6_lease],
+            told: Told::default(),
             wake: None,
         };
         for (offset, socket) in slot.sockets.iter_mut().enumerate() {

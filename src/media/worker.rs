@@ -20,6 +20,7 @@ use tracing::{error, warn};
 
 use super::outbox::Outbox;
 use super::slot::{self, Opening, Slot};
+use super::totals::Totals;
 use super::{Command, MediaEvent, SessionId, SessionStats};
 
 /// Wakes a worker that has orders waiting.
@@ -30,6 +31,9 @@ const TURN: usize = 32;
 const EVENTS: usize = 1024;
 /// Largest UDP datagram.
 const DATAGRAM: usize = 65_535;
+
+/// How old the totals may be while sessions are up.
+const TOTALS_AGE: Duration = Duration::from_secs(1);
 
 /// Where sessions report to.
 pub(crate) type Listener = Arc<dyn Fn(MediaEvent) + Send + Sync>;
@@ -51,6 +55,9 @@ pub(crate) struct Worker {
     load: Arc<AtomicUsize>,
     /// Times that this thread has come round its loop: whoever watches over it looks here.
     turns: Arc<AtomicU64>,
+    /// What its sessions have carried, for whoever asks.
+    totals: Arc<Totals>,
+    summed_up: Instant,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     index: HashMap<SessionId, usize>,
@@ -72,6 +79,7 @@ impl Worker {
         listener: Listener,
         load: Arc<AtomicUsize>,
         turns: Arc<AtomicU64>,
+        totals: Arc<Totals>,
     ) -> Worker {
         Worker {
             poll,
@@ -79,6 +87,8 @@ impl Worker {
             listener,
             load,
             turns,
+            totals,
+            summed_up: Instant::now(),
             slots: Vec::new(),
             free: Vec::new(),
             index: HashMap::new(),
@@ -124,7 +134,9 @@ impl Worker {
         for event in events.iter().filter(|event| event.token() != WAKE) {
             self.drain(event.token());
         }
-        self.meet_deadlines(Instant::now());
+        let now = Instant::now();
+        self.meet_deadlines(now);
+        self.sum_up(now);
         Ok(())
     }
 
@@ -133,9 +145,21 @@ impl Worker {
         if !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.deadlines
-            .peek()
-            .map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()))
+        let due = self.deadlines.peek().map(|Reverse((due, _))| *due);
+        let sum = (!self.index.is_empty()).then(|| self.summed_up + TOTALS_AGE);
+        let next = due.into_iter().chain(sum).min();
+        next.map(|next| next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Adds what its sessions have carried of late to the totals, if it is time to.
+    fn sum_up(&mut self, now: Instant) {
+        if now < self.summed_up + TOTALS_AGE {
+            return;
+        }
+        self.summed_up = now;
+        for slot in self.slots.iter_mut().flatten() {
+            self.totals.add(&slot.session.stats(), &mut slot.told);
+        }
     }
 
     fn obey(&mut self, order: Order) {
@@ -269,6 +293,7 @@ impl Worker {
             self.out.clear();
         }
         let stats = slot.session.stats();
+        self.totals.add(&stats, &mut slot.told);
         drop(slot);
         self.gone(id, stats);
     }

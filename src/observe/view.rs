@@ -11,11 +11,23 @@ use super::status::{self, Calls, Reason, Reloads, Status, Sums};
 use crate::call::driver::Order;
 use crate::call::{Direction, LiveCall, Phase, Snapshot};
 use crate::leg::Leg;
-use crate::media;
+use crate::media::{self, Count};
 use crate::number::{E164, Masked};
+use crate::sip::transport::{Opener, Transports};
 
 /// How long signalling may take to say what it is doing: it never works that long on anything.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why packets went no further, and how many did not.
+const DROPPED: [(&str, Count); 7] = [
+    ("stranger", Count::Strangers),
+    ("refused", Count::Refused),
+    ("unusable", Count::Unusable),
+    ("repeated", Count::Repeated),
+    ("held-back", Count::HeldBack),
+    ("not-kept", Count::NotKept),
+    ("unsent", Count::Unsent),
+];
 
 /// What a configuration says of the bridge, and where it listens.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +57,7 @@ pub enum Unanswered {
 pub struct View {
     orders: mpsc::WeakSender<Order>,
     media: media::Handle,
+    sockets: Transports,
     metrics: Arc<Metrics>,
     facts: RwLock<Facts>,
     reloads: Mutex<Reloads>,
@@ -58,6 +71,7 @@ impl View {
     pub fn new(
         orders: &mpsc::Sender<Order>,
         media: media::Handle,
+        sockets: Transports,
         metrics: Arc<Metrics>,
         facts: Facts,
     ) -> View {
@@ -75,6 +89,7 @@ impl View {
         View {
             orders: orders.downgrade(),
             media,
+            sockets,
             metrics,
             facts: RwLock::new(facts),
             reloads: Mutex::default(),
@@ -232,12 +247,60 @@ impl View {
             set(&table::MEDIA_PORTS_IN_USE, &address, ports.in_use as f64);
             set(&table::MEDIA_PORTS_RESTING, &address, ports.resting as f64);
         }
+        self.set_sums(now);
+        self.set_media();
+        self.set_connections();
+    }
+
+    fn set_sums(&self, now: &Snapshot) {
         let strangers = [
             (Leg::Meta, now.stats.strangers_meta),
             (Leg::Pbx, now.stats.strangers_pbx),
         ];
         for (leg, sum) in strangers {
-            metrics.advance(&table::STRANGERS, &[leg.word()], sum);
+            self.metrics.advance(&table::STRANGERS, &[leg.word()], sum);
+        }
+    }
+
+    fn set_media(&self) {
+        for leg in Leg::BOTH {
+            let advance = |row, label: &[&str], count| {
+                let labels = [&[leg.word()], label].concat();
+                self.metrics
+                    .advance(row, &labels, self.media.carried(leg, count));
+            };
+            advance(&table::MEDIA_PACKETS, &["in"], Count::Received);
+            advance(&table::MEDIA_PACKETS, &["out"], Count::Sent);
+            advance(&table::MEDIA_PACKETS_LOST, &[], Count::Lost);
+            for (reason, count) in DROPPED {
+                advance(&table::MEDIA_PACKETS_DROPPED, &[reason], count);
+            }
+        }
+    }
+
+    fn set_connections(&self) {
+        let tally = self.sockets.tally();
+        for (leg, protocol, opener, open) in tally.open() {
+            let labels = [
+                leg.word(),
+                &protocol.name().to_ascii_lowercase(),
+                opener.word(),
+            ];
+            self.metrics
+                .gauge(&table::CONNECTIONS, &labels)
+                .set(open as f64);
+        }
+        for leg in Leg::BOTH {
+            let unreachable = tally.unreachable(leg);
+            let leg_word = [leg.word()];
+            self.metrics
+                .advance(&table::CONNECTIONS_UNREACHABLE, &leg_word, unreachable);
+            for opener in Opener::BOTH {
+                let labels = [leg.word(), opener.word()];
+                let failed = tally.handshakes_failed(leg, opener);
+                self.metrics
+                    .advance(&table::TLS_HANDSHAKE_FAILURES, &labels, failed);
+            }
         }
     }
 

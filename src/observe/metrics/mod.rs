@@ -166,7 +166,7 @@ mod tests {
             text.contains("\nwabridge_reloads_total{result=\"ok\"} 2\n"),
             "{text}"
         );
-        assert!(text.contains("\nwabridge_ready 1.0\n"), "{text}");
+        assert!(text.contains("\nwabridge_ready{} 1.0\n"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 }

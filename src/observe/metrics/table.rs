@@ -216,6 +216,44 @@ pub const STRANGERS: Row = counter(
 );
 /// Transactions.
 pub const TRANSACTIONS: Row = gauge("sip_transactions", &[], "SIP transactions under way.");
+/// Connections.
+pub const CONNECTIONS: Row = gauge(
+    "connections",
+    &["leg", "protocol", "opened_by"],
+    "Connections of SIP that are open, by who opened them: `peer` or `us`.",
+);
+/// Failed handshakes.
+pub const TLS_HANDSHAKE_FAILURES: Row = counter(
+    "tls_handshake_failures",
+    &["leg", "opened_by"],
+    "TLS handshakes that failed, those of passers-by included.",
+);
+/// Nobody there.
+pub const CONNECTIONS_UNREACHABLE: Row = counter(
+    "connections_unreachable",
+    &["leg"],
+    "Times that no connection could be opened: no address of a name took one, or its certificate would not do.",
+);
+/// Live packets.
+pub const MEDIA_PACKETS: Row = counter(
+    "media_packets",
+    &["leg", "way"],
+    "RTP packets accepted from a side (`in`) and sent to it (`out`), calls that are up included; a second old at most.",
+);
+/// Live losses.
+pub const MEDIA_PACKETS_LOST: Row = counter(
+    "media_packets_lost",
+    &["leg"],
+    "RTP packets that a side sent and that never came, by their numbers.",
+);
+/// Live drops.
+pub const MEDIA_PACKETS_DROPPED: Row = counter(
+    "media_packets_dropped",
+    &["leg", "reason"],
+    "Packets that went no further. From that side: `stranger` (another address), `refused` (by SRTP), `unusable` (no RTP, or \
+     of no agreed kind), `repeated` (twice, or too late). For that side: `held-back` (not to be sent to yet), `not-kept` \
+     (said before there were keys, and too much), `unsent` (by the system).",
+);
 /// All media ports.
 pub const MEDIA_PORTS: Row = gauge(
     "media_ports",
@@ -287,6 +325,12 @@ pub const ALL: &[&Row] = &[
     &MALFORMED,
     &STRANGERS,
     &TRANSACTIONS,
+    &CONNECTIONS,
+    &TLS_HANDSHAKE_FAILURES,
+    &CONNECTIONS_UNREACHABLE,
+    &MEDIA_PACKETS,
+    &MEDIA_PACKETS_LOST,
+    &MEDIA_PACKETS_DROPPED,
     &MEDIA_PORTS,
     &MEDIA_PORTS_IN_USE,
     &MEDIA_PORTS_RESTING,

@@ -14,6 +14,7 @@ use super::gate::Place;
 use super::liveness::{Due, Liveness};
 use super::pool::{Order, Orders, Outgoing};
 use super::shared::{Shared, stopped};
+use super::tally::{Counted, Opener};
 use super::{Flow, Hop, TransportEvent, arrive};
 
 /// How long a peer may take to read one message of ours.
@@ -37,6 +38,7 @@ pub(super) struct Connection {
     /// What was being written when the connection died.
     unsent: Option<Outgoing>,
     stop: watch::Receiver<bool>,
+    _counted: Counted,
 }
 
 /// Who opened a connection.
@@ -60,7 +62,12 @@ impl Connection {
             Origin::Accepted { .. } => Liveness::accepted(&shared.settings, now),
             Origin::Opened(_) => Liveness::opened(&shared.settings, now),
         };
+        let opener = match &origin {
+            Origin::Accepted { .. } => Opener::Peer,
+            Origin::Opened(_) => Opener::Us,
+        };
         Connection {
+            _counted: shared.tally.count(flow.leg, flow.protocol, opener),
             framer: Framer::new(shared.settings.limits()),
             stop: shared.stop.subscribe(),
             shared,

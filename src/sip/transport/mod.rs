@@ -19,6 +19,7 @@ mod pool;
 mod resolve;
 mod settings;
 mod shared;
+mod tally;
 mod tcp;
 pub mod tls;
 mod transports;
@@ -34,6 +35,7 @@ use super::message::{Malformed, Message};
 pub use local::{listener_towards, local_address_towards};
 pub use resolve::{Names, Overrides, Resolve};
 pub use settings::Settings;
+pub use tally::{Opener, Tally};
 pub use transports::{Clients, Listen, StartError, Transports};
 
 /// A transport protocol of SIP.

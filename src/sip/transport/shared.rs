@@ -16,6 +16,7 @@ use crate::sip::{Limits, Message};
 use super::gate::Gate;
 use super::local::{listener_towards, may_face};
 use super::pool::{Outgoing, Pool, Queued};
+use super::tally::Tally;
 use super::tls::ClientTls;
 use super::{
     Clients, ConnectionId, Hop, Listen, Names, Protocol, Settings, Target, TransportEvent, tcp, udp,
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) names: Names,
     pub(super) pool: Pool,
     pub(super) gate: Arc<Gate>,
+    pub(super) tally: Arc<Tally>,
     pub(super) events: mpsc::Sender<TransportEvent>,
     /// Becomes true at the end. Every task holds a receiver, so the last one gone closes it.
     pub(super) stop: watch::Sender<bool>,
@@ -68,6 +70,7 @@ impl Shared {
             names,
             pool: Pool::new(settings.max_connections),
             gate: Gate::new(&settings),
+            tally: Arc::default(),
             events,
             stop: watch::Sender::new(false),
             ports,

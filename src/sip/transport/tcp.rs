@@ -17,6 +17,7 @@ use super::connection::{Connection, Origin, Stream};
 use super::gate::Place;
 use super::pool::Handle;
 use super::shared::{Shared, stopped};
+use super::tally::Opener;
 use super::tls::{ClientTls, explain};
 use super::{Flow, Hop, Protocol};
 
@@ -106,6 +107,7 @@ async fn welcome(
             match why {
                 Ok(stream) => Box::new(stream),
                 Err(reason) => {
+                    shared.tally.handshake_failed(leg, Opener::Peer);
                     // Where Meta's calls do not come in, this line says why.
                     tracing::info!(?leg, %remote, reason, "TLS handshake of a peer failed");
                     return None;
@@ -150,6 +152,7 @@ pub(super) async fn open(shared: Arc<Shared>, hop: Hop, stop: watch::Receiver<bo
                 Some(Connection::new(shared, stream, flow, origin, orders))
             }
             Err(reason) => {
+                shared.tally.is_unreachable(hop.leg);
                 for message in shared.pool.give_up(&hop) {
                     shared.fail(message, reason.clone());
                 }
@@ -209,7 +212,9 @@ async fn connect_to(
         return Ok((Box::new(stream), local, address));
     }
     let tls = shared.client_tls(hop, address.ip())?;
-    let stream = secure(stream, &tls, &hop.host, limit).await?;
+    let stream = secure(stream, &tls, &hop.host, limit)
+        .await
+        .inspect_err(|_| shared.tally.handshake_failed(hop.leg, Opener::Us))?;
     Ok((stream, local, address))
 }
 

@@ -13,6 +13,7 @@ use crate::leg::Leg;
 
 use super::pool::Outgoing;
 use super::shared::Shared;
+use super::tally::Tally;
 use super::tls::{ByHost, ClientTls};
 use super::{Flow, Names, Protocol, Settings, Target, TransportEvent, tcp, udp};
 
@@ -131,6 +132,11 @@ impl Transports {
     /// New rules for the connections that are opened from now on, all of them at once.
     pub fn replace_clients(&self, clients: Clients) {
         self.0.replace_clients(clients);
+    }
+
+    /// How many connections are open, and how many attempts failed.
+    pub fn tally(&self) -> &Tally {
+        &self.0.tally
     }
 
     /// How many tasks run: one for each listener's direction, each connection and each that is being opened.
