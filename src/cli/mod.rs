@@ -1,14 +1,17 @@
 //! The arguments of the program, and what each subcommand does with them.
 
+mod calls;
 mod check;
 mod config;
 mod demo;
 mod doctor;
 mod manual;
+mod pages;
 mod relay;
 mod reload;
 mod run;
 mod sim;
+mod status;
 
 use std::process::ExitCode;
 
@@ -49,6 +52,15 @@ enum Command {
     Reload(reload::Arguments),
     /// Show a configuration as it is in force.
     Config(config::Arguments),
+    /// Show what a running bridge is doing, and whether it is ready for calls.
+    ///
+    /// Reads its page /status. Exit code: 0 if new calls can be served, 1 if not or if it cannot be asked.
+    Status(status::Arguments),
+    /// Show the calls that are up.
+    ///
+    /// Reads the page /calls of a running bridge. Numbers are masked unless log.reveal_numbers is on. Exit code: 0, or 1 if
+    /// the bridge cannot be asked.
+    Calls(calls::Arguments),
     /// Show calls in both directions, keyed both ways, on this machine alone: bridge, Meta and PBX over real sockets.
     ///
     /// It needs no file, no root and no installed server. Exit code 0 only if everything in it went as it should.
@@ -71,9 +83,17 @@ impl Arguments {
             Command::Doctor(arguments) => arguments.run(),
             Command::Reload(arguments) => arguments.run(),
             Command::Config(arguments) => arguments.run(),
+            Command::Status(arguments) => arguments.run(),
+            Command::Calls(arguments) => arguments.run(),
             Command::Demo(arguments) => arguments.run(),
             Command::Sim(arguments) => arguments.run(),
             Command::Manual(arguments) => arguments.run(),
         }
     }
+}
+
+/// Puts text on standard output. Whoever closed the pipe has read enough; the exit code tells the rest.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

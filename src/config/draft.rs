@@ -129,10 +129,7 @@ impl Draft {
         if let Some(records) = &mut self.records {
             records.file.iter_mut().for_each(settle);
         }
-        if let Some(admin::Listen::Unix(path)) = self.admin.as_mut().map(|admin| &mut admin.listen)
-        {
-            settle(path);
-        }
+        self.admin = self.admin.take().map(|admin| admin.within(folder));
     }
 
     fn check_parts(&self, document: &Document<'_>) {

@@ -118,6 +118,21 @@ impl Config {
     }
 }
 
+/// Reads `[admin]` alone: whoever asks a running bridge may not read its secrets.
+///
+/// # Errors
+///
+/// What is wrong there, or that there is no such file.
+pub fn admin_of(file: &Path) -> Result<admin::Settings, Vec<Problem>> {
+    let text = std::fs::read_to_string(file).map_err(|error| vec![unreadable(file, &error)])?;
+    let document = Document::parse(file, &text);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let admin = document.section::<admin::Settings>("admin");
+    admin
+        .map(|admin| admin.within(folder))
+        .ok_or_else(|| document.into_problems())
+}
+
 fn unreadable(file: &Path, error: &std::io::Error) -> Problem {
     Problem {
         severity: Severity::Error,

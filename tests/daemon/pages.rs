@@ -1,11 +1,12 @@
 //! The pages for operators, over real sockets.
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 use wabridge::observe::admin::Listen;
 use wabridge::sim::{Plan, relay};
@@ -107,6 +108,24 @@ async fn a_call_is_shown_while_it_is_up_and_counted_when_it_is_over() {
         let talked = scrape.value("wabridge_call_talk_seconds_sum", &by(&[]));
         assert!((0.5..10.0).contains(&talked), "{talked}");
     }
+    for leg in ["meta", "pbx"] {
+        for way in ["in", "out"] {
+            let packets = scrape.value(
+                "wabridge_media_packets_total",
+                &[("leg", leg), ("way", way)],
+            );
+            assert!(
+                packets > 80.0,
+                "two calls of a second each: {packets} {way} at {leg}"
+            );
+        }
+    }
+    let to_meta = [("leg", "meta"), ("protocol", "tls"), ("opened_by", "us")];
+    assert_eq!(
+        scrape.value("wabridge_connections", &to_meta),
+        1.0,
+        "{text}"
+    );
     assert_eq!(scrape.sum("wabridge_calls_total"), 2.0);
     assert_eq!(scrape.sum("wabridge_calls_in_progress"), 0.0);
     assert_eq!(scrape.value("wabridge_ready", &[]), 1.0);
@@ -211,6 +230,30 @@ async fn what_is_no_request_for_a_page_is_refused_and_the_next_is_answered() {
 }
 
 #[tokio::test]
+async fn what_is_no_tls_at_metas_door_and_no_sip_at_the_pbxs_is_counted() {
+    let place = Place::new(36);
+    let bridge = place.bridge().await;
+    let pages = SocketAddr::new(place.ours, 9091);
+    let passer_by = TcpStream::connect((place.ours, 5061)).await.unwrap();
+    say(passer_by, b"GET / HTTP/1.1\r\n\r\n").await;
+    let pbx = UdpSocket::bind((place.pbxs, 0)).await.unwrap();
+    pbx.send_to(b"hello", (place.ours, 5070)).await.unwrap();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let scrape = openmetrics::read(&get(pages, "/metrics").await.1);
+        let by_peer = [("leg", "meta"), ("opened_by", "peer")];
+        let failed = scrape.value("wabridge_tls_handshake_failures_total", &by_peer);
+        let malformed = scrape.value("wabridge_sip_malformed_total", &[("leg", "pbx")]);
+        if (failed, malformed) == (1.0, 1.0) {
+            break;
+        }
+        assert!(Instant::now() < until, "{failed} {malformed}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    bridge.stop().await;
+}
+
+#[tokio::test]
 async fn whoever_holds_many_connections_keeps_nobody_out() {
     let place = Place::new(35);
     let bridge = place.bridge().await;
@@ -228,4 +271,107 @@ async fn whoever_holds_many_connections_keeps_nobody_out() {
         .unwrap();
     assert!(!matches!(read, Ok(1..)), "{read:?}");
     bridge.stop().await;
+}
+
+/// Runs the program; gives its exit code, standard output and standard error.
+async fn wabridge(arguments: &[&str]) -> (i32, String, String) {
+    let arguments: Vec<_> = arguments.iter().map(|&a| a.to_owned()).collect();
+    let run = move || {
+        Command::new(env!("CARGO_BIN_EXE_wabridge"))
+            .args(arguments)
+            .output()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_shows_status_and_calls_and_says_when_no_bridge_is_there() {
+    let place = Place::new(37);
+    let admin = format!("{}:9091", place.ours);
+    let bridge = place.bridge().await;
+    let meta = place.genuine_meta(relay::Settings::default()).await;
+    let pbx = place.pbx().await;
+    let (code, out, error) = wabridge(&["calls", "--admin", &admin]).await;
+    assert_eq!((code, out.as_str()), (0, "no call is up\n"), "{error}");
+    let call = tokio::spawn(meta.call(wabridge::sim::Outgoing {
+        from: USER.into(),
+        to: BUSINESS.into(),
+        ..Default::default()
+    }));
+    let pages = SocketAddr::new(place.ours, 9091);
+    wait_for(pages, "/calls", |calls| calls[0]["state"] == "talking").await;
+    // The file that the bridge was started with says where to ask.
+    let file = place.workshop.path("wabridge.toml");
+    let (code, out, error) = wabridge(&["calls", "-c", file.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        out.contains("talking") && out.contains("user-initiated"),
+        "{out}"
+    );
+    assert!(!out.contains(&USER[1..]), "{out}");
+    let (code, out, error) = wabridge(&["status", "--admin", &admin]).await;
+    assert_eq!(code, 0, "{out}{error}");
+    assert!(
+        out.contains(", ready\n") && out.contains("1 talking"),
+        "{out}"
+    );
+    let (_, json, _) = wabridge(&["status", "--json", "--admin", &admin]).await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["calls"]["talking"], 1, "{json:#}");
+
+    bridge.drain().await;
+    let (code, out, _) = wabridge(&["status", "--admin", &admin]).await;
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("NOT READY") && out.contains("stopping: "),
+        "{out}"
+    );
+    bridge.stop().await;
+    call.await.unwrap();
+    meta.shutdown().await;
+    pbx.shutdown().await;
+    for command in ["status", "calls"] {
+        let (code, out, error) = wabridge(&[command, "--admin", &admin]).await;
+        assert_eq!((code, out.as_str()), (1, ""), "{error}");
+        assert!(
+            error.contains("no bridge serves at") && error.contains(&admin),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_and_is_no_bridge_is_said_so() {
+    let place = Place::new(38);
+    let listener = tokio::net::TcpListener::bind((place.ours, 0))
+        .await
+        .unwrap();
+    let admin = listener.local_addr().unwrap().to_string();
+    let other = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 1000]).await;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+            .await
+            .unwrap();
+    });
+    let (code, _, error) = wabridge(&["status", "--admin", &admin]).await;
+    timeout(PATIENCE, other).await.unwrap().unwrap();
+    assert_eq!(code, 1);
+    assert!(error.contains("is no wabridge"), "{error}");
+    let none = place.workshop.path("none.sock");
+    let (_, _, error) = wabridge(&["calls", "--admin", &format!("unix:{}", none.display())]).await;
+    assert!(error.contains("no bridge serves at unix:"), "{error}");
+    let file = place
+        .workshop
+        .write("off.toml", "[admin]\nlisten = \"off\"\n");
+    let (code, _, error) = wabridge(&["status", "-c", file.to_str().unwrap()]).await;
+    assert_eq!(code, 1);
+    assert!(error.contains("admin.listen is \"off\""), "{error}");
 }

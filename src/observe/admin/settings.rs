@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,18 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Where metrics, health and status are served.
     pub listen: Listen,
+}
+
+impl Settings {
+    /// With a relative name of a file counted from this folder.
+    #[must_use]
+    pub fn within(self, folder: &Path) -> Settings {
+        let listen = match self.listen {
+            Listen::Unix(path) => Listen::Unix(folder.join(path)),
+            other => other,
+        };
+        Settings { listen }
+    }
 }
 
 /// Where pages are served: `off`, `unix:/path` or `IP:port`.

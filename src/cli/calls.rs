@@ -1,0 +1,116 @@
+//! `wabridge calls`
+
+use std::process::ExitCode;
+
+use super::pages::{Answer, Asking};
+use super::print;
+use super::status::duration;
+use crate::observe::status::Call;
+
+/// Which bridge.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> ExitCode {
+        let text = match self.asking.ask::<Vec<Call>>("/calls") {
+            Ok(Answer::Told(_, json)) if self.asking.json => json,
+            Ok(Answer::Told(calls, _)) => table(&calls),
+            Ok(Answer::Not(reasons, _)) => {
+                let why: Vec<_> = reasons
+                    .iter()
+                    .map(|reason| reason.detail.as_str())
+                    .collect();
+                eprintln!("wabridge: {}", why.join("; "));
+                return ExitCode::FAILURE;
+            }
+            Err(error) => {
+                eprintln!("wabridge: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        print(&text);
+        ExitCode::SUCCESS
+    }
+}
+
+const HEAD: [&str; 9] = [
+    "call",
+    "state",
+    "for",
+    "direction",
+    "number",
+    "user",
+    "pbx",
+    "keying",
+    "Meta's leg",
+];
+
+fn table(calls: &[Call]) -> String {
+    if calls.is_empty() {
+        return "no call is up\n".into();
+    }
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(calls.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; HEAD.len()] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let line = |row: &[String; HEAD.len()]| {
+        let cells = row.iter().zip(widths);
+        let cells: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(call: &Call) -> [String; HEAD.len()] {
+    [
+        call.call.to_string(),
+        call.state.clone(),
+        duration(call.talked.unwrap_or(call.seconds)),
+        call.direction.clone(),
+        call.number.clone(),
+        call.user.clone().unwrap_or_else(|| "withheld".into()),
+        call.pbx.clone(),
+        call.keying.clone().unwrap_or_else(|| "-".into()),
+        call.meta_call_id.clone(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_under_one_another() {
+        let call = |call: u64, user: Option<&str>| Call {
+            call,
+            direction: "user-initiated".into(),
+            state: "talking".into(),
+            number: "+1214…69".into(),
+            user: user.map(str::to_owned),
+            pbx: "main".into(),
+            seconds: 70.0,
+            talked: Some(61.0),
+            keying: None,
+            meta_codec: None,
+            pbx_codec: None,
+            meta_call_id: "~cb0072dd".into(),
+            pbx_call_id: "~12345678".into(),
+            wacid: None,
+        };
+        let told = table(&[call(9, Some("+1219…14")), call(10, None)]);
+        let lines: Vec<_> = told.lines().collect();
+        assert_eq!(lines.len(), 3, "{told}");
+        let column = |line: &str| line.chars().position(|c| c == 'm').unwrap();
+        assert!(lines[1].contains("1 min 1 s"), "{told}");
+        let pbx = |line: &str| line[..line.find(" main ").unwrap()].chars().count();
+        assert_eq!(pbx(lines[1]), pbx(lines[2]), "{told}");
+        assert_eq!(column(lines[1]), column(lines[2]), "{told}");
+        assert_eq!(table(&[]), "no call is up\n");
+    }
+}
