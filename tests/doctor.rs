@@ -67,6 +67,8 @@ impl Place {
             tcp = "off"
             [calls]
             max = 100
+            [admin]
+            listen = "off"
             [media]
             meta_address = "{ours}"
             pbx_address = "{ours}"

@@ -77,6 +77,8 @@ impl Place {
             tcp = "off"
             [calls]
             drain_time = 0
+            [admin]
+            listen = "off"
             [media]
             meta_address = "{ours}"
             pbx_address = "{ours}"
