@@ -159,7 +159,7 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new());
         let watchers: Vec<Box<dyn Watch>> = vec![
             Box::new(CallLog),
-            Box::new(records),
+            Box::new(records.counted(&metrics)),
             Box::new(CallMetrics::new(metrics.clone())),
         ];
         let (orders, received) = mpsc::channel(8);
@@ -174,6 +174,7 @@ impl Daemon {
             &orders,
             engine.handle(),
             transports.clone(),
+            record_writer.file_state(),
             metrics,
             facts,
         ));

@@ -15,7 +15,7 @@ use super::live::{CallId, Live};
 use super::machine::{self, Call};
 use super::registrations::{Asks, Place, Registrations};
 use super::setup::Setup;
-use super::snapshot::Snapshot;
+use super::snapshot::{PbxAddress, Registered, Snapshot};
 use super::upkeep::{self, Upkeep};
 use super::watch::{Mark, Note};
 use crate::leg::Leg;
@@ -29,7 +29,7 @@ use crate::sip::message::{Common, Malformed, Message, Method, Request};
 use crate::sip::register::Standing;
 use crate::sip::token::Tokens;
 use crate::sip::transaction::{self, ClientId, ServerId, Table};
-use crate::sip::transport::{Arrival, Flow, Protocol, Target};
+use crate::sip::transport::{Arrival, Flow, Hop, Protocol, Target};
 
 /// The signalling of all calls.
 pub struct Bridge {
@@ -140,6 +140,24 @@ impl Bridge {
         self.stats
     }
 
+    fn pbx_addresses(&self) -> Vec<PbxAddress> {
+        let told = |(pbx, hop, is_up): (&str, &Hop, bool)| PbxAddress {
+            pbx: pbx.to_owned(),
+            hop: hop.clone(),
+            is_up,
+        };
+        self.upkeep.addresses().map(told).collect()
+    }
+
+    fn registered(&self) -> Vec<Registered> {
+        let told = |(place, standing): (&Place, Standing)| Registered {
+            pbx: place.pbx.clone(),
+            registrar: place.registrar.clone(),
+            standing,
+        };
+        self.registrations().map(told).collect()
+    }
+
     /// What it is doing now.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let mut calls: Vec<_> = self.live.all().map(|(id, call)| call.live(id)).collect();
@@ -147,6 +165,8 @@ impl Bridge {
         Snapshot {
             taken: now,
             calls,
+            pbxs: self.pbx_addresses(),
+            registrations: self.registered(),
             max_calls: self.setup.max_calls,
             transactions: self.table.len(),
             stopping: self.doors != Doors::Open,

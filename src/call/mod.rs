@@ -46,6 +46,6 @@ pub use refused::Because;
 pub use registrations::Place;
 pub use settings::Settings;
 pub use setup::Setup;
-pub use snapshot::{LiveCall, Phase, Snapshot};
+pub use snapshot::{LiveCall, PbxAddress, Phase, Registered, Snapshot};
 pub use summary::{Codecs, Direction, EndedBy, Summary, Told};
 pub use watch::Watch;

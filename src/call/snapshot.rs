@@ -6,6 +6,8 @@ use super::event::Stats;
 use super::summary::Codecs;
 use super::watch::Began;
 use crate::sdp::Keying;
+use crate::sip::register::Standing;
+use crate::sip::transport::Hop;
 
 /// A bridge at one moment.
 #[derive(Clone, Debug)]
@@ -14,6 +16,10 @@ pub struct Snapshot {
     pub taken: Instant,
     /// The calls that are up, those that are being closed included, in the order in which they began.
     pub calls: Vec<LiveCall>,
+    /// Every address of every PBX.
+    pub pbxs: Vec<PbxAddress>,
+    /// What we are registered at, or want to be.
+    pub registrations: Vec<Registered>,
     /// Most calls at once.
     pub max_calls: usize,
     /// Transactions under way.
@@ -39,6 +45,28 @@ pub struct LiveCall {
     pub keying: Option<Keying>,
     /// What sound each leg is sent, once that is agreed.
     pub codecs: Codecs,
+}
+
+/// An address of a PBX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PbxAddress {
+    /// Name of the PBX.
+    pub pbx: String,
+    /// The address.
+    pub hop: Hop,
+    /// Whether it is taken to be alive.
+    pub is_up: bool,
+}
+
+/// A registration at a PBX that wants its trunks registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Name of the PBX.
+    pub pbx: String,
+    /// The registrar.
+    pub registrar: Hop,
+    /// How it stands.
+    pub standing: Standing,
 }
 
 /// How far a call is.

@@ -269,6 +269,12 @@ impl Upkeep {
         found.is_none_or(|a| a.health.is_up())
     }
 
+    /// Every address of every PBX, and whether it is taken to be alive.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, &Hop, bool)> {
+        let all = self.addresses.iter();
+        all.map(|a| (a.pbx.name.as_str(), &a.hop, a.health.is_up()))
+    }
+
     /// Whether no answer is waited for.
     pub fn is_idle(&self) -> bool {
         self.clients.is_empty()

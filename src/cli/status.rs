@@ -63,7 +63,18 @@ fn table(status: &Status, now: f64) -> String {
         let _ = writeln!(text, "{name:<12}  {what}");
     };
     line("numbers", status.numbers.join(", "));
-    line("PBXs", status.pbxs.join(", "));
+    for pbx in &status.pbxs {
+        let up = if pbx.up { "up" } else { "DOWN" };
+        line("PBX", format!("{} {} {up}", pbx.name, pbx.address));
+    }
+    for at in &status.registrations {
+        let how = match (at.registered, &at.error) {
+            (true, _) => "registered".to_owned(),
+            (false, None) => "not registered yet".to_owned(),
+            (false, Some(error)) => format!("NOT REGISTERED: {error}"),
+        };
+        line("registrar", format!("{} {} {how}", at.pbx, at.registrar));
+    }
     for (at, listener) in status.listeners.iter().enumerate() {
         let name = if at == 0 { "listening" } else { "" };
         let (side, protocol) = (&listener.side, &listener.protocol);

@@ -29,7 +29,6 @@ pub(super) fn of(config: &Config, addresses: &Addresses, admin: Option<&Listen>)
     });
     Facts {
         numbers: config.numbers.iter().map(|n| n.number.clone()).collect(),
-        pbxs: config.pbxs.iter().map(|pbx| pbx.name.clone()).collect(),
         listeners: sip.chain(admin).collect(),
         certificate_expires: config.certificate.expires(),
     }

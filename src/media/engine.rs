@@ -263,18 +263,33 @@ impl Handle {
 
     /// How much of the port range is in use, for each local address.
     pub fn port_use(&self) -> Vec<(IpAddr, PortUse)> {
-        let shared = &*self.0;
-        let mut pools = vec![&shared.meta];
-        pools.extend(&shared.meta_ipv6);
-        if !pools.iter().any(|pool| Arc::ptr_eq(pool, &shared.pbx)) {
-            pools.push(&shared.pbx);
-        }
-        let usage = |pool: &Arc<Pool>| (pool.address(), pool.usage());
+        let pools = self.0.pools();
+        let usage = |(pool, _): (&Arc<Pool>, usize)| (pool.address(), pool.usage());
         pools.into_iter().map(usage).collect()
+    }
+
+    /// An address that has too few free ports for one more call.
+    pub fn exhausted(&self) -> Option<IpAddr> {
+        let mut pools = self.0.pools().into_iter();
+        let scarce = pools.find(|(pool, needed)| pool.usage().free() < *needed);
+        scarce.map(|(pool, _)| pool.address())
     }
 }
 
 impl Shared {
+    /// The ranges that there are, and how many pairs of each a call takes.
+    fn pools(&self) -> Vec<(&Arc<Pool>, usize)> {
+        let mut pools: Vec<(&Arc<Pool>, usize)> = Vec::new();
+        let taken = [Some(&self.meta), self.meta_ipv6.as_ref(), Some(&self.pbx)];
+        for pool in taken.into_iter().flatten() {
+            match pools.iter_mut().find(|(known, _)| Arc::ptr_eq(known, pool)) {
+                Some((_, needed)) => *needed += 1,
+                None => pools.push((pool, 1)),
+            }
+        }
+        pools
+    }
+
     /// An id that tells on which worker its session lives, so that nobody has to look it up.
     fn next_id(&self, worker: usize) -> SessionId {
         let count = self.opened.fetch_add(1, Ordering::Relaxed);

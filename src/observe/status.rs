@@ -18,8 +18,10 @@ pub struct Status {
     pub not_ready: Vec<Reason>,
     /// The business numbers.
     pub numbers: Vec<String>,
-    /// The telephone systems, by name.
-    pub pbxs: Vec<String>,
+    /// Every address of every telephone system.
+    pub pbxs: Vec<Pbx>,
+    /// What it is registered at, or wants to be.
+    pub registrations: Vec<Registration>,
     /// Where it listens.
     pub listeners: Vec<Listener>,
     /// The calls that are up.
@@ -43,6 +45,30 @@ pub struct Reason {
     pub reason: String,
     /// What it is about, in words.
     pub detail: String,
+}
+
+/// An address of a telephone system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pbx {
+    /// The name of the system.
+    pub name: String,
+    /// Protocol, host and port.
+    pub address: String,
+    /// Whether it is taken to be alive.
+    pub up: bool,
+}
+
+/// A registration at a PBX that wants its trunks registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The name of the PBX.
+    pub pbx: String,
+    /// Protocol, host and port of its registrar.
+    pub registrar: String,
+    /// Whether we are registered there.
+    pub registered: bool,
+    /// Why the latest attempt failed, unless it did not.
+    pub error: Option<String>,
 }
 
 /// Somewhere that requests come in.

@@ -7,12 +7,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::metrics::{Metrics, table};
+use super::records::FileState;
 use super::status::{self, Calls, Reason, Reloads, Status, Sums};
 use crate::call::driver::Order;
-use crate::call::{Direction, LiveCall, Phase, Snapshot};
+use crate::call::{Direction, LiveCall, PbxAddress, Phase, Registered, Snapshot};
 use crate::leg::Leg;
 use crate::media::{self, Count};
-use crate::number::{E164, Masked};
+use crate::number::{E164, Masked, without_numbers};
+use crate::sip::register::Standing;
 use crate::sip::transport::{Opener, Transports};
 
 /// How long signalling may take to say what it is doing: it never works that long on anything.
@@ -34,8 +36,6 @@ const DROPPED: [(&str, Count); 7] = [
 pub struct Facts {
     /// The business numbers.
     pub numbers: Vec<E164>,
-    /// The telephone systems, by name.
-    pub pbxs: Vec<String>,
     /// Where it listens.
     pub listeners: Vec<status::Listener>,
     /// When the certificate that Meta is shown expires.
@@ -58,6 +58,7 @@ pub struct View {
     orders: mpsc::WeakSender<Order>,
     media: media::Handle,
     sockets: Transports,
+    records: FileState,
     metrics: Arc<Metrics>,
     facts: RwLock<Facts>,
     reloads: Mutex<Reloads>,
@@ -72,6 +73,7 @@ impl View {
         orders: &mpsc::Sender<Order>,
         media: media::Handle,
         sockets: Transports,
+        records: FileState,
         metrics: Arc<Metrics>,
         facts: Facts,
     ) -> View {
@@ -90,6 +92,7 @@ impl View {
             orders: orders.downgrade(),
             media,
             sockets,
+            records,
             metrics,
             facts: RwLock::new(facts),
             reloads: Mutex::default(),
@@ -158,10 +161,14 @@ impl View {
                 format!("{} calls are up, which is calls.max", now.calls.len()),
             );
         }
-        for (address, ports) in self.media.port_use() {
-            if ports.free() == 0 {
-                because("no-media-port", format!("no port of {address} is free"));
-            }
+        if !now.pbxs.is_empty() && now.pbxs.iter().all(|pbx| !pbx.is_up) {
+            because("no-pbx", "no address of any PBX answers".into());
+        }
+        if let Some(address) = self.media.exhausted() {
+            because(
+                "no-media-port",
+                format!("too few ports of {address} are free for a call: widen media.ports"),
+            );
         }
         let expires = self.facts().certificate_expires;
         if expires.is_some_and(|expires| expires <= SystemTime::now()) {
@@ -186,7 +193,8 @@ impl View {
             ready: not_ready.is_empty(),
             not_ready,
             numbers: facts.numbers.iter().map(ToString::to_string).collect(),
-            pbxs: facts.pbxs,
+            pbxs: now.pbxs.iter().map(pbx).collect(),
+            registrations: now.registrations.iter().map(registration).collect(),
             listeners: facts.listeners,
             calls: Calls {
                 ringing: up(Phase::Ringing),
@@ -237,6 +245,8 @@ impl View {
         set(&table::CALLS_MAX, &[], now.max_calls as f64);
         set(&table::TRANSACTIONS, &[], now.transactions as f64);
         let ready = self.not_ready(now).is_empty();
+        let failing = self.records.is_failing();
+        set(&table::RECORDS_FAILING, &[], f64::from(u8::from(failing)));
         set(&table::READY, &[], f64::from(u8::from(ready)));
         if let Some(expires) = self.facts().certificate_expires {
             set(&table::CERTIFICATE_EXPIRY, &[], seconds(expires));
@@ -248,6 +258,7 @@ impl View {
             set(&table::MEDIA_PORTS_RESTING, &address, ports.resting as f64);
         }
         self.set_sums(now);
+        self.set_pbxs(now);
         self.set_media();
         self.set_connections();
     }
@@ -259,6 +270,22 @@ impl View {
         ];
         for (leg, sum) in strangers {
             self.metrics.advance(&table::STRANGERS, &[leg.word()], sum);
+        }
+    }
+
+    /// What a reload has taken away is not shown any more.
+    fn set_pbxs(&self, now: &Snapshot) {
+        self.metrics.forget(&table::PBX_UP);
+        for pbx in &now.pbxs {
+            let labels = [pbx.pbx.as_str(), &pbx.hop.to_string()];
+            let up = self.metrics.gauge(&table::PBX_UP, &labels);
+            up.set(f64::from(u8::from(pbx.is_up)));
+        }
+        self.metrics.forget(&table::PBX_REGISTERED);
+        for at in &now.registrations {
+            let labels = [at.pbx.as_str(), &at.registrar.to_string()];
+            let registered = self.metrics.gauge(&table::PBX_REGISTERED, &labels);
+            registered.set(f64::from(u8::from(at.standing.since.is_some())));
         }
     }
 
@@ -340,6 +367,24 @@ fn call(live: &LiveCall, now: Instant) -> status::Call {
         meta_call_id: Masked(who.call_id_of(Leg::Meta)).to_string(),
         pbx_call_id: Masked(who.call_id_of(Leg::Pbx)).to_string(),
         wacid: who.wacid.as_deref().map(|wacid| Masked(wacid).to_string()),
+    }
+}
+
+fn pbx(address: &PbxAddress) -> status::Pbx {
+    status::Pbx {
+        name: address.pbx.clone(),
+        address: address.hop.to_string(),
+        up: address.is_up,
+    }
+}
+
+fn registration(registered: &Registered) -> status::Registration {
+    let Standing { since, error, .. } = &registered.standing;
+    status::Registration {
+        pbx: registered.pbx.clone(),
+        registrar: registered.registrar.to_string(),
+        registered: since.is_some(),
+        error: error.as_deref().map(without_numbers),
     }
 }
 

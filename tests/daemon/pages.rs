@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
+use wabridge::media::PortRange;
+use wabridge::observe::Facts;
 use wabridge::observe::admin::Listen;
 use wabridge::sim::{Plan, relay};
 
@@ -89,6 +91,7 @@ async fn a_call_is_shown_while_it_is_up_and_counted_when_it_is_over() {
     let status = wait_for(pages, "/status", |status| status["calls"]["ending"] == 0).await;
     assert_eq!(status["since_start"]["calls"], 2, "{status:#}");
     assert_eq!(status["ready"], true, "{status:#}");
+    assert_eq!(status["pbxs"][0]["up"], true, "{status:#}");
 
     let (code, text) = get(pages, "/metrics").await;
     assert_eq!(code, 200);
@@ -170,6 +173,52 @@ async fn a_bridge_that_drains_is_alive_and_not_ready_and_says_why() {
     call.await.unwrap();
     meta.shutdown().await;
     pbx.shutdown().await;
+}
+
+#[tokio::test]
+async fn each_reason_why_no_call_can_be_served_is_told_by_its_word() {
+    let place = Place::new(39);
+    let bridge = place.bridge().await;
+    let view = bridge.view();
+    let now = view.snapshot().await.unwrap();
+    assert_eq!(now.pbxs.len(), 1);
+    assert_eq!(view.not_ready(&now), []);
+    let mut worst = now.clone();
+    worst.stopping = true;
+    worst.max_calls = 0;
+    worst.pbxs[0].is_up = false;
+    view.know(Facts {
+        certificate_expires: Some(SystemTime::now() - Duration::from_secs(1)),
+        ..Facts::default()
+    });
+    let words: Vec<_> = view
+        .not_ready(&worst)
+        .into_iter()
+        .map(|r| r.reason)
+        .collect();
+    assert_eq!(
+        words,
+        ["stopping", "calls-max", "no-pbx", "certificate-expired"]
+    );
+    let scrape = openmetrics::read(&view.text(&worst).unwrap());
+    assert_eq!(scrape.value("wabridge_ready", &[]), 0.0);
+    bridge.stop().await;
+
+    let mut config = place.config("off");
+    // A call takes a pair for each side of it.
+    config.media.ports = PortRange::new(20_000, 20_001).unwrap();
+    let trust = wabridge::daemon::Trust::of(&config);
+    let bridge = wabridge::daemon::Daemon::start(config, &trust)
+        .await
+        .unwrap();
+    let now = bridge.view().snapshot().await.unwrap();
+    let reasons = bridge.view().not_ready(&now);
+    assert_eq!(reasons[0].reason, "no-media-port", "{reasons:?}");
+    assert!(
+        reasons[0].detail.contains(&place.ours.to_string()),
+        "{reasons:?}"
+    );
+    bridge.stop().await;
 }
 
 #[tokio::test]
@@ -321,6 +370,8 @@ async fn the_program_shows_status_and_calls_and_says_when_no_bridge_is_there() {
         out.contains(", ready\n") && out.contains("1 talking"),
         "{out}"
     );
+    let alive = format!("main UDP {}:5060 up", place.pbxs);
+    assert!(out.contains(&alive), "{alive}: {out}");
     let (_, json, _) = wabridge(&["status", "--json", "--admin", &admin]).await;
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["calls"]["talking"], 1, "{json:#}");

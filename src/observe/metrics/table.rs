@@ -216,6 +216,30 @@ pub const STRANGERS: Row = counter(
 );
 /// Transactions.
 pub const TRANSACTIONS: Row = gauge("sip_transactions", &[], "SIP transactions under way.");
+/// PBXs that answer.
+pub const PBX_UP: Row = gauge(
+    "pbx_up",
+    &["pbx", "address"],
+    "1 if an address of a PBX is taken to be alive, 0 if calls try its other addresses first.",
+);
+/// Registrations.
+pub const PBX_REGISTERED: Row = gauge(
+    "pbx_registered",
+    &["pbx", "registrar"],
+    "1 if we are registered at a PBX that wants it, 0 if not.",
+);
+/// Call records.
+pub const RECORDS: Row = counter(
+    "records",
+    &["result"],
+    "Call records: `taken`, to be written, and `lost` since too many waited for the file.",
+);
+/// Whether records can be written.
+pub const RECORDS_FAILING: Row = gauge(
+    "records_failing",
+    &[],
+    "1 while the file of call records cannot be written: they wait.",
+);
 /// Connections.
 pub const CONNECTIONS: Row = gauge(
     "connections",
@@ -325,6 +349,10 @@ pub const ALL: &[&Row] = &[
     &MALFORMED,
     &STRANGERS,
     &TRANSACTIONS,
+    &PBX_UP,
+    &PBX_REGISTERED,
+    &RECORDS,
+    &RECORDS_FAILING,
     &CONNECTIONS,
     &TLS_HANDSHAKE_FAILURES,
     &CONNECTIONS_UNREACHABLE,

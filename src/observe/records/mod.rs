@@ -19,8 +19,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 pub use record::Record;
 pub use settings::Settings;
-pub use writer::Writer;
+pub use writer::{FileState, Writer};
 
+use super::metrics::{Counter, Metrics, table};
 use crate::call::watch::{At, Note, Watch};
 use writer::Desk;
 
@@ -35,6 +36,7 @@ pub struct Records {
     run: u128,
     made: u64,
     lost: u64,
+    counted: Option<[Counter; 2]>,
     complained: Option<Instant>,
 }
 
@@ -49,7 +51,18 @@ impl Records {
                 .as_millis(),
             made: 0,
             lost: 0,
+            counted: None,
             complained: None,
+        }
+    }
+
+    /// Counts what is taken and what is lost there too.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Records {
+        let counters = ["taken", "lost"].map(|result| metrics.counter(&table::RECORDS, &[result]));
+        Records {
+            counted: Some(counters),
+            ..self
         }
     }
 
@@ -80,7 +93,11 @@ impl Watch for Records {
             Note::Refused(rejected) => Record::of_refused(self.next_id(), rejected, written, at),
             Note::Began(_) | Note::Mark { .. } => return,
         };
-        if !self.desk.put(record.line()) {
+        let taken = self.desk.put(record.line());
+        if let Some([takes, losses]) = &self.counted {
+            if taken { takes } else { losses }.inc();
+        }
+        if !taken {
             self.complain(at.now);
         }
     }

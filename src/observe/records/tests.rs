@@ -164,7 +164,7 @@ fn on_a_full_disk_records_wait_and_are_written_when_there_is_room_again() {
     is_full(&place.path("records"));
     let (mut records, writer) = Writer::start(&place.settings("records")).unwrap();
     (0..100).for_each(|n| records.noted(&refused(n), now()));
-    until("it is in trouble", || writer.is_in_trouble());
+    until("it is in trouble", || writer.file_state().is_failing());
     fs::remove_file(place.path("records")).unwrap();
     until("all are written", || place.call_ids("records").len() == 100);
     (100..110).for_each(|n| records.noted(&refused(n), now()));
@@ -178,12 +178,12 @@ fn more_than_can_wait_is_lost_and_counted_and_nobody_was_held_up() {
     is_full(&place.path("records"));
     let (mut records, writer) = Writer::start(&place.settings("records")).unwrap();
     records.noted(&refused(0), now());
-    until("it is in trouble", || writer.is_in_trouble());
+    until("it is in trouble", || writer.file_state().is_failing());
     let most = writer::WAITING;
     (1..most + 501).for_each(|n| records.noted(&refused(n), now()));
     assert_eq!(records.lost, 500, "one is in the writer's hands");
     fs::remove_file(place.path("records")).unwrap();
-    until("it is well", || !writer.is_in_trouble());
+    until("it is well", || !writer.file_state().is_failing());
     writer.stop();
     assert_eq!(place.call_ids("records"), names(0, most + 1));
 }

@@ -80,6 +80,17 @@ impl Desk {
     }
 }
 
+/// Tells whether the file cannot be written.
+#[derive(Clone, Debug)]
+pub struct FileState(Arc<Shared>);
+
+impl FileState {
+    /// Whether it cannot just now.
+    pub fn is_failing(&self) -> bool {
+        self.0.trouble.load(Ordering::Relaxed)
+    }
+}
+
 /// The thread that writes.
 #[derive(Debug)]
 pub struct Writer {
@@ -123,9 +134,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether the file cannot be written just now.
-    pub fn is_in_trouble(&self) -> bool {
-        self.desk.shared.trouble.load(Ordering::Relaxed)
+    /// Tells whether the file cannot be written, as long as anybody wants to know.
+    pub fn file_state(&self) -> FileState {
+        FileState(self.desk.shared.clone())
     }
 
     /// Returns when everything that was left is written and on the disk, or some seconds have passed.
