@@ -299,7 +299,9 @@ impl Daemon {
         self.transports.shutdown().await;
         drop(self.engine);
         self.records.stop();
-        drop(self.admin);
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
         tracing::info!("stopped");
     }
 }

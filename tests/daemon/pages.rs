@@ -242,6 +242,11 @@ async fn pages_are_served_at_a_unix_socket_and_a_reload_moves_them() {
     assert!(listeners.contains(&pages.to_string()), "{listeners}");
     wait_for(pages, "/status", |_| !path.exists()).await;
     bridge.stop().await;
+
+    let bridge = place.bridge_with_pages_at("unix:admin.sock").await;
+    assert!(path.exists());
+    bridge.stop().await;
+    assert!(!path.exists(), "nothing is left behind");
 }
 
 #[tokio::test]

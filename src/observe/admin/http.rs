@@ -46,6 +46,12 @@ impl Server {
         }
     }
 
+    /// Serves no more: when this returns, the address is free and the file of a Unix socket gone.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+
     /// Where.
     pub fn listen(&self) -> &Listen {
         &self.listen
