@@ -24,6 +24,7 @@ use crate::config::{self, Change, Config};
 use crate::leg::Leg;
 use crate::media::{self, Codec, Engine};
 use crate::observe::admin::{Door, DoorError, Listen as AdminListen, Server};
+use crate::observe::trace::Traces;
 use crate::observe::{CallLog, CallMetrics, Metrics, RecordWriter, View};
 use crate::peer::{Meta, Pbx, Register, pbx};
 use crate::policy::{Numbers, Way};
@@ -157,10 +158,12 @@ impl Daemon {
             Instant::now(),
         );
         let metrics = Arc::new(Metrics::new());
+        let traces = Traces::new(config.trace.clone());
         let watchers: Vec<Box<dyn Watch>> = vec![
             Box::new(CallLog),
             Box::new(records.counted(&metrics)),
             Box::new(CallMetrics::new(metrics.clone())),
+            Box::new(traces.clone()),
         ];
         let (orders, received) = mpsc::channel(8);
         let sources = driver::Sources {
@@ -176,6 +179,7 @@ impl Daemon {
             transports.clone(),
             record_writer.file_state(),
             metrics,
+            traces,
             facts,
         ));
         let admin = door.map(|door| Server::start(door, view.clone()));
@@ -286,6 +290,7 @@ impl Daemon {
         if config.admin.listen != self.config.admin.listen {
             self.admin = door.map(|door| Server::start(door, self.view.clone()));
         }
+        self.view.traces().configure(config.trace.clone());
         let facts = facts::of(config, &self.addresses, self.admin());
         self.view.know(facts);
     }

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use wabridge::call::watch::{At, Watch};
 use wabridge::call::{Action, Bridge, Event, Setup};
 use wabridge::leg::Leg;
 use wabridge::media::{
     Codec, Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, SessionId, Source,
 };
 use wabridge::number;
+use wabridge::observe::trace::Traces;
 use wabridge::peer::{Meta, Pbx, pbx};
 use wabridge::policy::{KeyExchange, Keying, Number, Numbers, Way, health};
 use wabridge::sdp;
@@ -34,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub fn run() {
     println!("The machine alone: bytes in, bytes out, one thread, medians of {CALLS} calls in µs");
     println!(
-        "(parse + decide + print; \"whole call\" is every message from the first INVITE to the last 200)"
+        "(parse + decide + print, and a trace kept; \"whole call\" is every message from the first INVITE to the last 200)"
     );
     println!(
         "{:>10} {:>26} {:>26} {:>8} {:>8} {:>11} {:>8}",
@@ -130,6 +132,7 @@ struct Call {
 /// A bridge and the wires around it.
 struct World {
     bridge: Bridge,
+    traces: Traces,
     now: Instant,
     closed: Arc<Mutex<Vec<SessionId>>>,
     spent: Duration,
@@ -152,6 +155,7 @@ impl World {
                 [7; 32],
                 now,
             ),
+            traces: Traces::new(Default::default()),
             now,
             closed,
             spent: Duration::ZERO,
@@ -216,17 +220,17 @@ impl World {
             messages::replace_via(request, &via);
         }
         let start = Instant::now();
-        let actions = self.bridge.handle(
-            Event::Arrived(Arrival {
-                message,
-                flow,
-                octets: Arc::default(),
-            }),
-            self.now,
-        );
+        let arrival = Arrival {
+            message,
+            flow,
+            octets: bytes.into(),
+        };
+        let at = self.at();
+        self.traces.received(&arrival, at);
+        let actions = self.handle(Event::Arrived(arrival));
         let decide = start.elapsed();
         let start = Instant::now();
-        let printed: Vec<Vec<u8>> = actions.iter().filter_map(print).collect();
+        let printed: Vec<Vec<u8>> = actions.iter().filter_map(|a| self.print(a)).collect();
         let print = start.elapsed();
         for action in actions {
             self.perform(action);
@@ -249,21 +253,45 @@ impl World {
         } = action
         {
             assert!(matches!(target, Target::Flow(_) | Target::Hop(_)));
-            drop(self.bridge.handle(Event::Sent(receipt), self.now));
+            drop(self.handle(Event::Sent(receipt)));
         }
         let closed: Vec<SessionId> = self.closed.lock().expect("one thread").drain(..).collect();
         for id in closed {
             let stats = Box::default();
             let event = Event::Media(MediaEvent::Closed { id, stats });
-            drop(self.bridge.handle(event, self.now));
+            drop(self.handle(event));
         }
     }
-}
 
-fn print(action: &Action) -> Option<Vec<u8>> {
-    match action {
-        Action::Send { message, .. } => Some(message.to_bytes()),
-        Action::Close(_) | Action::Note(_) => None,
+    /// What is done of it; whoever keeps traces is told.
+    fn handle(&mut self, event: Event) -> Vec<Action> {
+        let actions = self.bridge.handle(event, self.now);
+        for action in &actions {
+            if let Action::Note(note) = action {
+                let at = self.at();
+                self.traces.noted(note, at);
+            }
+        }
+        actions
+    }
+
+    fn print(&mut self, action: &Action) -> Option<Vec<u8>> {
+        let Action::Send {
+            message, target, ..
+        } = action
+        else {
+            return None;
+        };
+        let (octets, at) = (message.to_bytes(), self.at());
+        self.traces.sent(message, &octets, target, at);
+        Some(octets)
+    }
+
+    fn at(&self) -> At {
+        At {
+            now: self.now,
+            wall: SystemTime::UNIX_EPOCH,
+        }
     }
 }
 

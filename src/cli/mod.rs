@@ -12,6 +12,7 @@ mod reload;
 mod run;
 mod sim;
 mod status;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,15 @@ enum Command {
     /// Write the manual pages and the completions for bash, zsh and fish into a folder, for packages.
     #[command(hide = true)]
     Manual(manual::Arguments),
+    /// Show what went over the wire in the last calls: without a call all that are kept, with one its ladder.
+    ///
+    /// It asks the bridge that runs on this host. Keys and passwords are never kept; numbers and names are masked, the same
+    /// text always by the same mask.
+    ///
+    ///   wabridge trace last --messages
+    ///   wabridge trace last --pcap call.pcapng
+    #[command(verbatim_doc_comment)]
+    Trace(trace::Arguments),
 }
 
 impl Arguments {
@@ -88,6 +98,7 @@ impl Arguments {
             Command::Demo(arguments) => arguments.run(),
             Command::Sim(arguments) => arguments.run(),
             Command::Manual(arguments) => arguments.run(),
+            Command::Trace(arguments) => arguments.run(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What `wabridge status` and `wabridge calls` have in common: where the bridge serves, and one question to it.
+//! What `wabridge status`, `wabridge calls` and `wabridge trace` have in common: where the bridge serves, and one question to it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -55,29 +55,27 @@ struct NotReady {
 impl Asking {
     /// Asks for a page; the error is for a person to read.
     pub fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, String> {
+        let (status, text) = self.get(path)?;
+        match status {
+            StatusCode::OK => read(&text).map(|told| Answer::Told(told, text)),
+            _ => read(&text).map(|not: NotReady| Answer::Not(not.not_ready, text)),
+        }
+    }
+
+    /// The status and the text of a page; the error is for a person to read.
+    pub fn get(&self, path: &str) -> Result<(StatusCode, String), String> {
         let listen = self.listen()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
         let answer = runtime.block_on(async { timeout(PATIENCE, get(&listen, path)).await });
-        let (status, text) = answer.unwrap_or_else(|_| {
+        answer.unwrap_or_else(|_| {
             Err(format!(
                 "the bridge at {listen} does not answer within {} s",
                 PATIENCE.as_secs()
             ))
-        })?;
-        let strange = |error: serde_json::Error| {
-            format!("what serves at {listen} is no wabridge, or one of another version: {error}")
-        };
-        match status {
-            StatusCode::OK => serde_json::from_str(&text)
-                .map(|told| Answer::Told(told, text))
-                .map_err(strange),
-            _ => serde_json::from_str(&text)
-                .map(|not: NotReady| Answer::Not(not.not_ready, text))
-                .map_err(strange),
-        }
+        })
     }
 
     fn listen(&self) -> Result<Listen, String> {
@@ -87,6 +85,13 @@ impl Asking {
             (None, None) => Ok(Listen::default()),
         }
     }
+}
+
+/// What an answer says; the error is for a person to read.
+pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| {
+        format!("what serves there is no wabridge, or one of another version: {error}")
+    })
 }
 
 fn configured(file: &Path) -> Result<Listen, String> {

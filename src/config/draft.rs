@@ -9,12 +9,12 @@ use ipnet::IpNet;
 
 use super::document::Document;
 use super::{Certificate, Config, Listener, Meta, Pbx, files, number, route};
-use crate::observe::{admin, log, records};
+use crate::observe::{admin, log, records, trace};
 use crate::sip::{transaction, transport};
 use crate::{call, media};
 
 /// The sections of the file, in the order in which it is best written.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "meta",
     "number",
     "route",
@@ -25,6 +25,7 @@ const SECTIONS: [&str; 12] = [
     "calls",
     "media",
     "admin",
+    "trace",
     "log",
     "records",
 ];
@@ -45,6 +46,7 @@ pub(super) struct Draft {
     pub(super) calls: Option<call::Settings>,
     pub(super) media: Option<media::Settings>,
     admin: Option<admin::Settings>,
+    trace: Option<trace::Settings>,
     log: Option<log::Settings>,
     records: Option<records::Settings>,
 }
@@ -67,6 +69,7 @@ impl Draft {
             calls: document.section("calls"),
             media: document.section("media"),
             admin: document.section("admin"),
+            trace: document.section("trace"),
             log: document.section("log"),
             records: document.section("records"),
         }
@@ -110,6 +113,7 @@ impl Draft {
             calls: self.calls?,
             media: self.media?,
             admin: self.admin?,
+            trace: self.trace?,
             log: self.log?,
             records: self.records?,
             warnings: Vec::new(),
@@ -162,6 +166,17 @@ impl Draft {
                 "nobody is authenticated there: use an address of loopback, \"unix:/path\", or a firewall",
             );
         }
+        if self
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.reveal_numbers)
+        {
+            document.warning(
+                "trace.reveal_numbers",
+                "whoever reaches admin.listen may read the numbers and names of the last calls",
+                "they are personal data: set it for as long as a fault demands it",
+            );
+        }
         let sip = self.sip.iter().flat_map(transport::Settings::problems);
         let calls = self.calls.iter().flat_map(call::Settings::problems);
         let records = self.records.iter().flat_map(records::Settings::problems);
@@ -171,10 +186,12 @@ impl Draft {
             .iter()
             .flat_map(|settings| settings.problems());
         let transactions = transactions.map(|problem| format!("transactions.{problem}"));
+        let trace = self.trace.iter().flat_map(trace::Settings::problems);
         for problem in sip
             .chain(transactions)
             .chain(calls)
             .chain(media)
+            .chain(trace)
             .chain(records)
         {
             let (key, what) = problem.split_once(": ").unwrap_or(("", &problem));

@@ -6,7 +6,7 @@ use serde::Serialize;
 use toml::Table;
 
 use super::{Config, Listener, Meta, Pbx, route, some};
-use crate::observe::{admin, log, records};
+use crate::observe::{admin, log, records, trace};
 use crate::policy::{KeyExchange, Keying, Number};
 use crate::secret::Source;
 use crate::sip::{transaction, transport};
@@ -29,6 +29,7 @@ pub(super) struct InForce<'a> {
     calls: &'a call::Settings,
     media: &'a media::Settings,
     admin: &'a admin::Settings,
+    trace: &'a trace::Settings,
     log: &'a log::Settings,
     records: &'a records::Settings,
 }
@@ -65,6 +66,7 @@ impl Config {
             calls,
             media,
             admin,
+            trace,
             log,
             records,
             warnings: _,
@@ -84,6 +86,7 @@ impl Config {
             calls,
             media,
             admin,
+            trace,
             log,
             records,
         }

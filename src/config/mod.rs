@@ -46,7 +46,7 @@ pub use problem::{Position, Problem, Severity};
 pub use register::{Caller, Register};
 pub use reload::{Change, Kind};
 
-use crate::observe::{admin, log, records};
+use crate::observe::{admin, log, records, trace};
 use crate::policy::Number;
 use crate::policy::rules::Rule;
 use crate::secret::Source;
@@ -80,6 +80,8 @@ pub struct Config {
     pub media: media::Settings,
     /// Where metrics, health and status are served.
     pub admin: admin::Settings,
+    /// What is kept of the last calls.
+    pub trace: trace::Settings,
     /// What is logged.
     pub log: log::Settings,
     /// Where a record of each call is written.

@@ -24,6 +24,7 @@ fn log(summary: &Summary) {
         .as_ref()
         .map_or_else(|| "withheld".to_owned(), ToString::to_string);
     tracing::info!(
+        call = summary.call.0,
         direction = %summary.direction,
         number = %summary.number,
         user,

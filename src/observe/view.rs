@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::metrics::{Metrics, table};
 use super::records::FileState;
 use super::status::{self, Calls, Reason, Reloads, Status, Sums};
+use super::trace::Traces;
 use crate::call::driver::Order;
 use crate::call::{Direction, LiveCall, PbxAddress, Phase, Registered, Snapshot};
 use crate::leg::Leg;
@@ -60,6 +61,7 @@ pub struct View {
     sockets: Transports,
     records: FileState,
     metrics: Arc<Metrics>,
+    traces: Traces,
     facts: RwLock<Facts>,
     reloads: Mutex<Reloads>,
     started: (Instant, SystemTime),
@@ -75,6 +77,7 @@ impl View {
         sockets: Transports,
         records: FileState,
         metrics: Arc<Metrics>,
+        traces: Traces,
         facts: Facts,
     ) -> View {
         let started = (Instant::now(), SystemTime::now());
@@ -94,6 +97,7 @@ impl View {
             sockets,
             records,
             metrics,
+            traces,
             facts: RwLock::new(facts),
             reloads: Mutex::default(),
             started,
@@ -104,6 +108,11 @@ impl View {
     /// Where everything is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// What went over the wire of the last calls.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// What the configuration says has changed.

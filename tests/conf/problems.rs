@@ -642,6 +642,13 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case(
             "[media]",
+            "[trace]\ncalls = 10001\n[media]",
+            "trace.calls",
+            "calls",
+            "must be 0 to 10000",
+        ),
+        case(
+            "[media]",
             "[log]\nlevel = \"loud=x\"\n[media]",
             "log.level",
             "level",
@@ -733,6 +740,13 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
             "admin.listen",
             "listen",
             "may read status and metrics",
+        ),
+        case(
+            "[media]",
+            "[trace]\nreveal_numbers = true\n[media]",
+            "trace.reveal_numbers",
+            "reveal_numbers",
+            "may read the numbers and names",
         ),
         case(
             "20000-29999",

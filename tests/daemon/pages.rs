@@ -431,3 +431,69 @@ async fn what_is_asked_and_is_no_bridge_is_said_so() {
     assert_eq!(code, 1);
     assert!(error.contains("admin.listen is \"off\""), "{error}");
 }
+
+#[tokio::test]
+async fn what_went_over_the_wire_is_there_for_who_asks_without_keys_or_numbers() {
+    let place = Place::new(36);
+    let _bridge = place.bridge().await;
+    let pages = SocketAddr::new(place.ours, 9091);
+    let (status, nothing) = get(pages, "/traces/last").await;
+    assert_eq!(status, 404, "{nothing}");
+    let meta = place.genuine_meta(relay::Settings::default()).await;
+    let pbx = place.pbx().await;
+    let plan = Plan {
+        talk: Some(Duration::from_secs(1)),
+        ..Plan::default()
+    };
+    both_call(&meta, &pbx, plan).await;
+    let ended =
+        |heads: &Value| heads[0]["end"]["status"] == 200 && heads[1]["end"]["status"] == 200;
+    let heads = wait_for(pages, "/traces", ended).await;
+    for head in heads.as_array().unwrap() {
+        let id = head["id"].as_str().unwrap();
+        let (status, trace) = json(pages, &format!("/traces/{id}")).await;
+        assert_eq!((status, &trace["id"]), (200, &head["id"]));
+        let text = trace.to_string();
+        for leg in ["meta", "pbx"] {
+            let invites = trace["events"].as_array().unwrap().iter().filter(|event| {
+                let message = event["octets"]["text"].as_str().unwrap_or_default();
+                event["leg"] == leg && message.starts_with("INVITE ")
+            });
+            // Meta's first is challenged, as ours is there.
+            assert_eq!(
+                invites.count(),
+                if leg == "meta" { 2 } else { 1 },
+                "{trace:#}"
+            );
+        }
+        for secret in [&BUSINESS[1..], &USER[1..], "meta-generated-secret"] {
+            assert!(!text.contains(secret), "{trace:#}");
+        }
+        // By what the list shows of a Call-ID, written as paths have it.
+        let tag = head["meta_call_id"].as_str().unwrap().replace('~', "%7E");
+        let (status, by_tag) = json(pages, &format!("/traces/{tag}")).await;
+        assert_eq!((status, &by_tag["id"]), (200, &head["id"]));
+    }
+    let (status, why) = get(pages, "/traces?reveal=1").await;
+    assert_eq!(status, 403);
+    assert!(why.contains("trace.reveal_numbers"), "{why}");
+    let admin = pages.to_string();
+    let (code, _, error) = wabridge(&["trace", "--reveal", "--admin", &admin]).await;
+    assert_eq!(
+        (code, error.contains("trace.reveal_numbers")),
+        (1, true),
+        "{error}"
+    );
+    let (code, _, error) = wabridge(&["trace", "nobody@nowhere", "--admin", &admin]).await;
+    assert_eq!(
+        (code, error.contains("`wabridge trace` lists them")),
+        (1, true),
+        "{error}"
+    );
+    let (code, ladder, error) = wabridge(&["trace", "last", "--admin", &admin]).await;
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        ladder.contains("Ended by") && !ladder.contains("Content-Type"),
+        "{ladder}"
+    );
+}

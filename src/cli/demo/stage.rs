@@ -278,6 +278,10 @@ fn configuration(
         admin: observe::admin::Settings {
             listen: observe::admin::Listen::Off,
         },
+        trace: observe::trace::Settings {
+            calls: 0,
+            ..observe::trace::Settings::default()
+        },
         log: observe::log::Settings::default(),
         warnings: Vec::new(),
     })

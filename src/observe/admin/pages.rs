@@ -2,10 +2,12 @@
 
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::call::Snapshot;
+use crate::observe::trace::Unfound;
 use crate::observe::{Unanswered, View};
 
 /// What is told to whoever asks for something else.
@@ -14,7 +16,8 @@ const INDEX: &str = "wabridge\n\n\
     /healthz  200 while signalling turns\n\
     /readyz   200 while new calls can be served, else 503 and why not\n\
     /status   what `wabridge status` shows\n\
-    /calls    the calls that are up\n";
+    /calls    the calls that are up\n\
+    /traces   the calls whose messages are kept; /traces/<call> has all of one\n";
 
 /// OpenMetrics 1.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,6 +40,11 @@ pub(super) async fn answer<B>(request: &Request<B>, view: &View) -> Page {
     }
     let write: fn(&View, &Snapshot) -> Page = match request.uri().path() {
         "/" => return page(StatusCode::OK, TEXT, INDEX.into()),
+        "/traces" => return traces(None, request.uri().query(), view),
+        path if path.starts_with("/traces/") => {
+            let name = path.strip_prefix("/traces/");
+            return traces(name, request.uri().query(), view);
+        }
         "/metrics" => metrics,
         "/healthz" => |_, _| page(StatusCode::OK, TEXT, "ok\n".into()),
         "/readyz" => ready,
@@ -47,6 +55,25 @@ pub(super) async fn answer<B>(request: &Request<B>, view: &View) -> Page {
     match view.snapshot().await {
         Ok(now) => write(view, &now),
         Err(why) => unanswered(why),
+    }
+}
+
+/// All that is kept, or all of one call. Numbers are masked unless `?reveal=1` asks for them and may.
+fn traces(name: Option<&str>, query: Option<&str>, view: &View) -> Page {
+    let traces = view.traces();
+    let reveal = query == Some("reveal=1");
+    if reveal && !traces.may_reveal() {
+        let why = "trace.reveal_numbers is false in the configuration: ask without --reveal\n";
+        return page(StatusCode::FORBIDDEN, TEXT, why.into());
+    }
+    let Some(name) = name else {
+        return as_json(StatusCode::OK, &traces.list(reveal));
+    };
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    match traces.find(&name, reveal) {
+        Ok(trace) => as_json(StatusCode::OK, &trace),
+        Err(why @ Unfound::Ambiguous(_)) => page(StatusCode::CONFLICT, TEXT, format!("{why}\n")),
+        Err(why) => page(StatusCode::NOT_FOUND, TEXT, format!("{why}\n")),
     }
 }
 

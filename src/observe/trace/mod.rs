@@ -235,6 +235,11 @@ impl Traces {
         self.keep().configure(settings);
     }
 
+    /// Whether the settings allow numbers to be shown in full.
+    pub fn may_reveal(&self) -> bool {
+        self.keep().may_reveal()
+    }
+
     /// All that is kept, oldest first. In full only if `reveal` asks for it and the settings allow it.
     pub fn list(&self, reveal: bool) -> Vec<Head> {
         let (heads, plain) = {

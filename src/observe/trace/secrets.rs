@@ -4,6 +4,8 @@
 //! by whoever reads SDP, an `x`. Lines are judged one by
 //! one, whatever the message around them is worth: what is no SIP may hold a key all the same.
 
+use memchr::memchr2;
+
 /// Parameters of credentials that give nothing away; all others are hidden (RFC 7616 §3.4).
 const OPEN: [&str; 9] = [
     "username",
@@ -28,54 +30,45 @@ enum Kind {
 
 /// Hides what is secret in a message, or in what was meant as one.
 pub(super) fn hide(octets: &mut [u8]) {
-    let (lines, body) = lines(octets);
     let mut kind = Kind::Plain;
+    let (mut in_body, mut blank) = (false, false);
     // Behind an encoding nobody can see what is a secret.
     let mut encoded = false;
-    for (start, end) in lines {
-        let in_body = start >= body;
+    let mut start = 0;
+    while start < octets.len() {
+        // A lone CR or LF ends a line too.
+        let end = memchr2(b'\r', b'\n', &octets[start..]);
+        let end = end.map_or(octets.len(), |end| start + end);
+        in_body |= blank && octets.get(end) == Some(&b'\n') && end == start;
+        blank = match octets.get(end) {
+            Some(b'\n') => true,
+            _ => blank && end == start,
+        };
         let line = &mut octets[start..end];
+        start = end + 1;
+        if line.is_empty() {
+            continue;
+        }
         if in_body && encoded {
             star(line);
             continue;
         }
-        encoded |= is_encoding(line);
-        match header_name(line) {
-            _ if in_body => {}
-            Some(name) => kind = kind_of(name),
-            None if kind == Kind::Credentials => star(line),
-            None => {}
-        }
-        if kind == Kind::Credentials && !in_body && header_name(line).is_some() {
-            credentials(line);
+        let name = header_name(line);
+        encoded |= name.is_some_and(|name| is_encoding(&line[..name], &line[name..]));
+        if !in_body {
+            kind = match name {
+                Some(name) => kind_of(&line[..name]),
+                None => kind,
+            };
+            match (kind, name) {
+                (Kind::Plain, _) => {}
+                (Kind::Credentials, Some(_)) => credentials(line),
+                (Kind::Credentials, None) => star(line),
+            }
         }
         sdp(line);
         wherever(line);
     }
-}
-
-/// Start and end of each line that is not empty, and where the body begins. A lone CR or LF ends a line too.
-fn lines(octets: &[u8]) -> (Vec<(usize, usize)>, usize) {
-    let mut lines = Vec::new();
-    let (mut start, mut body, mut empty) = (0, None, false);
-    for (at, octet) in octets.iter().enumerate() {
-        match octet {
-            b'\r' | b'\n' => {
-                if at > start {
-                    lines.push((start, at));
-                } else if *octet == b'\n' && empty && body.is_none() {
-                    body = Some(at + 1);
-                }
-                empty |= *octet == b'\n';
-                start = at + 1;
-            }
-            _ => empty = false,
-        }
-    }
-    if start < octets.len() {
-        lines.push((start, octets.len()));
-    }
-    (lines, body.unwrap_or(octets.len()))
 }
 
 fn star(octets: &mut [u8]) {
@@ -84,12 +77,12 @@ fn star(octets: &mut [u8]) {
     }
 }
 
-/// The name of a header line; `None` for what continues one, and for start lines.
-fn header_name(line: &[u8]) -> Option<&[u8]> {
-    let colon = line.iter().position(|o| *o == b':')?;
-    let name = line[..colon].trim_ascii_end();
+/// How long the name of a header line is; `None` for what continues one, and for start lines.
+fn header_name(line: &[u8]) -> Option<usize> {
     let token = |o: &u8| o.is_ascii_alphanumeric() || b"-_.!%*+`'~".contains(o);
-    (!name.is_empty() && name.iter().all(token)).then_some(name)
+    let end = line.iter().position(|o| !token(o))?;
+    let colon = line[end..].trim_ascii_start().first() == Some(&b':');
+    (end > 0 && colon).then_some(end)
 }
 
 fn kind_of(name: &[u8]) -> Kind {
@@ -105,17 +98,16 @@ fn kind_of(name: &[u8]) -> Kind {
     }
 }
 
-/// Whether the line says that what follows cannot be read as it stands.
-fn is_encoding(line: &[u8]) -> bool {
-    let Some(name) = header_name(line) else {
-        return false;
-    };
+/// Whether a header says that what follows cannot be read as it stands.
+fn is_encoding(name: &[u8], value: &[u8]) -> bool {
     let names: [&[u8]; 3] = [b"content-encoding", b"e", b"content-transfer-encoding"];
-    let value = line[name.len()..].trim_ascii_start();
-    let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
     let plain: [&[u8]; 5] = [b"identity", b"7bit", b"8bit", b"binary", b""];
-    names.iter().any(|n| n.eq_ignore_ascii_case(name))
-        && !plain.iter().any(|p| p.eq_ignore_ascii_case(value))
+    if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+        return false;
+    }
+    let value = value.trim_ascii_start();
+    let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
+    !plain.iter().any(|p| p.eq_ignore_ascii_case(value))
 }
 
 /// `Authorization: Digest username="…",response="…"`: what is not known to be harmless is hidden.
@@ -159,6 +151,9 @@ fn credentials(line: &mut [u8]) {
 fn sdp(line: &mut [u8]) {
     let indent = line.len() - line.trim_ascii_start().len();
     let line = &mut line[indent..];
+    if !matches!(line.first(), Some(b'a' | b'A' | b'k' | b'K' | b's' | b'S')) {
+        return;
+    }
     if let Some(name) = SDP.iter().find(|name| starts_with(line, name)) {
         star(&mut line[name.len()..]);
     } else if starts_with(line, "a=crypto:") {
@@ -185,8 +180,15 @@ fn crypto(line: &mut [u8]) {
 /// What is told by the word in front of it, wherever in a line: keys, ICE passwords, and those in URIs,
 /// `sip:user:password@host` (RFC 3261 §19.1.1).
 fn wherever(line: &mut [u8]) {
-    for at in 1..line.len() {
-        if !matches!(line[at], b':' | b'=') {
+    let mut next = 1;
+    while let Some(found) = line.get(next..).and_then(|rest| memchr2(b':', b'=', rest)) {
+        let at = next + found;
+        next = at + 1;
+        // Few come so far: only what the words below end with.
+        if !matches!(
+            line[at - 1],
+            b'e' | b'd' | b'p' | b's' | b'E' | b'D' | b'P' | b'S'
+        ) {
             continue;
         }
         let (before, rest) = line.split_at_mut(at + 1);

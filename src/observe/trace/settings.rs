@@ -1,9 +1,9 @@
 //! What an operator may set about traces.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `[trace]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Calls of which all SIP messages are kept in memory, the newest; 0 keeps nothing. Of INVITEs that were refused as
