@@ -217,9 +217,14 @@ def it_starts_when_it_is_configured_and_says_so(house):
 
 
 def a_valid_file_is_taken_over_by_systemctl_reload(house):
-    before = house.journal().count("the configuration was taken over")
+    read_anew = "the configuration was read anew"
+    before = house.journal().count(read_anew)
     house.must("systemctl", "reload", "wabridge")
-    until(lambda: house.journal().count("the configuration was taken over") == before + 1, 5, "one reload, once")
+    until(lambda: house.journal().count(read_anew) == before + 1, 5, "one reload, once")
+    file = house.path("/etc/wabridge/wabridge.toml")
+    file.write_text(file.read_text().replace("[calls]", "[calls]\nring_timeout = 54"))
+    house.must("systemctl", "reload", "wabridge")
+    until(lambda: "calls.ring_timeout" in house.journal(), 5, "the key that changed is named")
     assert house.show("StatusText") == "running: 0 calls are up"
 
 
