@@ -114,6 +114,8 @@ fn configuration(ring_timeout: usize) -> String {
         tcp = "off"
         [calls]
         ring_timeout = {ring_timeout}
+        [admin]
+        listen = "{OURS}:9091"
         [media]
         meta_address = "{OURS}"
         pbx_address = "{OURS}"

@@ -46,6 +46,8 @@ udp = "{OURS}:5070"
 tcp = "off"
 [calls]
 max = 100
+[admin]
+listen = "{OURS}:9091"
 [media]
 meta_address = "{OURS}"
 pbx_address = "{OURS}"
