@@ -6,7 +6,9 @@
 //! ```
 
 mod facts;
+mod listening;
 mod ourselves;
+mod setup;
 mod trust;
 
 use std::io;
@@ -14,30 +16,24 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::call::driver::{self, Order};
-use crate::call::{Bridge, Setup, Watch};
+use crate::call::{Bridge, Watch};
 use crate::config::{self, Change, Config};
 use crate::leg::Leg;
-use crate::media::{self, Codec, Engine};
+use crate::media::{self, Engine};
 use crate::observe::admin::{Door, DoorError, Listen as AdminListen, Server};
 use crate::observe::trace::Traces;
 use crate::observe::{CallLog, CallMetrics, Metrics, RecordWriter, View};
-use crate::peer::{Meta, Pbx, Register, pbx};
-use crate::policy::{Numbers, Way};
-use crate::sdp::Keying;
 use crate::service::Pulse;
-use crate::sip::dialog::Pace;
 use crate::sip::token::Tokens;
 use crate::sip::transaction::Table;
-use crate::sip::transport::tls::{self, TlsError};
-use crate::sip::transport::{
-    Listen, Names, Overrides, Protocol, StartError as ListenError, Transports,
-};
+use crate::sip::transport::tls::TlsError;
+use crate::sip::transport::{StartError as ListenError, Transports};
 
+pub use setup::without_pbxs as setup_without_pbxs;
 pub use trust::Trust;
 use trust::clients;
 
@@ -135,18 +131,18 @@ impl Daemon {
         })
         .map_err(DaemonError::Media)?;
         let (events, transport) = mpsc::channel(EVENTS);
-        let listens = listens(&config)?;
+        let listens = listening::listens(&config)?;
         let clients = clients(&config, trust)?;
         let (transports, bound) = Transports::start(
             config.sip.clone(),
             listens.clone(),
             clients,
-            names(&config),
+            listening::names(&config),
             events,
         )
         .await?;
-        let addresses = addresses(&listens, &bound);
-        let setup = setup(&config, &addresses).await?;
+        let addresses = listening::addresses(&listens, &bound);
+        let setup = setup::of(&config, &addresses).await?;
         let mut nonce_key = [0; 32];
         getrandom::fill(&mut nonce_key).map_err(DaemonError::Random)?;
         let bridge = Bridge::new(
@@ -184,10 +180,10 @@ impl Daemon {
         ));
         let admin = door.map(|door| Server::start(door, view.clone()));
         tracing::info!(
-            meta = listed(&addresses.meta),
-            pbx_udp = listed(&addresses.pbx.udp),
-            pbx_tcp = listed(&addresses.pbx.tcp),
-            pbx_tls = listed(&addresses.pbx.tls),
+            meta = listening::listed(&addresses.meta),
+            pbx_udp = listening::listed(&addresses.pbx.udp),
+            pbx_tcp = listening::listed(&addresses.pbx.tcp),
+            pbx_tls = listening::listed(&addresses.pbx.tls),
             admin = admin
                 .as_ref()
                 .map(|admin| tracing::field::display(admin.listen())),
@@ -241,9 +237,9 @@ impl Daemon {
     pub async fn reload(&mut self, new: Config, trust: &Trust) -> Result<Reloaded, DaemonError> {
         let config = new.without_restart(&self.config);
         // Whatever can fail comes before the first change.
-        let server = server_tls(&config)?;
+        let server = listening::server_tls(&config)?;
         let clients = clients(&config, trust)?;
-        let setup = setup(&config, &self.addresses).await?;
+        let setup = setup::of(&config, &self.addresses).await?;
         let door = self.new_door(&config).await?;
         self.records
             .reload(&config.records)
@@ -343,11 +339,6 @@ fn allow_files(needed: u64) {
     }
 }
 
-fn server_tls(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
-    let certificate = &config.certificate;
-    tls::server_config_from(certificate.chain().to_vec(), certificate.key().clone_key())
-}
-
 /// Sockets for media are opened call by call: an address that is not ours must be found before the first one.
 fn media_addresses_are_ours(media: &media::Settings) -> Result<(), DaemonError> {
     let ipv6 = media.meta_ipv6_address.map(IpAddr::from);
@@ -364,149 +355,6 @@ fn media_addresses_are_ours(media: &media::Settings) -> Result<(), DaemonError> 
         })?;
     }
     Ok(())
-}
-
-fn listens(config: &Config) -> Result<Vec<Listen>, TlsError> {
-    let tls = server_tls(config)?;
-    let listen = |leg, protocol, address: SocketAddr| Listen {
-        leg,
-        protocol,
-        address,
-        tls: (protocol == Protocol::Tls).then(|| tls.clone()),
-    };
-    let meta = config.meta.listen.iter();
-    let mut listens: Vec<_> = meta
-        .map(|address| listen(Leg::Meta, Protocol::Tls, *address))
-        .collect();
-    for protocol in [Protocol::Udp, Protocol::Tcp, Protocol::Tls] {
-        let addresses = config.pbx_listener.of(protocol).iter();
-        listens.extend(addresses.map(|address| listen(Leg::Pbx, protocol, *address)));
-    }
-    Ok(listens)
-}
-
-fn addresses(listens: &[Listen], bound: &[SocketAddr]) -> Addresses {
-    let mut addresses = Addresses {
-        meta: Vec::new(),
-        pbx: config::Listener::OFF,
-    };
-    for (listen, address) in listens.iter().zip(bound) {
-        let list = match (listen.leg, listen.protocol) {
-            (Leg::Meta, _) => &mut addresses.meta,
-            (Leg::Pbx, Protocol::Udp) => &mut addresses.pbx.udp,
-            (Leg::Pbx, Protocol::Tcp) => &mut addresses.pbx.tcp,
-            (Leg::Pbx, Protocol::Tls) => &mut addresses.pbx.tls,
-        };
-        list.push(*address);
-    }
-    addresses
-}
-
-/// As the log shows addresses; `None`: there are none.
-fn listed(addresses: &[SocketAddr]) -> Option<String> {
-    let texts: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-    (!texts.is_empty()).then(|| texts.join(", "))
-}
-
-fn names(config: &Config) -> Names {
-    let meta = &config.meta;
-    let overrides = meta.address.map(|ip| {
-        (
-            meta.domain.to_ascii_lowercase(),
-            SocketAddr::new(ip, meta.port),
-        )
-    });
-    Names::system(Overrides::from_iter(overrides))
-}
-
-async fn setup(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonError> {
-    let mut pbxs = Vec::new();
-    for pbx in &config.pbxs {
-        let (our_host, our_ports) = ourselves::towards(pbx, &addresses.pbx).await?;
-        let profile = Pbx {
-            name: pbx.name.clone(),
-            ways: pbx.address.iter().map(|place| way(pbx, place)).collect(),
-            health: pbx.health(),
-            try_timeout: pbx.try_timeout(),
-            our_host,
-            our_ports,
-            keying: if pbx.srtp {
-                Keying::Sdes
-            } else {
-                Keying::Plain
-            },
-            source: pbx.source,
-            codecs: pbx.codecs.iter().copied().map(Codec::from).collect(),
-            headers: pbx.headers.clone().into_iter().collect(),
-            ack_when_keyed: pbx.ack_when_keyed,
-            dialling: pbx.dialling.clone(),
-            default_number: pbx.default_number.clone(),
-            register: register(pbx),
-        };
-        pbxs.push((Arc::new(profile), pbx.allowed_sources()));
-    }
-    let our_port = addresses.meta.first().map(SocketAddr::port);
-    Ok(Setup {
-        pbxs,
-        ..setup_without_pbxs(config, our_port)
-    })
-}
-
-/// The same for whoever needs no PBX. `our_port`: where Meta reaches us, if that is known.
-pub fn setup_without_pbxs(config: &Config, our_port: Option<u16>) -> Setup {
-    Setup {
-        meta: Arc::new(Meta {
-            domain: config.meta.domain.clone(),
-            port: config.meta.port,
-            our_port: our_port.unwrap_or(Protocol::Tls.default_port()),
-            digest: config.meta.digest.clone(),
-            realm: config.meta.realm.clone(),
-            dtls_setup: config.meta.dtls_setup,
-        }),
-        meta_sources: config.meta.allowed_sources.clone(),
-        pbxs: Vec::new(),
-        numbers: Numbers::new(config.numbers.iter().cloned()),
-        routes: config.routes.clone(),
-        pace: Pace::from(&config.transactions),
-        max_calls: config.calls.max.into(),
-        ring_timeout: config.calls.ring_timeout(),
-        answer_timeout: config.calls.answer_timeout(),
-    }
-}
-
-/// How we register at a PBX, if we do.
-fn register(pbx: &config::Pbx) -> Option<Register> {
-    let register = &pbx.register;
-    let (user, password) = register.login()?;
-    let of_pbx: Vec<_> = pbx.address.iter().map(|place| &place.address).collect();
-    let registrars = match &register.registrars {
-        Some(registrars) => registrars.iter().collect(),
-        None => of_pbx.clone(),
-    };
-    let domain = register.domain.as_ref();
-    let domain = domain.or(of_pbx.first().map(|first| &first.host))?;
-    let hop = |address: &config::Address| {
-        let port = address.port.unwrap_or(pbx.transport.default_port());
-        pbx::hop(&address.host, port, pbx.transport)
-    };
-    Some(Register {
-        registrars: registrars.into_iter().map(hop).collect(),
-        user: user.to_owned(),
-        domain: ourselves::bracketed(domain),
-        username: register.auth_username.as_deref().unwrap_or(user).to_owned(),
-        password: password.clone(),
-        expires: register.expires(),
-        calls_as_user: register.from == config::Caller::Username,
-        dialled_in: register.dialled.clone(),
-    })
-}
-
-fn way(pbx: &config::Pbx, place: &config::Place) -> Way {
-    Way {
-        hop: pbx::hop(&place.address.host, pbx.port(place), pbx.transport),
-        priority: place.priority,
-        weight: place.weight,
-    }
 }
 
 #[cfg(test)]
