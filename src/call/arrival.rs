@@ -209,7 +209,7 @@ impl Bridge {
         };
         let goal = rules::goal(&setup.routes, number, &asked);
         let pbxs = goal.pbxs.iter().filter_map(|name| setup.pbx(name));
-        let mut ways = self.upkeep.ways(pbxs, &mut self.tokens).into_iter();
+        let mut ways = self.errands.upkeep.ways(pbxs, &mut self.tokens).into_iter();
         let none = || Refused::new(503, "the number has no PBX").because(Because::NoPbx);
         let (pbx, pbx_hop) = ways.next().ok_or_else(none)?;
         let target = goal.target.map(str::to_owned);

@@ -10,18 +10,16 @@ use std::time::Instant;
 
 use super::admission::Admission;
 use super::closing::Doors;
+use super::errands::{Errands, Place, Turn};
 use super::event::{Action, Event, Receipt, Stats};
 use super::live::{CallId, Live};
-use super::machine::{self, Call};
-use super::registrations::{Asks, Place, Registrations};
+use super::machine;
 use super::setup::Setup;
 use super::snapshot::{PbxAddress, Registered, Snapshot};
-use super::upkeep::{self, Upkeep};
 use super::watch::{Mark, Note};
 use crate::leg::Leg;
-use crate::media::{Command, MediaEvent, Plane};
+use crate::media::{MediaEvent, Plane};
 use crate::policy::sources::Refusal;
-use crate::sdp::Keying;
 use crate::sip::build;
 use crate::sip::dialog::DialogId;
 use crate::sip::digest::server::Server as Nonces;
@@ -36,8 +34,7 @@ pub struct Bridge {
     pub(super) setup: Arc<Setup>,
     pub(super) table: Table,
     pub(super) live: Live,
-    pub(super) registrations: Registrations,
-    pub(super) upkeep: Upkeep,
+    pub(super) errands: Errands,
     pub(super) media: Box<dyn Plane + Send>,
     pub(super) nonces: Nonces,
     pub(super) admission: Admission,
@@ -62,22 +59,15 @@ impl Bridge {
             setup,
             table,
             live: Live::default(),
-            registrations: Registrations::default(),
-            upkeep: Upkeep::default(),
+            errands: Errands::default(),
             media,
             tokens,
             doors: Doors::Open,
             stats: Stats::default(),
         };
         // What is registered at the start is asked for at the first deadline, which is now.
-        let setup = bridge.setup.clone();
-        bridge
-            .registrations
-            .configure(&setup, &mut bridge.tokens, now);
-        bridge.upkeep.configure(
-            &bridge.setup,
-            &mut upkeep::Turn::new(&mut bridge.tokens, now),
-        );
+        let mut turn = Turn::new(&mut bridge.tokens, now);
+        bridge.errands.configure(&bridge.setup, &mut turn);
         bridge
     }
 
@@ -108,8 +98,7 @@ impl Bridge {
         [
             self.table.deadline(),
             self.live.deadline(),
-            self.registrations.deadline(),
-            self.upkeep.deadline(),
+            self.errands.deadline(),
             waiting,
         ]
         .into_iter()
@@ -124,15 +113,12 @@ impl Bridge {
 
     /// Whether no call, registration, transaction or anything of one is left.
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty()
-            && self.registrations.is_empty()
-            && self.upkeep.is_idle()
-            && self.table.is_empty()
+        self.live.is_empty() && self.errands.is_empty() && self.table.is_empty()
     }
 
     /// Where the bridge registers, and how each registration stands.
     pub fn registrations(&self) -> impl Iterator<Item = (&Place, Standing)> {
-        self.registrations.standings()
+        self.errands.registrations.standings()
     }
 
     /// What has been counted.
@@ -146,13 +132,13 @@ impl Bridge {
             hop: hop.clone(),
             is_up,
         };
-        self.upkeep.addresses().map(told).collect()
+        self.errands.upkeep.addresses().map(told).collect()
     }
 
     fn registered(&self) -> Vec<Registered> {
         let told = |(place, standing): (&Place, Standing)| Registered {
             pbx: place.pbx.clone(),
-            registrar: place.registrar.clone(),
+            registrar: place.hop.clone(),
             standing,
         };
         self.registrations().map(told).collect()
@@ -247,18 +233,8 @@ impl Bridge {
         self.nonces.configure(&setup.meta.digest);
         self.admission
             .reload(&self.setup, &setup, self.live.newest());
-        if self.doors == Doors::Open {
-            let asks = self.registrations.configure(&setup, &mut self.tokens, now);
-            self.register(asks, now, out);
-        }
         self.setup = setup.clone();
-        self.keep_up(now, out, |upkeep, turn| upkeep.configure(&setup, turn));
-    }
-
-    /// Nobody is to call a bridge that takes no calls any more.
-    pub(super) fn unregister(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let asks = self.registrations.stop(&mut self.tokens, now);
-        self.register(asks, now, out);
+        self.run_errands(now, out, |errands, turn| errands.configure(&setup, turn));
     }
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Action>) {
@@ -267,21 +243,8 @@ impl Bridge {
         while let Some(call) = self.live.next_due(now) {
             self.tell(call, machine::Event::Deadline, now, out);
         }
-        let asks = self.registrations.tick(&mut self.tokens, now);
-        self.register(asks, now, out);
+        self.run_errands(now, out, Errands::tick);
         self.tick_doors(now, out);
-        self.keep_up(now, out, Upkeep::tick);
-    }
-
-    // ---- on our own account ------------------------------------------------------------------------------------
-
-    fn register(&mut self, asks: Vec<Asks>, now: Instant, out: &mut Vec<Action>) {
-        for Asks { place, request } in asks {
-            let target = Target::Hop(place.registrar.clone());
-            let (client, actions) = self.table.request(request, target, now);
-            self.registrations.bind(client, place);
-            self.transactions(actions, now, out);
-        }
     }
 
     // ---- transactions ------------------------------------------------------------------------------------------
@@ -327,12 +290,7 @@ impl Bridge {
                     if let Some((call, purpose)) = self.live.of_client(client) {
                         self.tell(call, machine::Event::Response(purpose, response), now, out);
                     } else {
-                        self.keep_up(now, out, |upkeep, turn| {
-                            upkeep.answered(client, &response, turn)
-                        });
-                        let tokens = &mut self.tokens;
-                        let asks = self.registrations.answered(client, response, tokens, now);
-                        self.register(asks, now, out);
+                        self.errand_answered(client, response, now, out);
                     }
                 }
                 T::TimedOut { client } => self.lost(client, "no answer in time".into(), now, out),
@@ -345,9 +303,7 @@ impl Bridge {
         if let Some((call, purpose)) = self.live.of_client(client) {
             self.tell(call, machine::Event::Lost(purpose, why), now, out);
         } else {
-            self.keep_up(now, out, |upkeep, turn| upkeep.lost(client, &why, turn));
-            let asks = self.registrations.lost(client, why, &mut self.tokens, now);
-            self.register(asks, now, out);
+            self.errand_lost(client, why, now, out);
         }
     }
 
@@ -393,118 +349,6 @@ impl Bridge {
         let actions = self.table.respond(server, response, now);
         self.transactions(actions, now, out);
     }
-
-    // ---- calls -------------------------------------------------------------------------------------------------
-
-    pub(super) fn admit_call(
-        &mut self,
-        call: Call,
-        actions: Vec<machine::Action>,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        self.stats.calls += 1;
-        let id = self.live.insert(call);
-        if let Some(call) = self.live.get_mut(id) {
-            out.push(Action::Note(Note::Began(Box::new(call.began(id)))));
-        }
-        self.perform(id, actions, now, out);
-    }
-
-    pub(super) fn tell(
-        &mut self,
-        id: CallId,
-        event: machine::Event,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(call) = self.live.get_mut(id) else {
-            return;
-        };
-        let actions = call.handle(event, &mut self.tokens, now);
-        self.perform(id, actions, now, out);
-    }
-
-    fn perform(
-        &mut self,
-        id: CallId,
-        actions: Vec<machine::Action>,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        for action in actions {
-            self.perform_one(id, action, now, out);
-        }
-        self.live.reschedule(id);
-        let summary = self.live.get_mut(id).and_then(|call| call.over(id, now));
-        if let Some(summary) = summary {
-            self.live.remove(id);
-            self.admission.ended(|| self.live.oldest());
-            out.push(Action::Note(Note::Ended(Box::new(summary))));
-        }
-    }
-
-    fn perform_one(
-        &mut self,
-        id: CallId,
-        action: machine::Action,
-        now: Instant,
-        out: &mut Vec<Action>,
-    ) {
-        match action {
-            machine::Action::Request {
-                request,
-                target,
-                purpose,
-            } => {
-                let (client, actions) = self.table.request(request, target, now);
-                self.live.bind(client, id, purpose);
-                self.transactions(actions, now, out);
-            }
-            machine::Action::Abandon(purpose) => {
-                if let Some(client) = self.live.client_of(id, purpose) {
-                    self.table.abandon(client);
-                }
-            }
-            machine::Action::Ack(ack, target) => {
-                out.push(Action::Send {
-                    message: ack.into(),
-                    target,
-                    receipt: None,
-                });
-            }
-            machine::Action::Respond {
-                server,
-                response,
-                tell,
-            } => {
-                let from = out.len();
-                self.respond(server, response, now, out);
-                for action in &mut out[from..] {
-                    if let (true, Action::Send { receipt, .. }) = (tell, action) {
-                        *receipt = Some(Receipt::Answer(id));
-                    }
-                }
-            }
-            machine::Action::Seen(place, fate) => self.upkeep.seen(&place, fate, now),
-            machine::Action::Mark(mark) => out.push(Action::Note(Note::Mark { call: id, mark })),
-            machine::Action::Media(command) => {
-                out.push(Action::Note(Note::Mark {
-                    call: id,
-                    mark: mark_of_command(&command),
-                }));
-                if let Some(session) = self.live.get_mut(id).map(|call| call.session()) {
-                    self.media.command(session, command);
-                }
-            }
-            machine::Action::CloseMedia => {
-                if let Some(session) = self.live.get_mut(id).map(|call| call.session()) {
-                    self.media.close(session);
-                }
-            }
-            machine::Action::Dialog(dialog, leg) => self.live.join(dialog, id, leg),
-        }
-    }
 }
 
 fn mark_of(event: &machine::Event) -> Option<Mark> {
@@ -513,18 +357,6 @@ fn mark_of(event: &machine::Event) -> Option<Mark> {
         machine::Event::Keyed(leg) => Some(Mark::Keyed(*leg)),
         machine::Event::MediaFailed(leg, why) => Some(Mark::MediaFailed(*leg, why.clone())),
         _ => None,
-    }
-}
-
-fn mark_of_command(command: &Command) -> Mark {
-    match command {
-        Command::Start { leg } => Mark::Started(*leg),
-        Command::Agree { leg, side } => Mark::Agreed {
-            leg: *leg,
-            codec: side.sound(),
-            keying: Keying::of(&side.security),
-            remote: side.remote_rtp,
-        },
     }
 }
 

@@ -11,7 +11,6 @@ use super::bridge::Bridge;
 use super::event::Action;
 use super::machine;
 use super::refused::{Because, Refused};
-use super::upkeep::Upkeep;
 
 /// How long calls may take to end: two BYEs with repetitions on a bad network.
 const LAST_CALLS: Duration = Duration::from_secs(10);
@@ -54,7 +53,7 @@ impl Doors {
 impl Bridge {
     /// Whether the bridge was told to end, has no call any more and is registered nowhere.
     pub fn is_done(&self) -> bool {
-        self.doors != Doors::Open && self.calls() == 0 && self.registrations.is_empty()
+        self.doors != Doors::Open && self.calls() == 0 && self.errands.registrations.is_empty()
     }
 
     /// Nothing is said twice, and a bridge that ends its calls already does not go back to letting them go on.
@@ -72,7 +71,7 @@ impl Bridge {
         self.doors = Doors::Stopping {
             until: now + LAST_CALLS,
         };
-        self.keep_up(now, out, Upkeep::stop);
+        self.run_errands(now, out, |errands, turn| errands.upkeep.stop(turn));
         for call in self.live.ids() {
             self.tell(call, machine::Event::Stop, now, out);
         }

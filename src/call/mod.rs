@@ -27,9 +27,11 @@ mod authentication;
 mod bridge;
 mod closing;
 pub mod driver;
+mod errands;
 mod event;
 mod live;
 mod machine;
+mod perform;
 mod refused;
 mod registrations;
 pub mod settings;
@@ -40,10 +42,11 @@ mod upkeep;
 pub mod watch;
 
 pub use bridge::Bridge;
+pub use errands::Place;
 pub use event::{Action, Event, Receipt, Stats};
 pub use live::CallId;
 pub use refused::Because;
-pub use registrations::Place;
+
 pub use settings::Settings;
 pub use setup::Setup;
 pub use snapshot::{LiveCall, PbxAddress, Phase, Registered, Snapshot};

@@ -4,39 +4,19 @@
 //!   set-up ──▶ Desk ── what is wanted differs from what there is ──▶ leave, then the next Registration
 //! ```
 
-use std::collections::HashMap;
 use std::time::Instant;
 
+use super::errands::{Errand, Place, Turn};
 use super::setup::Setup;
-use crate::sip::message::{Request, Response};
+use crate::sip::message::Response;
 use crate::sip::register::{Account, Action, Event, News, Registration, Standing};
-use crate::sip::token::Tokens;
 use crate::sip::transaction::ClientId;
-use crate::sip::transport::Hop;
 
 /// All registrations that there are, or that are about to be gone.
 #[derive(Debug, Default)]
 pub struct Registrations {
     desks: Vec<Desk>,
-    clients: HashMap<ClientId, Place>,
-}
-
-/// One registrar of one PBX.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Name of the PBX.
-    pub pbx: String,
-    /// Its address.
-    pub registrar: Hop,
-}
-
-/// A REGISTER that wants a client transaction, which [`Registrations::bind`] is then told of.
-#[derive(Debug)]
-pub struct Asks {
-    /// Whom it asks.
-    pub place: Place,
-    /// What is sent.
-    pub request: Request,
+    stopped: bool,
 }
 
 /// What is registered at one place, and what is to be registered there next.
@@ -44,15 +24,19 @@ pub struct Asks {
 struct Desk {
     place: Place,
     registration: Registration,
+    /// The transaction of its REGISTER.
+    asked: Option<ClientId>,
     /// What takes its place once it has left; `None`: nothing, or itself as long as it stays.
     next: Option<Account>,
 }
 
 impl Registrations {
     /// Follows a set-up: what it still wants stays as it is, what it wants otherwise leaves first.
-    pub fn configure(&mut self, setup: &Setup, tokens: &mut Tokens, now: Instant) -> Vec<Asks> {
+    pub fn configure(&mut self, setup: &Setup, turn: &mut Turn<'_>) {
+        if self.stopped {
+            return;
+        }
         let mut wanted = wanted(setup);
-        let mut asks = Vec::new();
         for desk in &mut self.desks {
             let at = wanted.iter().position(|(place, _)| *place == desk.place);
             let account = at.map(|at| wanted.swap_remove(at).1);
@@ -60,30 +44,29 @@ impl Registrations {
                 Some(account) if account == *desk.registration.account() && desk.stays() => {}
                 next => {
                     desk.next = next;
-                    asks.extend(desk.handle(Event::Leave, tokens, now));
+                    desk.handle(Event::Leave, turn);
                 }
             }
         }
         for (place, account) in wanted {
             self.desks.push(Desk {
                 place,
-                registration: Registration::new(account, None, tokens, now),
+                registration: Registration::new(account, None, turn.tokens, turn.now),
+                asked: None,
                 next: None,
             });
         }
-        self.go_on(tokens, now);
-        asks
+        self.go_on(turn);
     }
 
-    /// Takes every registration away.
-    pub fn stop(&mut self, tokens: &mut Tokens, now: Instant) -> Vec<Asks> {
-        let mut asks = Vec::new();
+    /// Takes every registration away, and registers nothing any more.
+    pub fn stop(&mut self, turn: &mut Turn<'_>) {
+        self.stopped = true;
         for desk in &mut self.desks {
             desk.next = None;
-            asks.extend(desk.handle(Event::Leave, tokens, now));
+            desk.handle(Event::Leave, turn);
         }
-        self.go_on(tokens, now);
-        asks
+        self.go_on(turn);
     }
 
     /// When [`Registrations::tick`] is next due.
@@ -95,45 +78,31 @@ impl Registrations {
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, tokens: &mut Tokens, now: Instant) -> Vec<Asks> {
-        let mut asks = Vec::new();
+    pub fn tick(&mut self, turn: &mut Turn<'_>) {
         for desk in &mut self.desks {
-            if desk.registration.deadline().is_some_and(|due| due <= now) {
-                asks.extend(desk.handle(Event::Deadline, tokens, now));
+            let due = desk.registration.deadline();
+            if due.is_some_and(|due| due <= turn.now) {
+                desk.handle(Event::Deadline, turn);
             }
         }
-        self.go_on(tokens, now);
-        asks
+        self.go_on(turn);
     }
 
     /// The transaction of a REGISTER has been opened.
-    pub fn bind(&mut self, client: ClientId, place: Place) {
-        self.clients.insert(client, place);
-    }
-
-    /// A response in a transaction.
-    pub fn answered(
-        &mut self,
-        client: ClientId,
-        response: Response,
-        tokens: &mut Tokens,
-        now: Instant,
-    ) -> Vec<Asks> {
-        match response.is_provisional() {
-            true => Vec::new(),
-            false => self.tell(client, Event::Response(response), tokens, now),
+    pub fn bind(&mut self, client: ClientId, place: &Place) {
+        if let Some(desk) = self.at(place) {
+            desk.asked = Some(client);
         }
     }
 
-    /// A transaction ended without a final response.
-    pub fn lost(
-        &mut self,
-        client: ClientId,
-        why: String,
-        tokens: &mut Tokens,
-        now: Instant,
-    ) -> Vec<Asks> {
-        self.tell(client, Event::Lost(why), tokens, now)
+    /// The final response to a REGISTER.
+    pub fn answered(&mut self, place: &Place, response: Response, turn: &mut Turn<'_>) {
+        self.tell(place, Event::Response(response), turn);
+    }
+
+    /// A REGISTER got no final response.
+    pub fn lost(&mut self, place: &Place, why: String, turn: &mut Turn<'_>) {
+        self.tell(place, Event::Lost(why), turn);
     }
 
     /// Every registration that is wanted, and how it stands.
@@ -149,35 +118,30 @@ impl Registrations {
         self.desks.is_empty()
     }
 
-    fn tell(
-        &mut self,
-        client: ClientId,
-        event: Event,
-        tokens: &mut Tokens,
-        now: Instant,
-    ) -> Vec<Asks> {
-        let Some(place) = self.clients.remove(&client) else {
-            return Vec::new();
-        };
-        let desk = self.desks.iter_mut().find(|desk| desk.place == place);
-        let asks = desk.map_or_else(Vec::new, |desk| desk.handle(event, tokens, now));
-        self.go_on(tokens, now);
-        asks
+    fn at(&mut self, place: &Place) -> Option<&mut Desk> {
+        self.desks.iter_mut().find(|desk| desk.place == *place)
+    }
+
+    fn tell(&mut self, place: &Place, event: Event, turn: &mut Turn<'_>) {
+        if let Some(desk) = self.at(place) {
+            desk.asked = None;
+            desk.handle(event, turn);
+        }
+        self.go_on(turn);
     }
 
     /// Where one registration has left, the next one begins. What the old one still has under way is not its own.
-    fn go_on(&mut self, tokens: &mut Tokens, now: Instant) {
-        let clients = &mut self.clients;
+    fn go_on(&mut self, turn: &mut Turn<'_>) {
         self.desks.retain_mut(|desk| {
             if !desk.registration.is_over() {
                 return true;
             }
-            clients.retain(|_, place| *place != desk.place);
+            turn.abandon(desk.asked.take());
             let Some(account) = desk.next.take() else {
                 return false;
             };
             let series = desk.registration.series();
-            desk.registration = Registration::new(account, Some(series), tokens, now);
+            desk.registration = Registration::new(account, Some(series), turn.tokens, turn.now);
             true
         });
     }
@@ -188,22 +152,19 @@ impl Desk {
         !self.registration.is_leaving()
     }
 
-    fn handle(&mut self, event: Event, tokens: &mut Tokens, now: Instant) -> Vec<Asks> {
-        let mut asks = Vec::new();
-        for action in self.registration.handle(event, tokens, now) {
+    fn handle(&mut self, event: Event, turn: &mut Turn<'_>) {
+        for action in self.registration.handle(event, turn.tokens, turn.now) {
             match action {
-                Action::Send(request) => asks.push(Asks {
-                    place: self.place.clone(),
-                    request,
-                }),
+                Action::Send(request) => {
+                    turn.request(Errand::Register(self.place.clone()), request)
+                }
                 Action::News(news) => self.log(&news),
             }
         }
-        asks
     }
 
     fn log(&self, news: &News) {
-        let (pbx, registrar) = (&self.place.pbx, &self.place.registrar);
+        let (pbx, registrar) = (&self.place.pbx, &self.place.hop);
         match news {
             News::Registered {
                 refreshed: true, ..
@@ -250,7 +211,7 @@ fn wanted(setup: &Setup) -> Vec<(Place, Account)> {
         {
             let place = Place {
                 pbx: pbx.name.clone(),
-                registrar: registrar.clone(),
+                hop: registrar.clone(),
             };
             let is_new = !wanted.iter().any(|(earlier, _)| *earlier == place);
             if let Some(account) = pbx.account(registrar).filter(|_| is_new) {

@@ -1,120 +1,23 @@
-//! Requests that the bridge sends on its own account: they belong to no call, and what becomes of one comes back by its
-//! [`Errand`].
-//!
-//! ```text
-//!   Upkeep ── Action::Request ──▶ Bridge ──▶ transaction table
-//!      ▲────── answered, lost ──────┘
-//! ```
-//!
-//! So far there is one errand: OPTIONS, which finds out which addresses of the PBXs are alive. What calls find out about
-//! them counts as well.
+//! Which addresses of the PBXs are alive: OPTIONS finds out, and what calls find out about them counts as well.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::bridge::Bridge;
-use super::event;
+use super::errands::{Errand, Place, Turn};
 use super::setup::Setup;
 use crate::peer::{Fresh, Pbx};
 use crate::policy::Health;
 use crate::policy::health::{Change, Due};
 use crate::policy::ways::in_order;
-use crate::sip::message::{Request, Response};
+use crate::sip::message::Response;
 use crate::sip::token::Tokens;
 use crate::sip::transaction::ClientId;
-use crate::sip::transport::{Hop, Target};
+use crate::sip::transport::Hop;
 
-/// What a request of the bridge's own is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Errand {
-    /// To see whether a PBX is alive at one of its addresses.
-    Options(Place),
-}
-
-/// One address of one PBX.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// Name of the PBX.
-    pub pbx: String,
-    /// The address.
-    pub hop: Hop,
-}
-
-/// A request of the bridge's own.
-#[derive(Debug)]
-pub struct Sending {
-    /// What for.
-    pub errand: Errand,
-    /// What is sent.
-    pub request: Request,
-    /// Where to.
-    pub target: Target,
-}
-
-/// What must be done.
-#[derive(Debug)]
-pub enum Action {
-    /// Open a client transaction, and [`Upkeep::bind`] it.
-    Request(Box<Sending>),
-    /// Nobody waits for the answer in this transaction any more.
-    Abandon(ClientId),
-}
-
-impl Bridge {
-    /// Lets the upkeep do one thing, and does what it asks for.
-    pub(super) fn keep_up(
-        &mut self,
-        now: Instant,
-        out: &mut Vec<event::Action>,
-        step: impl FnOnce(&mut Upkeep, &mut Turn<'_>),
-    ) {
-        let mut turn = Turn::new(&mut self.tokens, now);
-        step(&mut self.upkeep, &mut turn);
-        for action in turn.actions {
-            match action {
-                Action::Request(sending) => {
-                    let Sending {
-                        errand,
-                        request,
-                        target,
-                    } = *sending;
-                    let (client, actions) = self.table.request(request, target, now);
-                    self.upkeep.bind(client, errand);
-                    self.transactions(actions, now, out);
-                }
-                Action::Abandon(client) => self.table.abandon(client),
-            }
-        }
-    }
-}
-
-/// Tokens, time and the actions so far.
-pub struct Turn<'a> {
-    /// Now.
-    pub now: Instant,
-    /// Where tags and branches come from.
-    pub tokens: &'a mut Tokens,
-    /// What must be done so far, in order.
-    pub actions: Vec<Action>,
-}
-
-impl Turn<'_> {
-    /// A turn without actions so far.
-    pub fn new(tokens: &mut Tokens, now: Instant) -> Turn<'_> {
-        Turn {
-            now,
-            tokens,
-            actions: Vec::new(),
-        }
-    }
-}
-
-/// Everything that the bridge does unasked.
+/// Every address of every PBX.
 #[derive(Debug, Default)]
 pub struct Upkeep {
     addresses: Vec<Watched>,
-    clients: HashMap<ClientId, Errand>,
     stopped: bool,
 }
 
@@ -156,16 +59,16 @@ impl Upkeep {
             }
         }
         for gone in before {
-            self.abandon(gone.asked, turn);
+            turn.abandon(gone.asked);
         }
     }
 
     /// Nothing is begun any more, and no answer is waited for.
     pub fn stop(&mut self, turn: &mut Turn<'_>) {
         self.stopped = true;
-        let clients: Vec<_> = self.clients.drain().map(|(client, _)| client).collect();
-        turn.actions
-            .extend(clients.into_iter().map(Action::Abandon));
+        for watched in &mut self.addresses {
+            turn.abandon(watched.asked.take());
+        }
     }
 
     /// When [`Upkeep::tick`] is next due.
@@ -191,7 +94,7 @@ impl Upkeep {
                 Some(Due::Unanswered) => {
                     let asked = watched.asked.take();
                     watched.told(Err("no answer to OPTIONS"), turn);
-                    self.abandon(asked, turn);
+                    turn.abandon(asked);
                 }
                 Some(Due::Rested) => watched.changed(Change::Up, ""),
                 None => {}
@@ -199,36 +102,26 @@ impl Upkeep {
         }
     }
 
-    /// The transaction of an errand has been opened.
-    pub fn bind(&mut self, client: ClientId, errand: Errand) {
-        let Errand::Options(place) = &errand;
+    /// The transaction of OPTIONS to this address has been opened.
+    pub fn bind(&mut self, client: ClientId, place: &Place) {
         if let Some(watched) = self.at(place) {
             watched.asked = Some(client);
         }
-        self.clients.insert(client, errand);
     }
 
-    /// A response in a transaction.
-    pub fn answered(&mut self, client: ClientId, response: &Response, turn: &mut Turn<'_>) {
-        if response.is_provisional() {
-            return;
-        }
-        match self.clients.remove(&client) {
-            None => {}
-            // Whoever refuses OPTIONS is alive; only 503 says that it serves nobody now (RFC 3261 §21.5.4).
-            Some(Errand::Options(place)) if response.status == 503 => {
-                self.options_over(&place, Err("503 to OPTIONS"), turn)
-            }
-            Some(Errand::Options(place)) => self.options_over(&place, Ok(()), turn),
-        }
+    /// The final response to OPTIONS. Whoever refuses it is alive; only 503 says that it serves nobody now (RFC 3261
+    /// §21.5.4).
+    pub fn answered(&mut self, place: &Place, response: &Response, turn: &mut Turn<'_>) {
+        let fate = match response.status {
+            503 => Err("503 to OPTIONS"),
+            _ => Ok(()),
+        };
+        self.options_over(place, fate, turn);
     }
 
-    /// A transaction ended without a final response.
-    pub fn lost(&mut self, client: ClientId, why: &str, turn: &mut Turn<'_>) {
-        match self.clients.remove(&client) {
-            None => {}
-            Some(Errand::Options(place)) => self.options_over(&place, Err(why), turn),
-        }
+    /// OPTIONS got no final response.
+    pub fn lost(&mut self, place: &Place, why: &str, turn: &mut Turn<'_>) {
+        self.options_over(place, Err(why), turn);
     }
 
     fn options_over(&mut self, place: &Place, fate: Result<(), &str>, turn: &mut Turn<'_>) {
@@ -275,22 +168,10 @@ impl Upkeep {
         all.map(|a| (a.pbx.name.as_str(), &a.hop, a.health.is_up()))
     }
 
-    /// Whether no answer is waited for.
-    pub fn is_idle(&self) -> bool {
-        self.clients.is_empty()
-    }
-
     fn at(&mut self, place: &Place) -> Option<&mut Watched> {
         self.addresses
             .iter_mut()
             .find(|a| a.pbx.name == place.pbx && a.hop == place.hop)
-    }
-
-    fn abandon(&mut self, client: Option<ClientId>, turn: &mut Turn<'_>) {
-        if let Some(client) = client {
-            self.clients.remove(&client);
-            turn.actions.push(Action::Abandon(client));
-        }
     }
 }
 
@@ -301,11 +182,7 @@ impl Watched {
             hop: self.hop.clone(),
         });
         let request = self.pbx.options(&self.hop, Fresh::draw(turn.tokens));
-        turn.actions.push(Action::Request(Box::new(Sending {
-            errand,
-            request,
-            target: Target::Hop(self.hop.clone()),
-        })));
+        turn.request(errand, request);
     }
 
     /// What became of a question.

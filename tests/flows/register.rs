@@ -323,7 +323,7 @@ fn each_registrar_has_a_registration_of_its_own() {
     let up: Vec<_> = w
         .bridge
         .registrations()
-        .map(|(place, standing)| (place.registrar.clone(), standing.since.is_some()))
+        .map(|(place, standing)| (place.hop.clone(), standing.since.is_some()))
         .collect();
     assert_eq!(up, [(at("192.0.2.7"), false), (at("192.0.2.8"), true)]);
     let refresh = is_asked_within(&mut w, 215, 240);

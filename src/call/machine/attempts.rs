@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use super::turn::{Action, Purpose, Turn};
 use super::{Call, State};
+use crate::call::errands::Place;
 use crate::call::summary::EndedBy;
-use crate::call::upkeep::Place;
 use crate::call::watch::Mark;
 use crate::leg::Leg;
 use crate::media::sdes::Crypto;

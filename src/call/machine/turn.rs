@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::call::upkeep::Place;
+use crate::call::errands::Place;
 use crate::call::watch::Mark;
 use crate::leg::Leg;
 use crate::media::{Command, SessionStats};

@@ -10,6 +10,7 @@
 //! The same Call-ID and a rising CSeq join all of it, and go over to what takes the place of this registration.
 
 mod bindings;
+mod request;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -17,12 +18,11 @@ mod waits;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::SipUri;
 use super::dialog::Identity;
-use super::digest::client::{Asked, Client, Login, Target};
-use super::header::CSeq;
-use super::message::{Method, Request, Response};
+use super::digest::client::Client;
+use super::message::{Request, Response};
 use super::token::Tokens;
-use super::{ALLOW, NameAddr, SipUri};
 use crate::secret::Secret;
 use bindings::{granted, seconds};
 
@@ -419,89 +419,6 @@ impl Registration {
     fn longer(&self, response: &Response) -> Option<Duration> {
         let least = seconds(response.headers.get("Min-Expires")?)?;
         (self.expires < least && least <= LONGEST).then_some(least)
-    }
-
-    /// The next REGISTER, for so long; with credentials that the registrar may take without asking once more.
-    fn ask(&mut self, expires: Duration, tokens: &mut Tokens) -> Action {
-        let (uri, cnonce) = (self.account.registrar.to_string(), tokens.word());
-        let login = login(&self.account);
-        let credentials = self.digest.again(target(&uri), login, cnonce);
-        let header = self.credentials.zip(credentials);
-        let header = header.map(|(name, credentials)| (name, credentials.to_string()));
-        self.request(expires, header, tokens)
-    }
-
-    /// The same REGISTER again with what the challenge asks for; else why not.
-    fn answer(
-        &mut self,
-        response: &Response,
-        expires: Duration,
-        tokens: &mut Tokens,
-    ) -> Result<Action, String> {
-        let asked = Asked::by(response).ok_or("it asks for nothing")?;
-        let (uri, cnonce) = (self.account.registrar.to_string(), tokens.word());
-        let answer = self.digest.answer(
-            &asked.challenges,
-            target(&uri),
-            login(&self.account),
-            cnonce,
-        );
-        let credentials = answer.map_err(|why| why.to_string())?;
-        self.credentials = Some(asked.answered_in);
-        let header = (asked.answered_in, credentials.to_string());
-        Ok(self.request(expires, Some(header), tokens))
-    }
-
-    fn request(
-        &mut self,
-        expires: Duration,
-        credentials: Option<(&str, String)>,
-        tokens: &mut Tokens,
-    ) -> Action {
-        self.series.cseq += 1;
-        let Account {
-            registrar,
-            address,
-            identity,
-            ..
-        } = &self.account;
-        let of_record = NameAddr::new(address.clone());
-        let cseq = CSeq {
-            number: self.series.cseq,
-            method: Method::REGISTER,
-        };
-        let mut request = Request::new(Method::REGISTER, registrar.clone());
-        let headers = &mut request.headers;
-        headers.push("Via", identity.via(&tokens.branch()).to_string());
-        headers.push("Max-Forwards", "70");
-        let from = of_record.clone().with_tag(&self.series.tag);
-        headers.push("From", from.to_string());
-        headers.push("To", of_record.to_string());
-        headers.push("Call-ID", &self.series.call_id);
-        headers.push("CSeq", cseq.to_string());
-        let contact = identity.contact(Some(&self.account.user));
-        headers.push("Contact", contact.to_string());
-        headers.push("Expires", expires.as_secs().to_string());
-        if let Some((name, value)) = credentials {
-            headers.push(name, value);
-        }
-        headers.push("Allow", ALLOW);
-        headers.push("User-Agent", identity.agent);
-        Action::Send(request)
-    }
-}
-
-fn target(uri: &str) -> Target<'_> {
-    Target {
-        method: "REGISTER",
-        uri,
-    }
-}
-
-fn login(account: &Account) -> Login<'_> {
-    Login {
-        username: &account.username,
-        password: &account.password,
     }
 }
 
