@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::metrics::{Metrics, table};
+use super::metrics::{Metrics, expect_calls, table};
 use super::records::FileState;
 use super::status::{self, Calls, Reason, Reloads, Status, Sums};
 use super::trace::Traces;
@@ -289,6 +289,8 @@ impl View {
             let labels = [pbx.pbx.as_str(), &pbx.hop.to_string()];
             let up = self.metrics.gauge(&table::PBX_UP, &labels);
             up.set(f64::from(u8::from(pbx.is_up)));
+            // A reload may have brought it.
+            expect_calls(&self.metrics, &pbx.pbx);
         }
         self.metrics.forget(&table::PBX_REGISTERED);
         for at in &now.registrations {

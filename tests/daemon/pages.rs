@@ -101,7 +101,10 @@ async fn a_call_is_shown_while_it_is_up_and_counted_when_it_is_over() {
             |more: &[(&'static str, &'static str)]| [&[("direction", direction)], more].concat();
         let one =
             |name, more: &[_]| assert_eq!(scrape.value(name, &by(more)), 1.0, "{name}\n{text}");
-        one("wabridge_calls_total", &[("result", "answered")]);
+        one(
+            "wabridge_calls_total",
+            &[("pbx", "main"), ("result", "answered")],
+        );
         one(
             "wabridge_calls_answered_total",
             &[("keying", "dtls"), ("codec", "opus")],
@@ -130,6 +133,13 @@ async fn a_call_is_shown_while_it_is_up_and_counted_when_it_is_over() {
         "{text}"
     );
     assert_eq!(scrape.sum("wabridge_calls_total"), 2.0);
+    let failed = [
+        ("direction", "user-initiated"),
+        ("pbx", "main"),
+        ("result", "failed"),
+    ];
+    // What has not happened yet is there too, so that the first time is seen as growth.
+    assert_eq!(scrape.value("wabridge_calls_total", &failed), 0.0);
     assert_eq!(scrape.sum("wabridge_calls_in_progress"), 0.0);
     assert_eq!(scrape.value("wabridge_ready", &[]), 1.0);
     assert!(

@@ -40,9 +40,6 @@ impl CallMetrics {
     /// Counts there. What has a closed set of labels begins at 0, so that the first of its kind is seen as a growth.
     pub fn new(metrics: Arc<Metrics>) -> CallMetrics {
         for direction in Direction::BOTH.map(Direction::word) {
-            for outcome in Outcome::ALL {
-                metrics.counter(&table::CALLS, &[direction, outcome.word()]);
-            }
             for keying in [Keying::Dtls, Keying::Sdes] {
                 let labels = [direction, &keying.to_string(), Codec::Opus.name()];
                 metrics.counter(&table::CALLS_ANSWERED, &labels);
@@ -86,10 +83,8 @@ impl CallMetrics {
 
     fn ended(&self, call: &Summary) {
         let direction = call.direction.word();
-        let outcome = Outcome::of(call).word();
-        self.metrics
-            .counter(&table::CALLS, &[direction, outcome])
-            .inc();
+        let labels = [direction, &call.pbx, Outcome::of(call).word()];
+        self.metrics.counter(&table::CALLS, &labels).inc();
         let since = |row, from: Instant, to: Option<Instant>| {
             if let Some(to) = to {
                 let took = to.saturating_duration_since(from).as_secs_f64();
@@ -183,6 +178,15 @@ impl Watch for CallMetrics {
             Note::Ended(summary) => self.ended(summary),
             Note::Refused(rejected) => self.rejected(rejected),
             Note::Began(_) | Note::Mark { .. } => {}
+        }
+    }
+}
+
+/// The calls of a PBX of this name begin at 0, unless some are counted already.
+pub(in crate::observe) fn expect_calls(metrics: &Metrics, pbx: &str) {
+    for direction in Direction::BOTH.map(Direction::word) {
+        for outcome in Outcome::ALL {
+            metrics.counter(&table::CALLS, &[direction, pbx, outcome.word()]);
         }
     }
 }

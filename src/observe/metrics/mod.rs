@@ -20,6 +20,7 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::registry::Registry;
 
 pub use calls::CallMetrics;
+pub(super) use calls::expect_calls;
 /// A number that only grows. Clones count together.
 pub use prometheus_client::metrics::counter::Counter;
 /// Values, counted by size. Clones count together.

@@ -116,10 +116,11 @@ pub const CALLS_MAX: Row = gauge("calls_max", &[], "Most calls at once, `calls.m
 /// Calls that are over.
 pub const CALLS: Row = counter(
     "calls",
-    &["direction", "result"],
-    "Calls that were let in and are over. `result`: `answered`; `dropped` (answered, and ended by the bridge: no media, \
-     a fault, its stop); `no-answer`, `busy`, `cancelled` (by the caller), `refused-by-meta`, `refused-by-pbx`, `failed` \
-     (by the bridge, before the answer).",
+    &["direction", "pbx", "result"],
+    "Calls that were let in and are over. `pbx`: its name; where several were tried, the last one. `result`: `answered`; \
+     `dropped` (answered, and ended by the bridge: no media, a fault, its stop); `no-answer`, `busy`, `cancelled` (by the \
+     caller), `refused-by-meta`, `refused-by-pbx`, `failed` (by the bridge, before the answer). An INVITE that was refused \
+     before it was a call, with or without a PBX, is not counted here.",
 );
 /// Answered calls.
 pub const CALLS_ANSWERED: Row = counter(
