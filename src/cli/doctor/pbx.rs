@@ -8,6 +8,7 @@ use super::finding::Finding;
 use super::probe;
 use crate::config::{Config, Pbx, Place};
 use crate::daemon::Trust;
+use crate::media::Codec;
 use crate::sdp::{Capabilities, Keying, RemoteOffer};
 use crate::sip::message::{Common, Method};
 use crate::sip::transport::{Protocol, tls};
@@ -148,8 +149,17 @@ fn codecs(pbx: &Pbx, answer: &Response) -> Finding {
     } else {
         Keying::Plain
     };
-    match RemoteOffer::parse(&answer.body, &Capabilities::pbx(keying, pbx.source)) {
-        Ok(_) => Finding::ok(ABOUT, format!("{name}: it offers what can be carried")),
+    let ours: Vec<Codec> = pbx.codecs.iter().copied().map(Codec::from).collect();
+    let capabilities = Capabilities::pbx(keying, pbx.source).preferring(&ours);
+    match RemoteOffer::parse(&answer.body, &capabilities) {
+        Ok(offer) => match ours.iter().find(|ours| !offer.codecs().contains(ours)) {
+            None => Finding::ok(ABOUT, format!("{name}: it offers all of pbx.codecs")),
+            Some(missing) => Finding::warn(
+                ABOUT,
+                format!("{name}: it does not offer {missing}, which pbx.codecs lists"),
+                "allow it in the PBX (digits: dtmf_mode=rfc4733 in Asterisk), or take it out of pbx.codecs",
+            ),
+        },
         Err(reject) => Finding::fail(
             ABOUT,
             format!("{name}: what it offers cannot be carried: {reject}"),
@@ -178,6 +188,11 @@ mod tests {
 
     /// A PBX that answers one request so.
     async fn answering(last: u8, status: u16, body: &'static str) -> Vec<Finding> {
+        judged(last, status, body, "").await
+    }
+
+    /// The same with more lines in its part of the configuration.
+    async fn judged(last: u8, status: u16, body: &'static str, more: &str) -> Vec<Finding> {
         let socket = UdpSocket::bind((
             "127.87.201.1".parse::<Ipv4Addr>().unwrap(),
             5060 + u16::from(last),
@@ -200,7 +215,8 @@ mod tests {
             }
             socket.send_to(&response.to_bytes(), from).await.unwrap();
         };
-        let pbx = pbx(address);
+        let pbx: Pbx =
+            toml::from_str(&format!("name = 'main'\naddress = '{address}'\n{more}")).unwrap();
         let trust = trust();
         let (findings, ()) = tokio::join!(check_one(&pbx, &pbx.address[0], &trust), far_end);
         findings
@@ -216,13 +232,32 @@ mod tests {
             m=audio 4000 RTP/AVP 107\r\na=rtpmap:107 opus/48000/2\r\n";
         const G711: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
             m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
-        assert_eq!(
-            levels(&answering(1, 200, OPUS).await),
-            [Level::Ok, Level::Ok]
-        );
+        let opus_alone = judged(1, 200, OPUS, "codecs = ['opus']").await;
+        assert_eq!(levels(&opus_alone), [Level::Ok, Level::Ok]);
         let findings = answering(2, 200, G711).await;
         assert_eq!(levels(&findings), [Level::Ok, Level::Fail]);
         assert!(findings[1].what.contains("PCMA"), "{}", findings[1]);
+    }
+
+    #[tokio::test]
+    async fn a_pbx_without_digits_is_told_of_where_its_codecs_list_them() {
+        const OPUS: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+            m=audio 4000 RTP/AVP 107\r\na=rtpmap:107 opus/48000/2\r\n";
+        const BOTH: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+            m=audio 4000 RTP/AVP 107 101\r\na=rtpmap:107 opus/48000/2\r\na=rtpmap:101 telephone-event/8000\r\n";
+        let findings = answering(4, 200, OPUS).await;
+        assert_eq!(levels(&findings), [Level::Ok, Level::Warn]);
+        assert!(
+            findings[1]
+                .what
+                .contains("does not offer telephone-event/8000"),
+            "{}",
+            findings[1]
+        );
+        assert_eq!(
+            levels(&answering(5, 200, BOTH).await),
+            [Level::Ok, Level::Ok]
+        );
     }
 
     #[tokio::test]
