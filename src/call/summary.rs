@@ -112,6 +112,8 @@ pub struct Summary {
     pub rang: Option<Instant>,
     /// When the callee answered.
     pub answered: Option<Instant>,
+    /// How long our ACK to the PBX waited for the keys of Meta's leg, if it did.
+    pub ack_waited: Option<Duration>,
     /// When the end began.
     pub ended: Instant,
     /// Who ended it.

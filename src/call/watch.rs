@@ -123,6 +123,8 @@ pub enum Mark {
     },
     /// The callee answered.
     Answered,
+    /// The PBX's 200 has its ACK, which waited for the keys of Meta's leg; how long.
+    AckWaited(Duration),
     /// SDP settled one leg's media.
     Agreed {
         /// The leg.

@@ -36,6 +36,7 @@ fn log(summary: &Summary) {
         talked_s = (summary.talked().as_secs_f64() * 1000.0).round() / 1000.0,
         keying = summary.keying.map(tracing::field::display),
         keyed_ms = summary.media.meta.keyed_after.map(|after| after.as_millis()),
+        ack_waited_ms = summary.ack_waited.map(|waited| waited.as_millis()),
         kept = summary.media.meta.kept,
         not_kept = summary.media.meta.not_kept,
         meta = %carried(&summary.media.meta),

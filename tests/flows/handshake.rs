@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wabridge::call::watch::{Mark, Note};
 use wabridge::call::{EndedBy, Event, Setup, Summary};
 use wabridge::leg::Leg::{self, Meta, Pbx};
 use wabridge::media::{MediaEvent, SessionId, SideStats};
@@ -267,7 +268,17 @@ fn the_pbx_has_its_ack_when_there_are_keys() {
     w.wait(secs(60));
     w.is_quiet();
     w.hangs_up(&up, Meta);
-    assert_eq!(w.leaves_nothing_behind().status, 200);
+    let summary = w.leaves_nothing_behind();
+    assert_eq!(
+        (summary.status, summary.ack_waited),
+        (200, Some(ms(400))),
+        "the log line says how long it waited, whatever came later"
+    );
+    let waits = w.notes.iter().filter_map(|note| match note {
+        Note::Mark { mark, .. } => matches!(mark, Mark::AckWaited(_)).then_some(mark),
+        _ => None,
+    });
+    assert_eq!(waits.collect::<Vec<_>>(), [&Mark::AckWaited(ms(400))]);
 }
 
 /// The times after its first copy at which a PBX repeats a 200 that nobody acknowledges (RFC 3261 §13.3.1.4).

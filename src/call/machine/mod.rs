@@ -114,6 +114,8 @@ pub struct Call {
     pending: usize,
     began: Instant,
     answered: Option<Instant>,
+    /// How long our ACK waited for keys, if it did.
+    ack_waited: Option<Duration>,
     /// When the caller was first told that the callee's phone rings.
     rang: Option<Instant>,
     /// What the caller was told last.
@@ -226,6 +228,7 @@ impl Call {
             pending: 0,
             began: now,
             answered: None,
+            ack_waited: None,
             rang: None,
             status: 100,
             callee_status: None,
@@ -349,6 +352,7 @@ impl Call {
             began: self.began,
             rang: self.rang,
             answered: self.answered,
+            ack_waited: self.ack_waited,
             ended: closing.ended,
             ended_by: closing.ended_by,
             status: self.status,

@@ -147,11 +147,17 @@ impl Call {
 
     /// Acknowledges the callee's 2xx, if that is still to be done.
     pub(super) fn acknowledge(&mut self, turn: &mut Turn<'_>) {
-        if let State::Talking(talking) = &mut self.state {
-            talking.ack_by = None;
-        }
+        let waited = match &mut self.state {
+            State::Talking(talking) => talking.ack_by.take().is_some(),
+            _ => false,
+        };
         let steps = self.callee.acknowledge();
         self.take(steps, turn);
+        if let (true, Some(answered)) = (waited, self.answered) {
+            let waited = turn.now.saturating_duration_since(answered);
+            self.ack_waited = Some(waited);
+            turn.mark(Mark::AckWaited(waited));
+        }
     }
 
     pub(super) fn keyed(&mut self, leg: Leg, turn: &mut Turn<'_>) {

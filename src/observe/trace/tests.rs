@@ -112,6 +112,7 @@ fn ended(number: u64) -> crate::call::Summary {
         callee_call_id: began.callee_call_id,
         began: now,
         rang: None,
+        ack_waited: None,
         answered: None,
         ended: now,
         ended_by: crate::call::EndedBy::Bridge,

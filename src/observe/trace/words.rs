@@ -20,6 +20,10 @@ pub(super) fn mark(mark: &Mark) -> What {
             (Some(Leg::Pbx), format!("{why}; goes on to {address}"))
         }
         Mark::Answered => (None, "answered".to_owned()),
+        Mark::AckWaited(waited) => {
+            let words = format!("the ACK waited {} ms for keys", waited.as_millis());
+            (Some(Leg::Pbx), words)
+        }
         Mark::Agreed {
             leg,
             codec,
