@@ -224,6 +224,7 @@ impl World {
             message,
             flow,
             octets: bytes.into(),
+            at: self.now,
         };
         let at = self.at();
         self.traces.received(&arrival, at);

@@ -190,13 +190,16 @@ impl Bridge {
     }
 
     fn malformed(&mut self, malformed: &Malformed, flow: Flow, out: &mut Vec<Action>) {
-        self.stats.malformed += 1;
         if self.admit(None, flow).is_err() {
             if flow.protocol != Protocol::Udp {
                 out.push(Action::Close(flow));
             }
             return;
         }
+        match flow.leg {
+            Leg::Meta => self.stats.malformed_meta += 1,
+            Leg::Pbx => self.stats.malformed_pbx += 1,
+        };
         tracing::warn!(leg = ?flow.leg, peer = %flow.remote, fault = %malformed, "cannot read what came in");
         if let Some(response) = build::refusal(malformed, &self.tokens.tag()) {
             out.push(send(response, flow));

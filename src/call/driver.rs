@@ -76,7 +76,7 @@ pub async fn run(
     tracing::info!(
         calls = stats.calls,
         refused = stats.refused,
-        malformed = stats.malformed,
+        malformed = stats.malformed(),
         strangers_meta = stats.strangers_meta,
         strangers_pbx = stats.strangers_pbx,
         "signalling has stopped"

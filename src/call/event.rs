@@ -76,10 +76,19 @@ pub struct Stats {
     pub calls: u64,
     /// INVITEs refused before they were calls.
     pub refused: u64,
-    /// Messages that could not be read.
-    pub malformed: u64,
-    /// Requests to Meta's listener from addresses that are not in its allowed_sources.
+    /// From Meta's allowed_sources, and no SIP message of use.
+    pub malformed_meta: u64,
+    /// The same from the allowed_sources of the PBXs.
+    pub malformed_pbx: u64,
+    /// Requests, and what cannot be read, to Meta's listener from addresses that are not in its allowed_sources.
     pub strangers_meta: u64,
-    /// Requests to the PBXs' listeners from addresses that are in none of their allowed_sources.
+    /// The same to the PBXs' listeners from addresses that are in none of their allowed_sources.
     pub strangers_pbx: u64,
+}
+
+impl Stats {
+    /// What could not be read, of both sides.
+    pub fn malformed(&self) -> u64 {
+        self.malformed_meta + self.malformed_pbx
+    }
 }

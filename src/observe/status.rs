@@ -102,11 +102,11 @@ pub struct Sums {
     pub calls: u64,
     /// INVITEs refused before they were calls.
     pub refused: u64,
-    /// Messages that could not be read.
+    /// What could not be read, from addresses that may send.
     pub malformed: u64,
-    /// Requests to Meta's listener from addresses that may not call.
+    /// Requests, and what could not be read, to Meta's listener from addresses that may not call.
     pub strangers_meta: u64,
-    /// Requests to the PBXs' listeners from addresses that may not call.
+    /// The same to the PBXs' listeners from addresses that may not call.
     pub strangers_pbx: u64,
 }
 

@@ -214,7 +214,7 @@ impl View {
             since_start: Sums {
                 calls: stats.calls,
                 refused: stats.refused,
-                malformed: stats.malformed,
+                malformed: stats.malformed(),
                 strangers_meta: stats.strangers_meta,
                 strangers_pbx: stats.strangers_pbx,
             },
@@ -273,12 +273,15 @@ impl View {
     }
 
     fn set_sums(&self, now: &Snapshot) {
-        let strangers = [
-            (Leg::Meta, now.stats.strangers_meta),
-            (Leg::Pbx, now.stats.strangers_pbx),
+        let stats = &now.stats;
+        let sums = [
+            (&table::STRANGERS, Leg::Meta, stats.strangers_meta),
+            (&table::STRANGERS, Leg::Pbx, stats.strangers_pbx),
+            (&table::MALFORMED, Leg::Meta, stats.malformed_meta),
+            (&table::MALFORMED, Leg::Pbx, stats.malformed_pbx),
         ];
-        for (leg, sum) in strangers {
-            self.metrics.advance(&table::STRANGERS, &[leg.word()], sum);
+        for (row, leg, sum) in sums {
+            self.metrics.advance(row, &[leg.word()], sum);
         }
     }
 

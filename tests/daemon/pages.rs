@@ -110,6 +110,12 @@ async fn a_call_is_shown_while_it_is_up_and_counted_when_it_is_over() {
             &[("keying", "dtls"), ("codec", "opus")],
         );
         one("wabridge_call_answer_seconds_count", &[]);
+        for step in ["invite", "answer"] {
+            one("wabridge_call_added_seconds_count", &[("step", step)]);
+            let added = [("direction", direction), ("step", step)];
+            let added = scrape.value("wabridge_call_added_seconds_sum", &added);
+            assert!((0.000_01..1.0).contains(&added), "{step}: {added} s");
+        }
         one("wabridge_call_keyed_seconds_count", &[]);
         let talked = scrape.value("wabridge_call_talk_seconds_sum", &by(&[]));
         assert!((0.5..10.0).contains(&talked), "{talked}");

@@ -216,6 +216,7 @@ impl World {
             message,
             flow,
             octets,
+            at: self.now,
         }));
     }
 

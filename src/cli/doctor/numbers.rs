@@ -126,12 +126,14 @@ impl Rehearsal {
     }
 
     fn answer(&mut self, request: Request) -> Option<Response> {
+        let at = Instant::now();
         let arrival = Arrival {
             octets: request.to_bytes().into(),
             message: request.into(),
             flow: self.flow,
+            at,
         };
-        let actions = self.bridge.handle(Event::Arrived(arrival), Instant::now());
+        let actions = self.bridge.handle(Event::Arrived(arrival), at);
         actions.into_iter().find_map(|action| match action {
             Action::Send {
                 message: Message::Response(response),

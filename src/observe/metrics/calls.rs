@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Counter, Histogram, Metrics, table};
-use crate::call::watch::{At, Note, Rejected, Watch};
+use crate::call::watch::{At, Mark, Note, Rejected, Watch};
 use crate::call::{Because, Direction, EndedBy, Summary};
 use crate::leg::Leg;
 use crate::media::{Codec, SideStats};
 use crate::peer::meta;
 use crate::sdp::Keying;
-use crate::sip::message::{Malformed, Message};
-use crate::sip::transport::{Arrival, Flow, Target};
+use crate::sip::message::Message;
+use crate::sip::transport::{Arrival, Target};
 
 /// Counts calls and messages as they are told. It locks a family of metrics for the time of a look-up, and waits for
 /// nothing else.
@@ -19,8 +19,26 @@ pub struct CallMetrics {
     metrics: Arc<Metrics>,
     arrived: [Counter; 2],
     sent: [Counter; 2],
-    malformed: [Counter; 2],
     turns: Histogram,
+    turn: Turn,
+}
+
+/// What the bridge is working on, as far as it has told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    /// The side that a message came from, and how long that had waited.
+    arrived: Option<(Leg, Duration)>,
+    /// What the message led to.
+    step: Option<Step>,
+}
+
+/// A step of a set-up in which a message on one leg follows from one on the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Our INVITE from the caller's.
+    Invite,
+    /// Our 200 from the callee's.
+    Answer,
 }
 
 /// How a call went.
@@ -52,6 +70,9 @@ impl CallMetrics {
             ] {
                 metrics.histogram(row, &[direction]);
             }
+            for step in [Step::Invite, Step::Answer] {
+                metrics.histogram(&table::ADDED_SECONDS, &[direction, step.word()]);
+            }
         }
         for leg in Leg::BOTH.map(Leg::word) {
             for row in [
@@ -75,8 +96,8 @@ impl CallMetrics {
         CallMetrics {
             arrived: both(&table::MESSAGES, &["in"]),
             sent: both(&table::MESSAGES, &["out"]),
-            malformed: both(&table::MALFORMED, &[]),
             turns: metrics.histogram(&table::SIGNALLING_SECONDS, &[]),
+            turn: Turn::default(),
             metrics,
         }
     }
@@ -153,12 +174,11 @@ impl CallMetrics {
 }
 
 impl Watch for CallMetrics {
-    fn received(&mut self, arrival: &Arrival, _at: At) {
-        self.arrived[arrival.flow.leg as usize].inc();
-    }
-
-    fn unreadable(&mut self, _malformed: &Malformed, flow: Flow, _at: At) {
-        self.malformed[flow.leg as usize].inc();
+    fn received(&mut self, arrival: &Arrival, at: At) {
+        let leg = arrival.flow.leg;
+        self.arrived[leg as usize].inc();
+        let waited = at.now.saturating_duration_since(arrival.at);
+        self.turn.arrived = Some((leg, waited));
     }
 
     fn sent(&mut self, _message: &Message, _octets: &[u8], target: &Target, _at: At) {
@@ -171,13 +191,24 @@ impl Watch for CallMetrics {
 
     fn turned(&mut self, took: Duration) {
         self.turns.observe(took.as_secs_f64());
+        let turn = std::mem::take(&mut self.turn);
+        if let (Some((leg, waited)), Some(step)) = (turn.arrived, turn.step) {
+            let labels = [step.direction(leg).word(), step.word()];
+            let added = self.metrics.histogram(&table::ADDED_SECONDS, &labels);
+            added.observe((waited + took).as_secs_f64());
+        }
     }
 
     fn noted(&mut self, note: &Note, _at: At) {
         match note {
             Note::Ended(summary) => self.ended(summary),
             Note::Refused(rejected) => self.rejected(rejected),
-            Note::Began(_) | Note::Mark { .. } => {}
+            Note::Began(_) => self.turn.step = Some(Step::Invite),
+            Note::Mark { mark, .. } => {
+                if *mark == Mark::Answered {
+                    self.turn.step = Some(Step::Answer);
+                }
+            }
         }
     }
 }
@@ -187,6 +218,27 @@ pub(in crate::observe) fn expect_calls(metrics: &Metrics, pbx: &str) {
     for direction in Direction::BOTH.map(Direction::word) {
         for outcome in Outcome::ALL {
             metrics.counter(&table::CALLS, &[direction, pbx, outcome.word()]);
+        }
+    }
+}
+
+impl Step {
+    /// Who called whom, where the message that it begins with came from this side.
+    fn direction(self, from: Leg) -> Direction {
+        let caller = match self {
+            Step::Invite => from,
+            Step::Answer => from.other(),
+        };
+        match caller {
+            Leg::Meta => Direction::UserInitiated,
+            Leg::Pbx => Direction::BusinessInitiated,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Step::Invite => "invite",
+            Step::Answer => "answer",
         }
     }
 }
@@ -230,5 +282,74 @@ impl Outcome {
             Outcome::RefusedByPbx => "refused-by-pbx",
             Outcome::Failed => "failed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::call::CallId;
+    use crate::sip::Limits;
+    use crate::sip::transport::{Flow, Protocol};
+
+    /// A message that has waited so long, what came of it, and how long that took.
+    fn turn(watcher: &mut CallMetrics, leg: Leg, waited: u64, marks: &[Mark], took: u64) {
+        let now = Instant::now() + Duration::from_secs(60);
+        let at = At {
+            now,
+            wall: SystemTime::UNIX_EPOCH,
+        };
+        let octets =
+            b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP c;branch=z9hG4bK1\r\nFrom: <sip:x@y>;tag=1\r\n\
+            To: <sip:a@b>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n";
+        let arrival = Arrival {
+            message: Message::parse(octets, &Limits::default()).unwrap(),
+            flow: Flow {
+                leg,
+                protocol: Protocol::Udp,
+                local: "127.0.0.1:5070".parse().unwrap(),
+                remote: "127.0.0.9:5060".parse().unwrap(),
+                connection: None,
+            },
+            octets: octets.as_slice().into(),
+            at: now - Duration::from_millis(waited),
+        };
+        watcher.received(&arrival, at);
+        for mark in marks {
+            let (call, mark) = (CallId(1), mark.clone());
+            watcher.noted(&Note::Mark { call, mark }, at);
+        }
+        watcher.turned(Duration::from_millis(took));
+    }
+
+    /// How many answers there were of calls in this direction, and what they took in milliseconds.
+    fn added(metrics: &Metrics, direction: Direction) -> (u64, u64) {
+        let text = metrics.text().unwrap();
+        let of = |what: &str| {
+            let labels = format!("{{direction=\"{direction}\",step=\"answer\"}} ");
+            let name = format!("wabridge_call_added_seconds_{what}{labels}");
+            let line = text.lines().find_map(|line| line.strip_prefix(&name));
+            line.unwrap_or_else(|| panic!("{name} in {text}"))
+                .parse::<f64>()
+                .unwrap()
+        };
+        (of("count") as u64, (of("sum") * 1000.0).round() as u64)
+    }
+
+    #[test]
+    fn what_the_bridge_adds_to_an_answer_is_the_wait_of_the_200_and_the_work_on_it() {
+        let metrics = Arc::new(Metrics::new());
+        let mut watcher = CallMetrics::new(metrics.clone());
+        let answered = [Mark::Progress(180), Mark::Answered];
+        turn(&mut watcher, Leg::Pbx, 30, &answered, 4);
+        turn(&mut watcher, Leg::Pbx, 500, &[Mark::Progress(180)], 4);
+        // A timer, which nothing came before.
+        watcher.turned(Duration::from_millis(900));
+        assert_eq!(added(&metrics, Direction::UserInitiated), (1, 34));
+        assert_eq!(added(&metrics, Direction::BusinessInitiated), (0, 0));
+        turn(&mut watcher, Leg::Meta, 1, &answered, 1);
+        assert_eq!(added(&metrics, Direction::BusinessInitiated), (1, 2));
     }
 }

@@ -98,6 +98,10 @@ const TALK: &[f64] = &[
 const WORK: &[f64] = &[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1,
 ];
+/// Seconds that the bridge adds to a set-up, its queue included.
+const ADDED: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+];
 /// Seconds of jitter.
 const JITTER: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2];
 /// Seconds there and back.
@@ -154,6 +158,14 @@ pub const ANSWER_SECONDS: Row = histogram(
     &["direction"],
     "From the INVITE to the callee's answer.",
 );
+/// What the bridge itself costs.
+pub const ADDED_SECONDS: Row = histogram(
+    "call_added_seconds",
+    ADDED,
+    &["direction", "step"],
+    "What the bridge itself adds to a set-up, its queue included and connecting to a peer not: from the arrival of the INVITE \
+     to our first on the other leg (`invite`), and from that of the callee's 200 to ours (`answer`).",
+);
 /// Until there are keys.
 pub const KEYED_SECONDS: Row = histogram(
     "call_keyed_seconds",
@@ -207,13 +219,13 @@ pub const MESSAGES: Row = counter(
 pub const MALFORMED: Row = counter(
     "sip_malformed",
     &["leg"],
-    "What came in and is no SIP message of use.",
+    "What came from `allowed_sources` of that side and is no SIP message of use.",
 );
 /// Requests from elsewhere.
 pub const STRANGERS: Row = counter(
     "sip_strangers",
     &["leg"],
-    "Requests from addresses that are in no `allowed_sources` of that side.",
+    "Requests, and what cannot be read, from addresses that are in no `allowed_sources` of that side.",
 );
 /// Transactions.
 pub const TRANSACTIONS: Row = gauge("sip_transactions", &[], "SIP transactions under way.");
@@ -340,6 +352,7 @@ pub const ALL: &[&Row] = &[
     &INVITES_REFUSED,
     &RINGING_SECONDS,
     &ANSWER_SECONDS,
+    &ADDED_SECONDS,
     &KEYED_SECONDS,
     &TALK_SECONDS,
     &JITTER_SECONDS,

@@ -55,6 +55,7 @@ impl World {
             message,
             flow: World::flow(remote),
             octets: text.as_bytes().into(),
+            at: self.now,
         };
         let at = self.at();
         self.traces.received(&arrival, at);

@@ -145,6 +145,7 @@ impl<M: Manners> Bench<M> {
             message: message.into(),
             flow,
             octets: Arc::default(),
+            at: self.now,
         };
         let actions = self
             .agent

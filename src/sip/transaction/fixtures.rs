@@ -104,6 +104,7 @@ impl Bench {
                 message,
                 flow,
                 octets: Arc::default(),
+                at: self.now,
             },
             self.now,
         );

@@ -353,6 +353,7 @@ impl Disorder {
                 message,
                 flow,
                 octets: Arc::default(),
+                at: self.now,
             },
             self.now,
         ) {

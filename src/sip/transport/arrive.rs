@@ -1,5 +1,7 @@
 //! Bytes that make one message become an event: parsed, and stamped with where they came from (RFC 3261 §18.2.1).
 
+use std::time::Instant;
+
 use crate::sip::framing::Lost;
 use crate::sip::header::Via;
 use crate::sip::message::{Headers, Limits, Malformed, Message};
@@ -18,6 +20,7 @@ pub(super) fn event(bytes: &[u8], flow: Flow, limits: &Limits) -> TransportEvent
                 message,
                 flow,
                 octets,
+                at: Instant::now(),
             })
         }
         Err(malformed) => {

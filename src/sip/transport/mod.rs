@@ -27,6 +27,7 @@ mod udp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::leg::Leg;
 
@@ -102,6 +103,8 @@ pub struct Arrival {
     pub flow: Flow,
     /// The very octets that came, for whoever wants to see what the peer wrote.
     pub octets: Arc<[u8]>,
+    /// When it was whole here. It may have waited since.
+    pub at: Instant,
 }
 
 /// What the transports tell the core.
