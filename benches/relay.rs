@@ -243,7 +243,7 @@ impl UnderTest {
         let mut engine = Engine::start(&settings, |_| ()).expect("a thread");
         let mut ports = Vec::new();
         for _ in 0..calls {
-            let opened = engine.open().expect("a free port");
+            let opened = engine.open(own_address(1).into()).expect("a free port");
             for (leg, end) in [(Leg::Meta, &ends[0]), (Leg::Pbx, &ends[1])] {
                 let side = side(end.address(), srtp && leg == Leg::Meta);
                 engine.command(opened.id, Command::Agree { leg, side });

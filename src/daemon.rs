@@ -7,12 +7,13 @@
 
 mod facts;
 mod listening;
+mod media;
 mod ourselves;
 mod setup;
 mod trust;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use crate::call::driver::{self, Order};
 use crate::call::{Bridge, Watch};
 use crate::config::{self, Change, Config};
 use crate::leg::Leg;
-use crate::media::{self, Engine};
+use crate::media::Engine;
 use crate::observe::admin::{Door, DoorError, Listen as AdminListen, Server};
 use crate::observe::trace::Traces;
 use crate::observe::{CallLog, CallMetrics, Metrics, RecordWriter, View};
@@ -48,14 +49,16 @@ pub enum DaemonError {
     Media(io::Error),
     /// An address for media that cannot be bound, most often one of another host.
     #[error(
-        "cannot receive media at {address}: {source}; set {key} to an address of this host (media.meta_public_address \
-         is for that of a NAT)"
+        "cannot receive media at {address}: {source}; set {key} to an address of this host ({public} is for that of a \
+         NAT)"
     )]
     MediaAddress {
         /// The key that has it.
-        key: &'static str,
+        key: String,
+        /// The key that has the one of a NAT.
+        public: String,
         /// The address.
-        address: IpAddr,
+        address: std::net::IpAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -120,7 +123,7 @@ impl Daemon {
     /// Starts everything, or nothing.
     pub async fn start(config: Config, trust: &Trust) -> Result<Daemon, DaemonError> {
         allow_files(files_needed(&config));
-        media_addresses_are_ours(&config.media)?;
+        media::are_ours(&media::addresses(&config), &[])?;
         let door = Door::open(&config.admin.listen).await?;
         let (records, record_writer) =
             RecordWriter::start(&config.records).map_err(DaemonError::Records)?;
@@ -130,6 +133,7 @@ impl Daemon {
             let _ = heard.send(event);
         })
         .map_err(DaemonError::Media)?;
+        engine.handle().serve_pbxs_at(&media::of_pbxs(&config));
         let (events, transport) = mpsc::channel(EVENTS);
         let listens = listening::listens(&config)?;
         let clients = clients(&config, trust)?;
@@ -237,6 +241,7 @@ impl Daemon {
     pub async fn reload(&mut self, new: Config, trust: &Trust) -> Result<Reloaded, DaemonError> {
         let config = new.without_restart(&self.config);
         // Whatever can fail comes before the first change.
+        media::are_ours(&media::addresses(&config), &media::addresses(&self.config))?;
         let server = listening::server_tls(&config)?;
         let clients = clients(&config, trust)?;
         let setup = setup::of(&config, &self.addresses).await?;
@@ -249,6 +254,8 @@ impl Daemon {
         for leg in [Leg::Meta, Leg::Pbx] {
             self.transports.renew_certificate(leg, server.clone());
         }
+        let engine = self.engine.handle();
+        engine.serve_pbxs_at(&media::of_pbxs(&config));
         // It fails only when signalling has ended, and then the daemon is about to.
         let _ = self.orders.send(Order::Reload(Arc::new(setup))).await;
         let reloaded = Reloaded {
@@ -336,46 +343,5 @@ fn allow_files(needed: u64) {
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
-    }
-}
-
-/// Sockets for media are opened call by call: an address that is not ours must be found before the first one.
-fn media_addresses_are_ours(media: &media::Settings) -> Result<(), DaemonError> {
-    let ipv6 = media.meta_ipv6_address.map(IpAddr::from);
-    for (key, address) in [
-        ("media.meta_address", Some(media.meta_address)),
-        ("media.meta_ipv6_address", ipv6),
-        ("media.pbx_address", Some(media.pbx_address)),
-    ] {
-        let Some(address) = address else { continue };
-        UdpSocket::bind((address, 0)).map_err(|source| DaemonError::MediaAddress {
-            key,
-            address,
-            source,
-        })?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_for_media_that_another_host_has_is_named_with_its_key() {
-        let here = media::Settings::default();
-        assert!(media_addresses_are_ours(&here).is_ok());
-        let elsewhere = media::Settings {
-            // Reserved for documents (RFC 5737): no host has it.
-            meta_address: IpAddr::from([192, 0, 2, 10]),
-            ..here
-        };
-        let said = media_addresses_are_ours(&elsewhere)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            said.contains("192.0.2.10") && said.contains("media.meta_address"),
-            "{said}"
-        );
     }
 }

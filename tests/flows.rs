@@ -39,6 +39,8 @@ mod health;
 mod keying;
 #[path = "flows/lost.rs"]
 mod lost;
+#[path = "flows/media_addresses.rs"]
+mod media_addresses;
 #[path = "flows/notes.rs"]
 mod notes;
 #[path = "flows/over_tcp.rs"]

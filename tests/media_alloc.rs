@@ -107,10 +107,10 @@ fn relaying_plain_rtp_allocates_nothing() {
     })
     .unwrap();
     // The end of a first session is told on the thread that is to be counted.
-    let first = engine.open().unwrap();
+    let first = engine.open(own_address(2).into()).unwrap();
     engine.close(first.id);
     told.recv().unwrap();
-    let opened = engine.open().unwrap();
+    let opened = engine.open(own_address(2).into()).unwrap();
     let ((meta, meta_side), (pbx, pbx_side)) = (phone(3), phone(4));
     for (leg, side) in [(Leg::Pbx, pbx_side), (Leg::Meta, meta_side)] {
         engine.command(opened.id, Command::Agree { leg, side });

@@ -7,7 +7,7 @@ mod dtls;
 #[path = "../src/media/ice/lite.rs"]
 mod lite;
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use std::time::Duration;
 use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
 use wabridge::media::{
-    Codec, Command, Direction, Engine, MediaEvent, OpenError, Opened, Payload, Plane, PortRange,
-    Security, SessionId, Settings, SideSpec, Source,
+    Codec, Command, Direction, Engine, Facing, MediaEvent, OpenError, Opened, Payload, Plane,
+    PortRange, Security, SessionId, Settings, SideSpec, Source,
 };
 
 /// Long enough for any machine; nothing waits for it when all is well.
@@ -86,7 +86,11 @@ struct Phone {
 
 impl Phone {
     fn new(host: u8, number: u8, bridge: SocketAddr) -> Phone {
-        let socket = UdpSocket::bind((own_address(host), 0)).unwrap();
+        Phone::at(own_address(host), number, bridge)
+    }
+
+    fn at(address: IpAddr, number: u8, bridge: SocketAddr) -> Phone {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Phone {
             socket,
@@ -141,20 +145,24 @@ impl Phone {
 
 /// Two phones joined by a session that has started on both sides.
 fn call(relay: &mut Relay) -> (Opened, Phone, Phone) {
-    let opened = relay.engine.open().unwrap();
-    let (meta, pbx) = (
-        Phone::new(3, 111, opened.meta.rtp),
-        Phone::new(4, 107, opened.pbx.rtp),
-    );
+    let opened = relay.engine.open(own_address(2).into()).unwrap();
+    let pbx = Phone::new(4, 107, opened.pbx.rtp);
+    let meta = joined(relay, &opened, &pbx);
+    (opened, meta, pbx)
+}
+
+/// A phone of Meta's side, joined to that of the PBX by a session that has started on both sides.
+fn joined(relay: &mut Relay, opened: &Opened, pbx: &Phone) -> Phone {
+    let meta = Phone::new(3, 111, opened.meta.rtp);
     // Meta last: once its phone hears the first frame, everything is agreed.
-    for (leg, phone) in [(Leg::Pbx, &pbx), (Leg::Meta, &meta)] {
+    for (leg, phone) in [(Leg::Pbx, pbx), (Leg::Meta, &meta)] {
         let side = phone.spec();
         relay
             .engine
             .command(opened.id, Command::Agree { leg, side });
         relay.engine.command(opened.id, Command::Start { leg });
     }
-    (opened, meta, pbx)
+    meta
 }
 
 fn open_descriptors() -> usize {
@@ -228,10 +236,10 @@ fn a_burst_longer_than_a_turn_is_relayed_to_its_end() {
 #[test]
 fn an_exhausted_range_is_said_and_ports_of_an_ended_call_rest() {
     let mut relay = relay(20_200, 20_203, 3600);
-    let first = relay.engine.open().unwrap();
-    let second = relay.engine.open().unwrap();
+    let first = relay.engine.open(own_address(2).into()).unwrap();
+    let second = relay.engine.open(own_address(2).into()).unwrap();
     assert_ne!(first.meta.rtp, second.meta.rtp);
-    let refused = relay.engine.open().unwrap_err();
+    let refused = relay.engine.open(own_address(2).into()).unwrap_err();
     assert!(matches!(
         refused,
         OpenError::Exhausted {
@@ -243,7 +251,7 @@ fn an_exhausted_range_is_said_and_ports_of_an_ended_call_rest() {
     relay.engine.close(first.id);
     assert_eq!(relay.closed(), first.id);
     assert!(
-        relay.engine.open().is_err(),
+        relay.engine.open(own_address(2).into()).is_err(),
         "its ports have an hour to rest"
     );
 }
@@ -252,7 +260,7 @@ fn an_exhausted_range_is_said_and_ports_of_an_ended_call_rest() {
 fn ports_that_have_rested_serve_the_next_call() {
     let mut relay = relay(20_300, 20_301, 0);
     for _ in 0..5 {
-        let opened = relay.engine.open().unwrap();
+        let opened = relay.engine.open(own_address(2).into()).unwrap();
         relay.engine.close(opened.id);
         assert_eq!(relay.closed(), opened.id);
     }
@@ -262,7 +270,9 @@ fn ports_that_have_rested_serve_the_next_call() {
 fn two_hundred_calls_leave_no_descriptor_behind() {
     let mut relay = relay(21_000, 21_999, 0);
     let before = open_descriptors();
-    let mut ids: Vec<_> = (0..200).map(|_| relay.engine.open().unwrap().id).collect();
+    let mut ids: Vec<_> = (0..200)
+        .map(|_| relay.engine.open(own_address(2).into()).unwrap().id)
+        .collect();
     assert_eq!(open_descriptors(), before + 600, "three sockets a call");
     ids.iter().for_each(|id| relay.engine.close(*id));
     let mut closed: Vec<_> = ids.iter().map(|_| relay.closed()).collect();
@@ -281,7 +291,10 @@ fn a_dropped_engine_closes_its_calls_and_joins_its_threads() {
         _alone,
     } = relay;
     let mut handle = engine.handle();
-    let ids = [handle.open().unwrap().id, handle.open().unwrap().id];
+    let ids = [
+        handle.open(own_address(2).into()).unwrap().id,
+        handle.open(own_address(2).into()).unwrap().id,
+    ];
     drop(engine);
     // The threads are gone, and with them whoever could still tell something.
     let mut closed = Vec::new();
@@ -290,7 +303,10 @@ fn a_dropped_engine_closes_its_calls_and_joins_its_threads() {
     }
     closed.sort();
     assert_eq!(closed, ids);
-    assert!(handle.open().is_err(), "nobody is left to serve it");
+    assert!(
+        handle.open(own_address(2).into()).is_err(),
+        "nobody is left to serve it"
+    );
 }
 
 #[test]
@@ -327,11 +343,68 @@ fn a_listener_that_panics_stops_neither_the_other_calls_nor_the_worker() {
         assert_ne!(id, SessionId(0), "the panic that this test is about");
     };
     let mut engine = Engine::start(&settings, listener).unwrap();
-    let ids = [(); 3].map(|()| engine.open().unwrap().id);
+    let ids = [(); 3].map(|()| engine.open(own_address(1).into()).unwrap().id);
     for id in ids {
         engine.close(id);
         assert_eq!(events.recv_timeout(PATIENCE), Ok(id));
     }
+}
+
+/// What one phone says the other hears, in both directions.
+#[track_caller]
+fn both_are_heard(meta: &Phone, pbx: &Phone) {
+    for (from, to) in [(meta, pbx), (pbx, meta)] {
+        let payload = 3_000_u16.to_be_bytes();
+        from.says(3_000);
+        while to.hears().1 != payload {}
+    }
+}
+
+#[test]
+fn a_call_that_goes_to_another_pbx_has_the_other_address_and_leaves_the_first() {
+    let mut relay = relay(22_200, 22_299, 0);
+    let mut opened = relay.engine.open(own_address(2).into()).unwrap();
+    let before = open_descriptors();
+    let first = opened.pbx;
+    let public = Facing {
+        address: IpAddr::from(Ipv6Addr::LOCALHOST),
+        announced: "2001:db8::7".parse().unwrap(),
+    };
+    opened.pbx = relay.engine.face(opened.id, public).unwrap();
+    assert_eq!(
+        opened.pbx.rtp.ip(),
+        public.announced,
+        "what the PBX is told"
+    );
+    let here = |told: SocketAddr| SocketAddr::new(public.address, told.port());
+    let pbx = Phone::at(public.address, 107, here(opened.pbx.rtp));
+    let meta = joined(&mut relay, &opened, &pbx);
+    both_are_heard(&meta, &pbx);
+    assert_eq!(opened.pbx.rtcp.unwrap().port(), opened.pbx.rtp.port() + 1);
+    assert_eq!(open_descriptors(), before + 2, "those of the two phones");
+    for left in [Some(first.rtp), first.rtcp] {
+        UdpSocket::bind(left.unwrap()).expect("nobody listens there any more");
+    }
+    let used = |address| move |(of, _): &(IpAddr, _)| *of == address;
+    let handle = relay.engine.handle();
+    for (address, taken) in [(own_address(2), 0), (public.address, 1)] {
+        let ports = handle.port_use().into_iter().find(used(address)).unwrap();
+        assert_eq!(ports.1.taken, taken, "{address}");
+    }
+    relay.engine.close(opened.id);
+    relay.closed();
+    assert_eq!(open_descriptors(), before - 1, "Meta's and the two phones'");
+}
+
+#[test]
+fn a_call_that_cannot_have_another_address_keeps_the_one_it_has() {
+    let mut relay = relay(22_300, 22_399, 0);
+    let (opened, meta, pbx) = call(&mut relay);
+    // Reserved for documents (RFC 5737): no host has it.
+    let elsewhere = IpAddr::from([192, 0, 2, 1]);
+    let refused = relay.engine.face(opened.id, elsewhere.into()).unwrap_err();
+    assert_eq!(refused.address(), elsewhere);
+    both_are_heard(&meta, &pbx);
 }
 
 #[test]
@@ -345,7 +418,7 @@ fn meta_is_told_the_public_address() {
         ..Settings::default()
     };
     let mut engine = Engine::start(&settings, |_| {}).unwrap();
-    let opened = engine.open().unwrap();
+    let opened = engine.open(own_address(1).into()).unwrap();
     assert_eq!(opened.meta.rtp.ip(), public);
     assert_eq!(opened.pbx.rtp.ip(), own_address(1));
     assert_ne!(opened.meta.rtp.port(), opened.pbx.rtp.port());

@@ -1,6 +1,6 @@
 //! Signalling without sockets: bytes in, the machine, bytes out, in virtual time.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,7 +8,7 @@ use wabridge::call::watch::{At, Watch};
 use wabridge::call::{Action, Bridge, Event, Setup};
 use wabridge::leg::Leg;
 use wabridge::media::{
-    Codec, Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, SessionId, Source,
+    Codec, Command, Facing, LocalPorts, MediaEvent, OpenError, Opened, Plane, SessionId, Source,
 };
 use wabridge::number;
 use wabridge::observe::trace::Traces;
@@ -303,8 +303,16 @@ struct Engine {
     closed: Arc<Mutex<Vec<SessionId>>>,
 }
 
+fn pbx_ports(facing: Facing, port: u16) -> LocalPorts {
+    LocalPorts {
+        rtp: SocketAddr::new(facing.announced, port),
+        rtcp: Some(SocketAddr::new(facing.announced, port + 1)),
+        other_family: None,
+    }
+}
+
 impl Plane for Engine {
-    fn open(&mut self) -> Result<Opened, OpenError> {
+    fn open(&mut self, facing: Facing) -> Result<Opened, OpenError> {
         self.opened += 1;
         let port = 20_000 + 4 * u16::try_from(self.opened % 2_000).expect("below 2000");
         let at = |ip: &str, port| SocketAddr::new(ip.parse().expect("an address"), port);
@@ -315,15 +323,16 @@ impl Plane for Engine {
                 rtcp: None,
                 other_family: None,
             },
-            pbx: LocalPorts {
-                rtp: at("192.0.2.1", port + 2),
-                rtcp: Some(at("192.0.2.1", port + 3)),
-                other_family: None,
-            },
+            pbx: pbx_ports(facing, port + 2),
             fingerprint: format!("sha-256 {}", ["AB"; 32].join(":"))
                 .parse()
                 .expect("a fingerprint"),
         })
+    }
+
+    fn face(&mut self, id: SessionId, facing: Facing) -> Result<LocalPorts, OpenError> {
+        let port = 20_002 + 4 * u16::try_from(id.0 % 2_000).expect("below 2000");
+        Ok(pbx_ports(facing, port))
     }
 
     fn command(&mut self, _: SessionId, _: Command) {}
@@ -376,6 +385,7 @@ fn setup() -> Setup {
             tls: None,
         },
         keying: sdp::Keying::Plain,
+        media: IpAddr::from([192, 0, 2, 1]).into(),
         source: Source::Negotiated,
         codecs: vec![Codec::Opus, Codec::TelephoneEvent { rate: 8000 }],
         headers: Vec::new(),

@@ -16,7 +16,7 @@ use crate::leg::Leg;
 use crate::media::dtls::Fingerprint;
 use crate::media::ice;
 use crate::media::sdes::Crypto;
-use crate::media::{LocalPorts, OpenError, Opened};
+use crate::media::{Facing, LocalPorts, OpenError, Opened};
 use crate::number::{Masked, User};
 use crate::peer::pbx::Extension;
 use crate::peer::{Fresh, Pbx, meta, pbx};
@@ -36,6 +36,28 @@ struct Route {
     /// How we name ourselves to the caller.
     identity: Identity,
     callee: Callee,
+}
+
+impl Route {
+    /// A PBX that has no media port cannot be called: the next one that has another address of ours for media comes first.
+    /// `false` if there is none.
+    fn passes_over(&mut self, facing: Facing, error: &OpenError) -> bool {
+        let Callee::Extension(_, others) = &mut self.callee else {
+            return false;
+        };
+        if error.address() != facing.address {
+            return false;
+        }
+        let Some(next) = others.iter().position(|(pbx, _)| pbx.media != facing) else {
+            return false;
+        };
+        let (pbx, hop) = others.remove(next);
+        others.retain(|(pbx, _)| pbx.media != facing);
+        tracing::warn!(pbx = self.parties.pbx.name, next_pbx = pbx.name, %error, "the call goes to the next PBX");
+        self.parties.pbx = pbx;
+        self.parties.pbx_hop = hop;
+        true
+    }
 }
 
 /// Whom the INVITE that goes out is for.
@@ -149,7 +171,7 @@ impl Bridge {
         // The source is known already, and what cannot be carried is refused before anybody computes a digest.
         let offer = RemoteOffer::parse(&invite.body, &theirs)
             .map_err(|reject| no_common_media(flow.leg, &reject))?;
-        let route = match pbx {
+        let mut route = match pbx {
             None => self.user_initiated(invite, hops_left, now)?,
             Some(pbx) => self.business_initiated(invite, pbx, flow)?,
         };
@@ -157,7 +179,7 @@ impl Bridge {
         if route.parties.direction == Direction::UserInitiated {
             check_keying(&route.parties.number, &offer, invite);
         }
-        let ends = self.open_media(route.parties.direction)?;
+        let ends = self.open_media(&mut route)?;
         if let Err(reject) = offer.reachable_from(&ends.caller) {
             self.media.close(ends.media.id);
             return Err(no_common_media(flow.leg, &reject));
@@ -295,9 +317,19 @@ impl Bridge {
         Ok(())
     }
 
-    fn open_media(&mut self, direction: Direction) -> Result<Ends, Refused> {
-        let unavailable = |error: OpenError| full(error.to_string());
-        let media = self.media.open().map_err(unavailable)?;
+    /// Opens the media session of a call, and settles by it which PBX comes first.
+    fn open_media(&mut self, route: &mut Route) -> Result<Ends, Refused> {
+        let direction = route.parties.direction;
+        let media = loop {
+            let facing = route.parties.pbx.media;
+            match self.media.open(facing) {
+                Ok(media) => break media,
+                Err(error) if !route.passes_over(facing, &error) => {
+                    return Err(full(error.to_string()));
+                }
+                Err(_) => {}
+            }
+        };
         let ports = |leg| match leg {
             Leg::Meta => media.meta,
             Leg::Pbx => media.pbx,

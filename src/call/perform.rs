@@ -112,6 +112,12 @@ impl Bridge {
                     self.media.command(session, command);
                 }
             }
+            machine::Action::Face(pbx) => {
+                if let Some(session) = self.live.get_mut(id).map(|call| call.session()) {
+                    let faced = self.media.face(session, pbx);
+                    self.tell(id, machine::Event::Faced(faced), now, out);
+                }
+            }
             machine::Action::CloseMedia => {
                 if let Some(session) = self.live.get_mut(id).map(|call| call.session()) {
                     self.media.close(session);

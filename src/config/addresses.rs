@@ -84,8 +84,12 @@ impl Draft {
         }
         // A call takes one pair towards Meta and one towards the PBX; on one address both come from the same range.
         let pairs = media.ports.pairs().count();
-        let shared = media.meta_address == media.pbx_address
-            || media.meta_ipv6_address.map(IpAddr::V6) == Some(media.pbx_address);
+        let metas = [
+            Some(media.meta_address),
+            media.meta_ipv6_address.map(IpAddr::V6),
+        ];
+        let mut pbxs = self.pbxs.iter().map(|(_, pbx)| pbx.facing(media).address);
+        let shared = pbxs.any(|address| metas.contains(&Some(address)));
         let room = if shared { pairs / 2 } else { pairs };
         if room < calls.max.into() {
             let what = format!(
@@ -99,8 +103,9 @@ impl Draft {
     /// A PBX on this host has ports of its own.
     fn check_neighbours(&self, media: &media::Settings, document: &Document<'_>) {
         let range = media.ports.first()..=media.ports.last();
-        let is_here =
-            |ip: IpAddr| ip.is_loopback() || [media.meta_address, media.pbx_address].contains(&ip);
+        let pbxs = self.pbxs.iter().map(|(_, pbx)| pbx.facing(media).address);
+        let ours: Vec<_> = pbxs.chain([media.meta_address]).collect();
+        let is_here = |ip: IpAddr| ip.is_loopback() || ours.contains(&ip);
         for (_, pbx) in &self.pbxs {
             let here = pbx
                 .address
@@ -125,19 +130,8 @@ impl Draft {
         if meta.address.is_none() {
             check_metas_way(media, document);
         }
-        for (_, pbx) in &self.pbxs {
-            let ips = pbx.address.iter().filter_map(|place| place.address.ip());
-            let is_remote = ips.into_iter().any(|ip| !ip.is_loopback());
-            if is_remote && media.pbx_address.is_loopback() {
-                document.problem(
-                    "media.pbx_address",
-                    &format!(
-                        "the PBX {:?} cannot send to {}",
-                        pbx.name, media.pbx_address
-                    ),
-                    "set it to this host's address on the way to the PBX",
-                );
-            }
+        for (at, pbx) in &self.pbxs {
+            pbx.check_media(&format!("pbx[{at}]"), media, document);
         }
     }
 }

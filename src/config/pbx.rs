@@ -37,6 +37,10 @@ pub struct Settings {
     /// Name or IP address by which it reaches us, for our Contact and Via. If unset, the address of its listener, or
     /// where that means every address, the one of this host on the way to it.
     pub our_host: Option<String>,
+    /// Address of this machine that listens for its media, and that it is told; if unset, `media.pbx_address`.
+    pub media_address: Option<IpAddr>,
+    /// Address that it is told, where a one-to-one NAT stands between it and `media_address`; if unset, that.
+    pub media_public_address: Option<IpAddr>,
     /// Networks that its requests may come from; if unset, its address alone.
     #[serde(default, deserialize_with = "networks::optional")]
     pub allowed_sources: Option<Vec<IpNet>>,

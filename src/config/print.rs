@@ -59,6 +59,9 @@ impl Config {
             all["number"][at]["target"] = target.unwrap_or_else(|| number.number.plus()).into();
         }
         for (at, pbx) in self.pbxs.iter().enumerate() {
+            let facing = pbx.facing(&self.media);
+            all["pbx"][at]["media_address"] = facing.address.to_string().into();
+            all["pbx"][at]["media_public_address"] = facing.announced.to_string().into();
             let sources = pbx.allowed_sources();
             all["pbx"][at]["allowed_sources"] = serde_json::to_value(sources)?;
             let found = our_hosts.get(at).and_then(|host| host.as_ref().ok());
@@ -97,6 +100,13 @@ impl Config {
             (None, Some(Ok(host))) => notes.push(format!("our_host = {host:?}")),
             (None, Some(Err(why))) => notes.push(format!("our_host: {why}")),
             _ => {}
+        }
+        let facing = pbx.facing(&self.media);
+        if pbx.media_address.is_none() {
+            notes.push(format!("media_address = \"{}\"", facing.address));
+        }
+        if pbx.media_public_address.is_none() {
+            notes.push(format!("media_public_address = \"{}\"", facing.announced));
         }
         if pbx.allowed_sources.is_none() {
             let sources: Vec<_> = pbx

@@ -30,6 +30,7 @@ pub(super) async fn of(config: &Config, addresses: &Addresses) -> Result<Setup, 
             } else {
                 Keying::Plain
             },
+            media: pbx.facing(&config.media),
             source: pbx.source,
             codecs: pbx.codecs.iter().copied().map(Codec::from).collect(),
             headers: pbx.headers.clone().into_iter().collect(),

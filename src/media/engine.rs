@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Poll, Waker};
 use tracing::error;
 
 use super::common::{Announced, Common};
+use super::pools::Pools;
 use super::rtcp::WallClock;
 use super::session::Session;
 use super::settings::Settings;
@@ -21,7 +22,12 @@ use super::totals::{Count, Totals};
 use super::worker::{Order, WAKE, Worker};
 use crate::leg::Leg;
 
-use super::{Command, LocalPorts, MediaEvent, OpenError, Opened, Plane, PortUse, SessionId, dtls};
+use super::{
+    Command, Facing, LocalPorts, MediaEvent, OpenError, Opened, Plane, PortUse, SessionId, dtls,
+};
+
+/// Why a worker takes no orders.
+const STOPPED: &str = "the media engine has stopped";
 
 /// The running media plane. Dropping it closes every session and waits for its threads, so never drop it from within
 /// the function that it tells its events to.
@@ -36,12 +42,8 @@ pub struct Handle(Arc<Shared>);
 
 struct Shared {
     workers: Vec<Remote>,
-    meta: Arc<Pool>,
-    /// On the other version of IP.
-    meta_ipv6: Option<Arc<Pool>>,
-    pbx: Arc<Pool>,
+    pools: Pools,
     announced_to_meta: IpAddr,
-    announced_to_pbx: IpAddr,
     common: Arc<Common>,
     opened: AtomicU64,
 }
@@ -66,15 +68,7 @@ impl Engine {
     ) -> io::Result<Engine> {
         let listener = Arc::new(listener);
         let certificate = dtls::Certificate::generate().map_err(io::Error::other)?;
-        let rest = Duration::from_secs(settings.port_rest.into());
-        let pool = |address| Pool::new(address, settings.ports, rest);
-        let meta = pool(settings.meta_address);
-        let meta_ipv6 = settings.meta_ipv6_address.map(|ipv6| pool(ipv6.into()));
-        let for_meta = [Some(&meta), meta_ipv6.as_ref()].into_iter().flatten();
-        let pbx = for_meta
-            .clone()
-            .find(|pool| pool.address() == settings.pbx_address)
-            .map_or_else(|| pool(settings.pbx_address), Arc::clone);
+        let pools = Pools::new(settings);
         let announced = [
             Some(settings.announced_to_meta()),
             settings.meta_ipv6_address.map(IpAddr::from),
@@ -85,7 +79,7 @@ impl Engine {
             timing: settings.timing(),
             ice: settings.ice(),
             dtls: dtls::Context::new(&certificate, &settings.dtls()).map_err(io::Error::other)?,
-            meta: for_meta.map(address).collect(),
+            meta: pools.metas().map(address).collect(),
             announced: Announced::new(announced),
         };
         let (mut workers, mut pending) = (Vec::new(), Vec::new());
@@ -112,11 +106,8 @@ impl Engine {
         }
         let shared = Shared {
             workers,
-            meta,
-            meta_ipv6,
-            pbx,
+            pools,
             announced_to_meta: settings.announced_to_meta(),
-            announced_to_pbx: settings.pbx_address,
             common: Arc::new(common),
             opened: AtomicU64::new(0),
         };
@@ -173,8 +164,12 @@ impl Drop for Engine {
 }
 
 impl Plane for Engine {
-    fn open(&mut self) -> Result<Opened, OpenError> {
-        self.handle.open()
+    fn open(&mut self, pbx: Facing) -> Result<Opened, OpenError> {
+        self.handle.open(pbx)
+    }
+
+    fn face(&mut self, id: SessionId, pbx: Facing) -> Result<LocalPorts, OpenError> {
+        self.handle.face(id, pbx)
     }
 
     fn command(&mut self, id: SessionId, command: Command) {
@@ -187,15 +182,15 @@ impl Plane for Engine {
 }
 
 impl Plane for Handle {
-    fn open(&mut self) -> Result<Opened, OpenError> {
+    fn open(&mut self, facing: Facing) -> Result<Opened, OpenError> {
         let shared = &*self.0;
-        let meta = shared.meta.bind(false)?;
-        let meta_ipv6 = shared.meta_ipv6.as_ref();
+        let meta = shared.pools.meta.bind(false)?;
+        let meta_ipv6 = shared.pools.meta_ipv6.as_ref();
         let meta_ipv6 = meta_ipv6.map(|pool| pool.bind(false)).transpose()?;
-        let pbx = shared.pbx.bind(true)?;
+        let pbx = shared.pools.of_pbx(facing.address).bind(true)?;
         let mut at_meta = local_ports(shared.announced_to_meta, &meta);
         at_meta.other_family = meta_ipv6.as_ref().map(Bound::address);
-        let at_pbx = local_ports(shared.announced_to_pbx, &pbx);
+        let at_pbx = local_ports(facing.announced, &pbx);
         let failed = |reason: String| OpenError::Socket {
             address: shared.announced_to_meta,
             reason,
@@ -227,7 +222,7 @@ impl Plane for Handle {
             meta_ipv6,
             pbx,
         }))) {
-            return Err(failed("the media engine has stopped".into()));
+            return Err(failed(STOPPED.into()));
         }
         Ok(Opened {
             id,
@@ -235,6 +230,20 @@ impl Plane for Handle {
             pbx: at_pbx,
             fingerprint: shared.common.dtls.fingerprint(),
         })
+    }
+
+    fn face(&mut self, id: SessionId, facing: Facing) -> Result<LocalPorts, OpenError> {
+        let shared = &*self.0;
+        let pbx = shared.pools.of_pbx(facing.address).bind(true)?;
+        let at_pbx = local_ports(facing.announced, &pbx);
+        let worker = shared.worker(id);
+        match worker.is_some_and(|worker| worker.order(Order::Face(id, Box::new(pbx)))) {
+            true => Ok(at_pbx),
+            false => Err(OpenError::Socket {
+                address: facing.address,
+                reason: STOPPED.into(),
+            }),
+        }
     }
 
     fn command(&mut self, id: SessionId, command: Command) {
@@ -261,35 +270,23 @@ impl Handle {
         sums.sum()
     }
 
-    /// How much of the port range is in use, for each local address.
-    pub fn port_use(&self) -> Vec<(IpAddr, PortUse)> {
-        let pools = self.0.pools();
-        let usage = |(pool, _): (&Arc<Pool>, usize)| (pool.address(), pool.usage());
-        pools.into_iter().map(usage).collect()
+    /// Which addresses PBXs have from now on, those of calls that are up aside: their ports are counted.
+    pub fn serve_pbxs_at(&self, addresses: &[IpAddr]) {
+        self.0.pools.want(addresses);
     }
 
-    /// An address that has too few free ports for one more call.
+    /// How much of the port range is in use, for each local address.
+    pub fn port_use(&self) -> Vec<(IpAddr, PortUse)> {
+        self.0.pools.usage()
+    }
+
+    /// An address that has too few free ports for one more call, if no PBX has one where there are enough.
     pub fn exhausted(&self) -> Option<IpAddr> {
-        let mut pools = self.0.pools().into_iter();
-        let scarce = pools.find(|(pool, needed)| pool.usage().free() < *needed);
-        scarce.map(|(pool, _)| pool.address())
+        self.0.pools.exhausted()
     }
 }
 
 impl Shared {
-    /// The ranges that there are, and how many pairs of each a call takes.
-    fn pools(&self) -> Vec<(&Arc<Pool>, usize)> {
-        let mut pools: Vec<(&Arc<Pool>, usize)> = Vec::new();
-        let taken = [Some(&self.meta), self.meta_ipv6.as_ref(), Some(&self.pbx)];
-        for pool in taken.into_iter().flatten() {
-            match pools.iter_mut().find(|(known, _)| Arc::ptr_eq(known, pool)) {
-                Some((_, needed)) => *needed += 1,
-                None => pools.push((pool, 1)),
-            }
-        }
-        pools
-    }
-
     /// An id that tells on which worker its session lives, so that nobody has to look it up.
     fn next_id(&self, worker: usize) -> SessionId {
         let count = self.opened.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,8 @@
 //! answer was read, and what is `kept` until Meta can be sent to; a side has what was `agreed` (payload numbers, keys), its
 //! `peer` (whose packets count), the one `stream` the peer hears, its `reports`, and an `outbox` for what it wants sent. Where keys are not in SDP, a side has a
 //! `path`: `ice` finds the peer's address, `dtls` shakes hands over it. What all sessions share is `common`. Drivers:
-//! `engine` is the door, `worker` a thread, `slot` a session with its `sockets`, `ports` the range.
+//! `engine` is the door, `worker` a thread, `slot` a session with its `sockets`, `ports` the range of one address, `pools`
+//! those of all; which of them a PBX has is its `facing`.
 //!
 //! ```text
 //!   Agree(Dtls) and Start{Meta} ▶ ICE checks ▶ Selected ▶ DTLS handshake ▶ Keyed ▶ what was kept ▶ live packets
@@ -33,11 +34,13 @@ pub mod demux;
 pub mod dtls;
 mod early;
 mod engine;
+mod facing;
 pub mod ice;
 mod kept;
 mod outbox;
 mod path;
 mod peer;
+mod pools;
 mod ports;
 pub mod quality;
 pub mod reception;
@@ -61,6 +64,7 @@ use std::time::Duration;
 
 pub use codec::Codec;
 pub use engine::{Engine, Handle};
+pub use facing::{Facing, fault};
 pub use ports::PortUse;
 pub use settings::{PortRange, Settings};
 pub use totals::Count;
@@ -118,10 +122,22 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// The address that there are no sockets on.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            OpenError::Exhausted { address, .. } | OpenError::Socket { address, .. } => *address,
+        }
+    }
+}
+
 /// What carries media: the engine, or a stand-in where a test needs no packets.
 pub trait Plane {
-    /// Takes ports for both sides and listens on them; nothing is sent yet.
-    fn open(&mut self) -> Result<Opened, OpenError>;
+    /// Takes ports for both sides and listens on them; nothing is sent yet. `pbx`: which address the PBX's side has.
+    fn open(&mut self, pbx: Facing) -> Result<Opened, OpenError>;
+    /// Has the PBX's side of a session listen at another address, for the call goes to another PBX, and says where. When
+    /// that fails, it listens where it did.
+    fn face(&mut self, id: SessionId, pbx: Facing) -> Result<LocalPorts, OpenError>;
     /// Tells a session something new. Unknown ids are ignored: the session may just have ended.
     fn command(&mut self, id: SessionId, command: Command);
     /// Ends a session and gives its ports back after their rest; its last [`MediaEvent`] is `Closed`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{dtls, ice};
+use super::{dtls, fault, ice};
 
 /// The `[media]` table of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -20,7 +20,7 @@ pub struct Settings {
     /// A second address of this machine, IPv6, that listens for Meta's media beside an IPv4 `meta_address`, and that Meta
     /// is told as a second ICE candidate where DTLS makes the keys. Unset: none.
     pub meta_ipv6_address: Option<Ipv6Addr>,
-    /// Address of this machine that listens for the PBX's media, and that the PBX is told.
+    /// Address of this machine that listens for the media of PBXs, and that they are told, unless a PBX has another.
     pub pbx_address: IpAddr,
     /// First and last UDP port for media, as in `"20000-29999"`. A call takes two pairs of them, so 10000 ports carry
     /// 2500 calls, resting ports aside. The firewall must let Meta's addresses reach the whole range.
@@ -98,9 +98,7 @@ impl Settings {
                 problems.push("media.meta_ipv6_address: name one IPv6 address".into());
             }
         }
-        if self.pbx_address.is_unspecified() {
-            problems.push("media.pbx_address: name the address that the PBX shall send to".into());
-        }
+        problems.extend(fault(self.pbx_address).map(|why| format!("media.pbx_address: {why}")));
         if self.silence_timeout == 0 {
             problems.push("media.silence_timeout: must be more than 0".into());
         }
@@ -130,7 +128,6 @@ impl Settings {
             ("meta_address", Some(self.meta_address)),
             ("meta_public_address", self.meta_public_address),
             ("meta_ipv6_address", self.meta_ipv6_address.map(IpAddr::V6)),
-            ("pbx_address", Some(self.pbx_address)),
         ];
         let groups = addresses
             .into_iter()

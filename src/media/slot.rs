@@ -54,11 +54,16 @@ pub(crate) struct Slot {
     pub(crate) id: SessionId,
     pub(crate) session: Session,
     sockets: [Option<UdpSocket>; DOORS.len()],
-    _leases: [Option<Lease>; 3],
+    /// For Meta, for the PBX, and of the second socket for Meta.
+    leases: [Option<Lease>; 3],
     /// What of it is in the worker's totals.
     pub(crate) told: Told,
     /// When the worker means to wake it.
     pub(crate) wake: Option<Instant>,
+}
+
+fn token(index: usize, offset: usize) -> Token {
+    Token(index * DOORS.len() + offset)
 }
 
 /// The slot and the socket that a token of [`Slot::new`] names.
@@ -82,17 +87,30 @@ impl Slot {
             session,
             sockets: [Some(meta.rtp), Some(pbx.rtp), pbx.rtcp, meta_ipv6]
                 .map(|socket| socket.map(UdpSocket::from_std)),
-            _leases: [Some(meta.lease), Some(pbx.lease), ipv6_lease],
+            leases: [Some(meta.lease), Some(pbx.lease), ipv6_lease],
             told: Told::default(),
             wake: None,
         };
         for (offset, socket) in slot.sockets.iter_mut().enumerate() {
             if let Some(socket) = socket {
-                let token = Token(index * DOORS.len() + offset);
-                registry.register(socket, token, Interest::READABLE)?;
+                registry.register(socket, token(index, offset), Interest::READABLE)?;
             }
         }
         Ok(slot)
+    }
+
+    /// Has the PBX's side listen elsewhere; where it did is closed. On failure the slot is of no more use.
+    pub(crate) fn face(&mut self, pbx: Bound, index: usize, registry: &Registry) -> io::Result<()> {
+        for (door, socket) in [(Door::Pbx, Some(pbx.rtp)), (Door::PbxRtcp, pbx.rtcp)] {
+            let offset = door as usize;
+            let mut socket = socket.map(UdpSocket::from_std);
+            if let Some(socket) = &mut socket {
+                registry.register(socket, token(index, offset), Interest::READABLE)?;
+            }
+            self.sockets[offset] = socket;
+        }
+        self.leases[1] = Some(pbx.lease);
+        Ok(())
     }
 
     /// Sends and tells what the session wants sent and told. What the system refuses is lost, as it would be on the way.

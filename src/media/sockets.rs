@@ -68,6 +68,12 @@ impl Pool {
         self.ports().usage(Instant::now())
     }
 
+    /// Whether no call has a port of it, and none rests.
+    pub(crate) fn is_idle(&self) -> bool {
+        let usage = self.usage();
+        usage.free() == usage.all
+    }
+
     /// Binds RTP to a free even port and, if wanted, RTCP to the one above.
     pub(crate) fn bind(self: &Arc<Pool>, with_rtcp: bool) -> Result<Bound, OpenError> {
         // Each pair at most once: with a rest of zero, one that another program holds would come round for ever.

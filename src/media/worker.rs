@@ -20,6 +20,7 @@ use tracing::{error, warn};
 
 use super::outbox::Outbox;
 use super::slot::{self, Opening, Slot};
+use super::sockets::Bound;
 use super::totals::Totals;
 use super::{Command, MediaEvent, SessionId, SessionStats};
 
@@ -41,6 +42,8 @@ pub(crate) type Listener = Arc<dyn Fn(MediaEvent) + Send + Sync>;
 /// What signalling asks of a worker.
 pub(crate) enum Order {
     Open(Box<Opening>),
+    /// The PBX's side listens there.
+    Face(SessionId, Box<Bound>),
     Command(SessionId, Command),
     Close(SessionId),
     Stop,
@@ -165,6 +168,7 @@ impl Worker {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Open(opening) => self.open(*opening),
+            Order::Face(id, pbx) => self.face(id, *pbx),
             Order::Command(id, command) => {
                 let Some(&index) = self.index.get(&id) else {
                     return;
@@ -200,6 +204,18 @@ impl Worker {
                 self.free.push(index);
                 self.gone(id, SessionStats::default());
             }
+        }
+    }
+
+    fn face(&mut self, id: SessionId, pbx: Bound) {
+        let Some(&index) = self.index.get(&id) else {
+            return;
+        };
+        let slot = self.slots.get_mut(index).and_then(Option::as_mut);
+        let faced = slot.map(|slot| slot.face(pbx, index, self.poll.registry()));
+        if let Some(Err(error)) = faced {
+            error!(session = id.0, %error, "the new sockets of a media session could not be watched: it ends");
+            self.end(index);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::leg::Leg;
-use crate::media::{Codec, Source};
+use crate::media::{Codec, Facing, Source};
 use crate::number::{self, BadNumber, E164, User};
 use crate::policy::{Way, health};
 use crate::sdp::{Capabilities, Keying};
@@ -33,6 +33,8 @@ pub struct Pbx {
     pub our_ports: Ports,
     /// Plain RTP or SRTP.
     pub keying: Keying,
+    /// Which of our addresses it has for media.
+    pub media: Facing,
     /// Whose media is accepted.
     pub source: Source,
     /// What is offered to it and taken from it, in our order of preference.
@@ -317,6 +319,7 @@ mod tests {
                 ..Ports::default()
             },
             keying: Keying::Plain,
+            media: std::net::IpAddr::from([192, 0, 2, 1]).into(),
             source: Source::Negotiated,
             codecs: vec![Codec::Opus],
             headers: vec![("X-Tenant".into(), "acme".into())],

@@ -140,7 +140,8 @@ mod tests {
         let (mut engine, leave, orders, mut pulse) = loops();
         let handle = engine.handle();
         tokio::spawn(signalling(orders));
-        let (first, second) = (engine.open().unwrap().id, engine.open().unwrap().id);
+        let here = std::net::IpAddr::from([127, 86, 1, 1]).into();
+        let (first, second) = (engine.open(here).unwrap().id, engine.open(here).unwrap().id);
         assert_ne!(first.0 % 2, second.0 % 2, "one session on each worker");
         let turns = handle.turns();
         handle.wake();

@@ -77,6 +77,8 @@ fn every_key_that_has_a_value_is_printed() {
     }
     for note in [
         "\n# our_host = \"127.0.0.1\"\n",
+        "\n# media_address = \"127.0.0.1\"\n",
+        "\n# media_public_address = \"127.0.0.1\"\n",
         "\n# allowed_sources = [\"127.0.0.1/32\"]\n",
         "\n# target = \"+12145551869\"\n",
         "\n# ca_file: the authorities of this system\n",
@@ -110,6 +112,8 @@ fn as_json_it_holds_what_follows_from_the_rest_too() {
     let file = workshop.write("wabridge.toml", &reference());
     let all: serde_json::Value = serde_json::from_str(&printed(&file, &["--json"])).unwrap();
     assert_eq!(all["pbx"][0]["our_host"], "127.0.0.1");
+    assert_eq!(all["pbx"][0]["media_address"], "127.0.0.1");
+    assert_eq!(all["pbx"][0]["media_public_address"], "127.0.0.1");
     assert_eq!(all["pbx"][0]["allowed_sources"][0], "127.0.0.1/32");
     assert_eq!(all["number"][0]["target"], "+12145551869");
     assert_eq!(all["media"]["ports"], "20000-29999");

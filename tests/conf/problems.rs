@@ -81,6 +81,29 @@ fn the_good_file_is_good() {
 }
 
 #[test]
+fn a_pbx_over_ipv6_has_no_use_for_a_loopback_address_of_ipv4_and_each_has_its_own() {
+    let workshop = Workshop::new();
+    let second = |media: &str| {
+        let pbx = "[[pbx]]\nname = \"v6\"\naddress = \"2001:db8::7\"\ntransport = \"tcp\"\n";
+        let good = GOOD.replace("target = ", "pbx = \"main\"\ntarget = ");
+        workshop.findings(&format!("{good}{pbx}{media}"))
+    };
+    let found = second("");
+    let [problem] = found.as_slice() else {
+        panic!("{found:#?}")
+    };
+    assert_eq!(problem.key, "pbx.media_address");
+    assert!(problem.remedy.contains("an IPv6 address"), "{problem}");
+    assert!(
+        problem
+            .what
+            .contains("the PBX \"v6\" cannot send to 127.0.0.1"),
+        "{problem}"
+    );
+    assert_eq!(second("media_address = \"2001:db8::10\"\n"), []);
+}
+
+#[test]
 fn a_route_that_no_call_can_reach_is_told_which_one_is_before_it() {
     let workshop = Workshop::new();
     let routes = "[[route]]\ncountry = [\"1\", \"55\"]\ntarget = \"1\"\n[[route]]\ncountry = \"5511\"\ntarget = \"2\"\n";
@@ -614,6 +637,55 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case(
             "[media]",
+            "media_address = \"0.0.0.0\"\n[media]",
+            "pbx.media_address",
+            "media_address",
+            "name the address",
+        ),
+        case(
+            "[media]",
+            "media_address = \"::ffff:192.0.2.1\"\n[media]",
+            "pbx.media_address",
+            "media_address",
+            "write 192.0.2.1 instead",
+        ),
+        case(
+            "[media]",
+            "media_public_address = \"ff02::1\"\n[media]",
+            "pbx.media_public_address",
+            "media_public_address",
+            "no address of one host",
+        ),
+        case(
+            "[media]",
+            "media_public_address = \"2001:db8::1\"\n[media]",
+            "pbx.media_public_address",
+            "media_public_address",
+            "2001:db8::1 and media_address (127.0.0.1) are not of one IP version",
+        ),
+        case(
+            "127.0.0.1:5060\"",
+            "192.0.2.20\"\nmedia_address = \"127.0.0.2\"",
+            "pbx.media_address",
+            "media_address",
+            "the PBX \"main\" cannot send to 127.0.0.2",
+        ),
+        case(
+            "127.0.0.1:5060\"",
+            "192.0.2.20\"\nmedia_address = \"10.0.0.1\"\nmedia_public_address = \"127.0.0.2\"",
+            "pbx.media_public_address",
+            "media_public_address",
+            "the PBX \"main\" cannot send to 127.0.0.2",
+        ),
+        case(
+            "127.0.0.1:5060\"",
+            "127.0.0.1\"\nmedia_address = \"here\"",
+            "pbx.media_address",
+            "media_address",
+            "IP address",
+        ),
+        case(
+            "[media]",
             "[calls]\nring_timeout = 0\n[media]",
             "calls.ring_timeout",
             "ring",
@@ -705,6 +777,20 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
             "media.meta_address",
             "meta_address",
             "a private address",
+        ),
+        case(
+            "[media]",
+            "media_address = \"2001:db8::1\"\n[media]",
+            "pbx.media_address",
+            "media_address",
+            "the PBX \"main\" has IPv4, and is told to send media to 2001:db8::1, which is IPv6",
+        ),
+        case(
+            "127.0.0.1:5060\"",
+            "2001:db8::7\"\ntransport = \"tcp\"\nmedia_address = \"192.0.2.10\"",
+            "pbx.media_address",
+            "media_address",
+            "the PBX \"main\" has IPv6, and is told to send media to 192.0.2.10, which is IPv4",
         ),
         case(
             "[media]",

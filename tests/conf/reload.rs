@@ -33,6 +33,10 @@ fn what_the_next_call_can_use_needs_no_restart_and_is_named() {
             ["# dtls_setup = \"actpass\"", "dtls_setup = \"active\""],
             ["# ack_when_keyed = false", "ack_when_keyed = true"],
             [
+                "## media_address = \"127.0.0.1\"",
+                "media_address = \"127.0.0.2\"",
+            ],
+            [
                 "# international_prefix = \"00\"",
                 "international_prefix = \"011\"",
             ],
@@ -57,6 +61,7 @@ fn what_the_next_call_can_use_needs_no_restart_and_is_named() {
         "pbx[main].ack_when_keyed".to_owned(),
         "pbx[main].address".to_owned(),
         "pbx[main].dialling.international_prefix".to_owned(),
+        "pbx[main].media_address".to_owned(),
     ];
     assert_eq!(changed, expected);
     assert_eq!(kept, Vec::<String>::new());

@@ -14,22 +14,22 @@ use wabridge::sip::{Request, Response, build};
 use crate::log;
 use crate::world::*;
 
-const FIRST: &str = "192.0.2.7";
-const SECOND: &str = "192.0.2.8";
-const THIRD: &str = "192.0.2.9";
+pub const FIRST: &str = "192.0.2.7";
+pub const SECOND: &str = "192.0.2.8";
+pub const THIRD: &str = "192.0.2.9";
 
-fn two() -> Setup {
+pub fn two() -> Setup {
     with_hosts(&[(FIRST, 1), (SECOND, 2)])
 }
 
-fn world(setup: Setup) -> World {
+pub fn world(setup: Setup) -> World {
     let mut w = World::with(setup);
     w.more = vec![SECOND, THIRD];
     w
 }
 
 /// The 200 of the host that an INVITE was for.
-fn ok_of(invite: &Request) -> Response {
+pub fn ok_of(invite: &Request) -> Response {
     let host = &invite.uri.sip().unwrap().host;
     let mut ok = pbx_ok(invite);
     ok.headers.set("Contact", format!("<sip:100@{host}:5060>"));
@@ -38,7 +38,7 @@ fn ok_of(invite: &Request) -> Response {
 
 impl World {
     /// A user calls; Meta has our 100, and nothing has been looked at on the PBX's side.
-    fn user_dials(&mut self) -> Request {
+    pub fn user_dials(&mut self) -> Request {
         let invite = self.metas_invite();
         let theirs = self.user_authenticates(invite);
         self.gets(Meta, 100);
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// The PBX takes the call that `ours` is, and it ends as every call does.
-    fn takes_it(&mut self, theirs: Request, ours: Request) {
+    pub fn takes_it(&mut self, theirs: Request, ours: Request) {
         self.sends(Pbx, respond(&ours, 180));
         self.gets(Meta, 180);
         let up = self.answers(Meta, theirs, ours.clone(), ok_of(&ours));

@@ -1,11 +1,12 @@
 //! A media engine that carries no packets and remembers what it was told.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use wabridge::leg::Leg;
 use wabridge::media::{
-    Command, LocalPorts, OpenError, Opened, Plane, Security, SessionId, SessionStats, SideSpec,
+    Command, Facing, LocalPorts, OpenError, Opened, Plane, Security, SessionId, SessionStats,
+    SideSpec,
 };
 
 /// What the fake media engine was told.
@@ -16,6 +17,10 @@ pub struct Media {
     pub started: Vec<Leg>,
     pub closed: Vec<SessionId>,
     pub exhausted: bool,
+    /// Addresses of ours that have no port for a PBX.
+    pub full: Vec<IpAddr>,
+    /// Which address the PBX's side was given, each time.
+    pub faced: Vec<IpAddr>,
     /// What each session has carried when it is closed.
     pub carried: SessionStats,
     next: u64,
@@ -30,21 +35,44 @@ impl Media {
     }
 }
 
+impl Media {
+    fn face(&mut self, pbx: Facing) -> Result<(), OpenError> {
+        if self.full.contains(&pbx.address) {
+            return Err(exhausted(pbx.address));
+        }
+        self.faced.push(pbx.address);
+        Ok(())
+    }
+}
+
+fn exhausted(address: IpAddr) -> OpenError {
+    OpenError::Exhausted {
+        address,
+        first: 20_000,
+        last: 29_999,
+    }
+}
+
+fn pbx_ports(pbx: Facing, id: SessionId) -> LocalPorts {
+    let port = 20_002 + 4 * u16::try_from(id.0).unwrap();
+    LocalPorts {
+        rtp: SocketAddr::new(pbx.announced, port),
+        rtcp: Some(SocketAddr::new(pbx.announced, port + 1)),
+        other_family: None,
+    }
+}
+
 /// A media engine that carries no packets.
 #[derive(Clone, Default)]
 pub struct Engine(pub Arc<Mutex<Media>>);
 
 impl Plane for Engine {
-    fn open(&mut self) -> Result<Opened, OpenError> {
+    fn open(&mut self, pbx: Facing) -> Result<Opened, OpenError> {
         let mut media = self.0.lock().unwrap();
         if media.exhausted {
-            let address = "198.51.100.1".parse().unwrap();
-            return Err(OpenError::Exhausted {
-                address,
-                first: 20_000,
-                last: 29_999,
-            });
+            return Err(exhausted("198.51.100.1".parse().unwrap()));
         }
+        media.face(pbx)?;
         media.next += 1;
         let id = SessionId(media.next);
         media.open.push(id);
@@ -57,13 +85,16 @@ impl Plane for Engine {
                 rtcp: None,
                 other_family: None,
             },
-            pbx: LocalPorts {
-                rtp: at("192.0.2.1", port + 2),
-                rtcp: Some(at("192.0.2.1", port + 3)),
-                other_family: None,
-            },
+            pbx: pbx_ports(pbx, id),
             fingerprint: format!("sha-256 {}", ["AB"; 32].join(":")).parse().unwrap(),
         })
+    }
+
+    fn face(&mut self, id: SessionId, pbx: Facing) -> Result<LocalPorts, OpenError> {
+        let mut media = self.0.lock().unwrap();
+        assert!(media.open.contains(&id), "the session is open");
+        media.face(pbx)?;
+        Ok(pbx_ports(pbx, id))
     }
 
     fn command(&mut self, _: SessionId, command: Command) {

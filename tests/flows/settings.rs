@@ -1,5 +1,6 @@
 //! The set-up of the ladders: one number, one PBX, Meta as documented.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +92,7 @@ pub fn setup() -> Setup {
             tls: None,
         },
         keying: sdp::Keying::Plain,
+        media: IpAddr::from([192, 0, 2, 1]).into(),
         source: Source::Negotiated,
         codecs: vec![Codec::Opus, Codec::TelephoneEvent { rate: 8000 }],
         headers: Vec::new(),

@@ -193,7 +193,7 @@ fn engine(first: u16, ipv6: bool) -> Relay {
 
 /// All is agreed, and the PBX says three words before Meta may be sent to.
 fn call(relay: &mut Relay, address: IpAddr, role: Role) -> (Opened, Meta, Phone) {
-    let opened = relay.engine.open().unwrap();
+    let opened = relay.engine.open(own_address(2).into()).unwrap();
     let meta = Meta::new(address, role, &opened);
     let pbx = Phone::new(4, 107, opened.pbx.rtp);
     for (leg, side) in [(Leg::Meta, meta.spec()), (Leg::Pbx, pbx.spec())] {
@@ -249,7 +249,7 @@ fn a_call_that_is_keyed_by_dtls_is_heard_from_its_first_word_on_ipv4_and_on_ipv6
 #[test]
 fn a_meta_that_is_somebody_else_is_told_and_the_next_call_is_well() {
     let mut relay = engine(23_200, false);
-    let opened = relay.engine.open().unwrap();
+    let opened = relay.engine.open(own_address(2).into()).unwrap();
     assert_eq!(opened.meta.other_family, None);
     let mut impostor = Meta::new(own_address(5), Role::Client, &opened);
     let mut side = impostor.spec();

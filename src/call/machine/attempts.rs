@@ -7,6 +7,9 @@
 //!
 //! Every address gets an INVITE of its own, with its own Call-ID and offer. What was abandoned is listened to until it has
 //! ended, for it may be answered late: such a 2xx gets ACK and BYE. Meta sees nothing of all this.
+//!
+//! A PBX that has another of our addresses for its media is called when the media session listens there: [`Action::Face`]
+//! goes out, and the INVITE follows on [`Event::Faced`](super::Event::Faced).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use crate::call::summary::EndedBy;
 use crate::call::watch::Mark;
 use crate::leg::Leg;
 use crate::media::sdes::Crypto;
+use crate::media::{Facing, LocalPorts, OpenError};
 use crate::peer::pbx::{self, Extension};
 use crate::peer::{Fresh, Pbx, Refusal};
 use crate::sdp::{self, Offer};
@@ -38,6 +42,10 @@ pub struct Attempts {
     /// Our end towards the PBX, for the next offer.
     local: sdp::Local,
     left: VecDeque<Way>,
+    /// Which of our addresses the media session has on the PBX's side.
+    facing: Facing,
+    /// The next one, as long as the media session is on its way there; why the one before was given up.
+    awaited: Option<(Way, String)>,
     /// Whether there was more than one to begin with.
     several: bool,
     /// What became of those that did not take the call.
@@ -78,18 +86,19 @@ impl Attempts {
             local,
             several: !others.is_empty(),
             left: others.into(),
+            facing: first.0.media,
+            awaited: None,
             fates: Vec::new(),
         };
         (attempts.attempt(first, tokens), attempts)
     }
 
-    /// The INVITE to the next address; `None` when none is left.
-    fn next(&mut self, tokens: &mut Tokens) -> Option<Attempt> {
-        let way = self.left.pop_front()?;
+    /// The INVITE to another address.
+    fn next(&mut self, way: Way, tokens: &mut Tokens) -> Attempt {
         // Whoever did not take the call has no business with its keys.
         self.local.crypto = Crypto::generate(1);
         self.local.session = tokens.number() >> 1;
-        Some(self.attempt(way, tokens))
+        self.attempt(way, tokens)
     }
 
     fn attempt(&self, (pbx, hop): Way, tokens: &mut Tokens) -> Attempt {
@@ -135,6 +144,10 @@ impl Call {
         if self.tries_another(&why, turn) {
             return;
         }
+        self.give_up_on_all(turn);
+    }
+
+    fn give_up_on_all(&mut self, turn: &mut Turn<'_>) {
         if let Some(refusal) = self.none_takes_it() {
             let last = Purpose::Invite(self.abandoned.len());
             turn.actions.push(Action::Abandon(last));
@@ -155,9 +168,53 @@ impl Call {
             return false;
         };
         attempts.fates.push(why.to_owned());
-        let Some(next) = attempts.next(turn.tokens) else {
+        let Some(way) = attempts.left.pop_front() else {
             return false;
         };
+        if way.0.media == attempts.facing {
+            self.goes_to(way, why, turn);
+        } else {
+            turn.actions.push(Action::Face(way.0.media));
+            attempts.awaited = Some((way, why.to_owned()));
+        }
+        true
+    }
+
+    /// The media session listens where the next PBX can send to, or it cannot.
+    pub(super) fn faced(&mut self, faced: Result<LocalPorts, OpenError>, turn: &mut Turn<'_>) {
+        let State::Ringing(ringing) = &mut self.state else {
+            return;
+        };
+        let Some(attempts) = &mut ringing.attempts else {
+            return;
+        };
+        let Some((way, why)) = attempts.awaited.take() else {
+            return;
+        };
+        match faced {
+            Ok(ports) => {
+                attempts.local.ports = ports;
+                attempts.facing = way.0.media;
+                self.goes_to(way, &why, turn);
+            }
+            Err(error) => {
+                let (pbx, address) = (&way.0.name, &way.1);
+                tracing::warn!(pbx, %address, %error, "the call cannot go to this address of the PBX");
+                if !self.tries_another("no media port for it", turn) {
+                    self.give_up_on_all(turn);
+                }
+            }
+        }
+    }
+
+    fn goes_to(&mut self, way: Way, why: &str, turn: &mut Turn<'_>) {
+        let State::Ringing(ringing) = &mut self.state else {
+            return;
+        };
+        let Some(attempts) = &mut ringing.attempts else {
+            return;
+        };
+        let next = attempts.next(way, turn.tokens);
         tracing::warn!(
             pbx = self.parties.pbx.name,
             address = %self.parties.pbx_hop,
@@ -185,7 +242,6 @@ impl Call {
         let target = self.first_hop(Leg::Pbx);
         let purpose = Purpose::Invite(self.abandoned.len());
         self.open(self.callee.request().clone(), target, purpose, turn);
-        true
     }
 
     fn abandon(&mut self, mut invite: ClientInvite, hop: Hop, why: &str, turn: &mut Turn<'_>) {

@@ -264,6 +264,7 @@ impl Call {
             Event::AnswerSent => self.start_meta(&mut turn),
             Event::Silent(leg) => self.silent(leg, &mut turn),
             Event::Keyed(leg) => self.keyed(leg, &mut turn),
+            Event::Faced(faced) => self.faced(faced, &mut turn),
             Event::MediaFailed(leg, why) => self.media_failed(leg, &why, &mut turn),
             Event::MediaClosed(stats) => self.media_closed(*stats, &mut turn),
             Event::Stop => self.stop(&mut turn),

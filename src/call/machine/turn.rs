@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::call::errands::Place;
 use crate::call::watch::Mark;
 use crate::leg::Leg;
-use crate::media::{Command, SessionStats};
+use crate::media::{Command, Facing, LocalPorts, OpenError, SessionStats};
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Request, Response};
 use crate::sip::token::Tokens;
@@ -31,6 +31,8 @@ pub enum Event {
     Silent(Leg),
     /// The packets of a leg have keys.
     Keyed(Leg),
+    /// Where the PBX's side of the media session listens now, as [`Action::Face`] wanted, or why it does not.
+    Faced(Result<LocalPorts, OpenError>),
     /// No media can be sent to a leg; why.
     MediaFailed(Leg, String),
     /// The media session is closed.
@@ -85,6 +87,8 @@ pub enum Action {
     Seen(Place, Result<(), String>),
     /// Tell the media session something.
     Media(Command),
+    /// Have the PBX's side of the media session listen at this address: [`Event::Faced`] says where.
+    Face(Facing),
     /// Close the media session.
     CloseMedia,
     /// Requests in this dialog are for this call and leg.

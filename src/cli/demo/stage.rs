@@ -243,6 +243,8 @@ fn configuration(
             try_timeout: 3,
             transport: Protocol::Udp,
             our_host: None,
+            media_address: None,
+            media_public_address: None,
             allowed_sources: None,
             default_number: numbers.first().map(|number| number.number.clone()),
             register: config::Register::default(),

@@ -1,13 +1,13 @@
-//! Media: ports that are free and enough, and an address that Meta can send to.
+//! Media: ports that are free and enough, and addresses that Meta and each PBX can send to.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use super::finding::Finding;
 use super::probe::{is_here, is_public};
 use crate::config::Config;
-use crate::media::Settings;
+use crate::media::{Facing, Settings};
 
 const ABOUT: &str = "media";
 /// Ports that are named one by one.
@@ -15,9 +15,9 @@ const NAMED: usize = 5;
 
 pub fn check(config: &Config) -> Vec<Finding> {
     let media = &config.media;
-    let mut findings = addresses(media)
+    let mut findings = addresses(config)
         .into_iter()
-        .map(|(key, ip)| judge_ports(key, ip, &taken(media, ip), ports(media)))
+        .map(|(key, ip)| judge_ports(&key, ip, &taken(media, ip), ports(media)))
         .collect::<Vec<_>>();
     // With meta.address set, "Meta" is a simulator, and may well be here.
     if config.meta.address.is_none() {
@@ -31,20 +31,62 @@ pub fn check(config: &Config) -> Vec<Finding> {
 }
 
 /// Every address that media is received at, once.
-fn addresses(media: &Settings) -> Vec<(&'static str, IpAddr)> {
+fn addresses(config: &Config) -> Vec<(String, IpAddr)> {
+    let media = &config.media;
     let mut seen = BTreeSet::new();
-    [
+    let metas = [
         ("media.meta_address", Some(media.meta_address)),
         (
             "media.meta_ipv6_address",
             media.meta_ipv6_address.map(IpAddr::V6),
         ),
-        ("media.pbx_address", Some(media.pbx_address)),
-    ]
-    .into_iter()
-    .filter_map(|(key, ip)| Some((key, ip?)))
-    .filter(|(_, ip)| seen.insert(*ip))
-    .collect()
+    ];
+    let metas = metas
+        .into_iter()
+        .filter_map(|(key, ip)| Some((key.to_owned(), ip?)));
+    let pbxs = config.pbxs.iter().map(|pbx| {
+        let key = pbx.media_key(&format!("pbx[{}]", pbx.name));
+        (key, pbx.facing(media).address)
+    });
+    let all = metas.chain(pbxs);
+    all.filter(|(_, ip)| seen.insert(*ip)).collect()
+}
+
+/// Whether what a PBX sends to the address that it is told can arrive, and what is sent from there can leave.
+pub fn judge_pbxs_way(name: &str, pbx: SocketAddr, facing: Facing) -> Finding {
+    let Facing { address, announced } = facing;
+    let theirs = if pbx.is_ipv4() { "IPv4" } else { "IPv6" };
+    if pbx.is_ipv4() != announced.is_ipv4() {
+        return Finding::warn(
+            ABOUT,
+            format!("{name} is at {pbx}, and is told to send media to {announced}"),
+            format!(
+                "set pbx.media_address to an {theirs} address of this host, unless the PBX has both"
+            ),
+        );
+    }
+    let leaves = UdpSocket::bind((address, 0)).and_then(|socket| socket.connect(pbx));
+    match leaves {
+        Err(error) => Finding::fail(
+            ABOUT,
+            format!(
+                "{name}: no media can be sent from {address} to {}: {error}",
+                pbx.ip()
+            ),
+            "set pbx.media_address to the address of this host on the way to the PBX (ip route get)",
+        ),
+        Ok(()) if address != announced => Finding::note(
+            ABOUT,
+            format!(
+                "{name} is told {announced}, and media leaves from {address}: a NAT must translate one into the other"
+            ),
+            "it must keep the ports as they are (one to one), in both directions, for all of media.ports",
+        ),
+        Ok(()) => Finding::ok(
+            ABOUT,
+            format!("{name} is told to send media to {announced}, which is this host's"),
+        ),
+    }
 }
 
 fn ports(media: &Settings) -> usize {
@@ -66,11 +108,15 @@ fn judge_ports(key: &str, ip: IpAddr, taken: &[(u16, io::Error)], ports: usize) 
         );
     };
     if taken.len() == ports {
+        let public = match key.starts_with("media.meta") {
+            true => "media.meta_public_address",
+            false => "pbx.media_public_address",
+        };
         let remedy = match error.kind() {
             io::ErrorKind::AddrNotAvailable => {
-                "set it to an address of this host (ip address); that of a NAT is media.meta_public_address"
+                format!("set it to an address of this host (ip address); that of a NAT is {public}")
             }
-            _ => "choose another range",
+            _ => "choose another range".to_owned(),
         };
         return Finding::fail(
             ABOUT,
@@ -166,6 +212,32 @@ mod tests {
         let finding = judge_ports("media.meta_address", ip, &taken(&media, ip), ports(&media));
         assert_eq!(finding.level, Level::Fail, "{finding}");
         assert!(finding.remedy.contains("address of this host"), "{finding}");
+    }
+
+    #[test]
+    fn a_pbx_must_be_told_an_address_that_is_on_the_way_to_it() {
+        let way = |pbx: &str, ours: &str, told: &str| {
+            let facing = Facing {
+                address: ours.parse().unwrap(),
+                announced: told.parse().unwrap(),
+            };
+            judge_pbxs_way("main", pbx.parse().unwrap(), facing).level
+        };
+        assert_eq!(
+            way("127.0.0.1:5060", "127.87.200.2", "127.87.200.2"),
+            Level::Ok
+        );
+        assert_eq!(way("[::1]:5060", "::1", "::1"), Level::Ok);
+        assert_eq!(
+            way("[::1]:5060", "127.87.200.2", "127.87.200.2"),
+            Level::Warn
+        );
+        assert_eq!(
+            way("127.0.0.1:5060", "127.87.200.2", "203.0.113.1"),
+            Level::Note
+        );
+        // Reserved for documents (RFC 5737): no host has it.
+        assert_eq!(way("127.0.0.1:5060", "192.0.2.1", "192.0.2.1"), Level::Fail);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::call::{Action, Bridge, Event};
 use crate::config::Config;
 use crate::daemon;
 use crate::leg::Leg;
-use crate::media::{Command, OpenError, Opened, Plane, SessionId};
+use crate::media::{Command, Facing, LocalPorts, OpenError, Opened, Plane, SessionId};
 use crate::policy::{KeyExchange, Keying, Number};
 use crate::sip::digest::Challenge;
 use crate::sip::digest::client::{Client, Login, Target};
@@ -87,12 +87,19 @@ struct Rehearsal {
 /// There is no media in a rehearsal.
 struct NoMedia;
 
+fn none(pbx: Facing) -> OpenError {
+    OpenError::Socket {
+        address: pbx.address,
+        reason: "there is no media in a rehearsal".into(),
+    }
+}
+
 impl Plane for NoMedia {
-    fn open(&mut self) -> Result<Opened, OpenError> {
-        Err(OpenError::Socket {
-            address: std::net::Ipv4Addr::UNSPECIFIED.into(),
-            reason: "there is no media in a rehearsal".into(),
-        })
+    fn open(&mut self, pbx: Facing) -> Result<Opened, OpenError> {
+        Err(none(pbx))
+    }
+    fn face(&mut self, _: SessionId, pbx: Facing) -> Result<LocalPorts, OpenError> {
+        Err(none(pbx))
     }
     fn command(&mut self, _: SessionId, _: Command) {}
     fn close(&mut self, _: SessionId) {}

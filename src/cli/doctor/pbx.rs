@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::UdpSocket;
 
 use super::finding::Finding;
-use super::probe;
+use super::{media, probe};
 use crate::config::{Config, Pbx, Place};
 use crate::daemon::Trust;
-use crate::media::Codec;
+use crate::media::{Codec, Facing};
 use crate::sdp::{Capabilities, Keying, RemoteOffer};
 use crate::sip::message::{Common, Method};
 use crate::sip::transport::{Protocol, tls};
@@ -20,13 +20,14 @@ pub async fn check(config: &Config, trust: &Trust) -> Vec<Finding> {
     let mut findings = Vec::new();
     for pbx in &config.pbxs {
         for place in &pbx.address {
-            findings.extend(check_one(pbx, place, trust).await);
+            let facing = pbx.facing(&config.media);
+            findings.extend(check_one(pbx, place, facing, trust).await);
         }
     }
     findings
 }
 
-async fn check_one(pbx: &Pbx, place: &Place, trust: &Trust) -> Vec<Finding> {
+async fn check_one(pbx: &Pbx, place: &Place, facing: Facing, trust: &Trust) -> Vec<Finding> {
     let host = &place.address.host;
     let address = match probe::resolve(host, pbx.port(place)).await {
         Ok(found) => found
@@ -46,10 +47,12 @@ async fn check_one(pbx: &Pbx, place: &Place, trust: &Trust) -> Vec<Finding> {
             )];
         }
     };
-    match options(pbx, host, address, trust).await {
+    let mut findings = match options(pbx, host, address, trust).await {
         Ok(answer) => judge(pbx, address, &answer),
         Err(why) => vec![silent(pbx, address, &why)],
-    }
+    };
+    findings.push(media::judge_pbxs_way(&pbx.name, address, facing));
+    findings
 }
 
 async fn options(
@@ -179,6 +182,10 @@ mod tests {
         toml::from_str(&format!("name = 'main'\naddress = '{address}'")).unwrap()
     }
 
+    fn facing() -> Facing {
+        std::net::IpAddr::from(Ipv4Addr::LOCALHOST).into()
+    }
+
     fn trust() -> Trust {
         Trust {
             meta: tls::Roots::default(),
@@ -218,7 +225,8 @@ mod tests {
         let pbx: Pbx =
             toml::from_str(&format!("name = 'main'\naddress = '{address}'\n{more}")).unwrap();
         let trust = trust();
-        let (findings, ()) = tokio::join!(check_one(&pbx, &pbx.address[0], &trust), far_end);
+        let (findings, ()) =
+            tokio::join!(check_one(&pbx, &pbx.address[0], facing(), &trust), far_end);
         findings
     }
 
@@ -233,9 +241,9 @@ mod tests {
         const G711: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
             m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
         let opus_alone = judged(1, 200, OPUS, "codecs = ['opus']").await;
-        assert_eq!(levels(&opus_alone), [Level::Ok, Level::Ok]);
+        assert_eq!(levels(&opus_alone), [Level::Ok, Level::Ok, Level::Ok]);
         let findings = answering(2, 200, G711).await;
-        assert_eq!(levels(&findings), [Level::Ok, Level::Fail]);
+        assert_eq!(levels(&findings), [Level::Ok, Level::Fail, Level::Ok]);
         assert!(findings[1].what.contains("PCMA"), "{}", findings[1]);
     }
 
@@ -246,7 +254,7 @@ mod tests {
         const BOTH: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
             m=audio 4000 RTP/AVP 107 101\r\na=rtpmap:107 opus/48000/2\r\na=rtpmap:101 telephone-event/8000\r\n";
         let findings = answering(4, 200, OPUS).await;
-        assert_eq!(levels(&findings), [Level::Ok, Level::Warn]);
+        assert_eq!(levels(&findings), [Level::Ok, Level::Warn, Level::Ok]);
         assert!(
             findings[1]
                 .what
@@ -256,14 +264,14 @@ mod tests {
         );
         assert_eq!(
             levels(&answering(5, 200, BOTH).await),
-            [Level::Ok, Level::Ok]
+            [Level::Ok, Level::Ok, Level::Ok]
         );
     }
 
     #[tokio::test]
     async fn a_pbx_that_does_not_know_us_answers_all_the_same() {
         let findings = answering(3, 401, "").await;
-        assert_eq!(levels(&findings), [Level::Warn, Level::Note]);
+        assert_eq!(levels(&findings), [Level::Warn, Level::Note, Level::Ok]);
         assert!(findings[0].remedy.contains("pjsip.conf"), "{}", findings[0]);
     }
 
@@ -276,8 +284,8 @@ mod tests {
             .local_addr()
             .unwrap();
         let pbx = pbx(closed);
-        let findings = check_one(&pbx, &pbx.address[0], &trust()).await;
-        assert_eq!(levels(&findings), [Level::Fail]);
+        let findings = check_one(&pbx, &pbx.address[0], facing(), &trust()).await;
+        assert_eq!(levels(&findings), [Level::Fail, Level::Ok]);
         assert!(
             findings[0]
                 .what
