@@ -1,4 +1,4 @@
-//! Says in the program which commit it was built from.
+//! Says in the program which commit it was built from, for which target and with which libraries.
 //!
 //! A release build asks git, and asks again when a commit is made or a source changes; a debug build, which is made many
 //! times a day, says only that it is one. Where there is no git, as in a tarball, `WABRIDGE_COMMIT` may say it.
@@ -8,6 +8,9 @@ use std::process::Command;
 
 /// What the program is made of: only changes to these make it another one than the commit's.
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
+
+/// The libraries of TLS, DTLS and SRTP: what a report of a call that has no keys is asked for first.
+const LIBRARIES: [&str; 4] = ["rustls", "ring", "aws-lc-sys", "rtc-srtp"];
 
 fn main() {
     println!("cargo:rerun-if-env-changed=WABRIDGE_COMMIT");
@@ -21,6 +24,28 @@ fn main() {
         None => of_git().unwrap_or_else(|| "commit unknown".into()),
     };
     println!("cargo:rustc-env=WABRIDGE_BUILD={commit}");
+    let target = std::env::var("TARGET").unwrap_or_default();
+    println!("cargo:rustc-env=WABRIDGE_TARGET={target}");
+    println!("cargo:rerun-if-changed=Cargo.lock");
+    println!("cargo:rustc-env=WABRIDGE_LIBRARIES={}", libraries());
+}
+
+/// Their names and versions, as Cargo.lock has them.
+fn libraries() -> String {
+    let locked = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    let field = |line: Option<&str>, key: &str| {
+        let value = line?.strip_prefix(key)?.strip_prefix(" = \"")?;
+        value.strip_suffix('"').map(str::to_owned)
+    };
+    let packages = locked.split("[[package]]\n").filter_map(|package| {
+        let mut lines = package.lines();
+        let name = field(lines.next(), "name")?;
+        let version = field(lines.next(), "version")?;
+        LIBRARIES
+            .contains(&name.as_str())
+            .then(|| format!("{name} {version}"))
+    });
+    packages.collect::<Vec<_>>().join(", ")
 }
 
 fn is_a_name(commit: &str) -> bool {

@@ -34,8 +34,11 @@ fn write(folder: &Path) -> io::Result<()> {
     let (man, completions) = (folder.join("man"), folder.join("completions"));
     fs::create_dir_all(&man)?;
     fs::create_dir_all(&completions)?;
-    // A page has its date and version from the package; the commit would change it with every build.
-    let mut program = super::Arguments::command().version(env!("CARGO_PKG_VERSION"));
+    // A page has its date and version from the package; the commit and the libraries would change it with every build.
+    let version = env!("CARGO_PKG_VERSION");
+    let mut program = super::Arguments::command()
+        .version(version)
+        .long_version(version);
     program.build();
     pages(&program, &man)?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {

@@ -18,12 +18,23 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Version and commit, and what else tells one build from another.
+/// Version and commit: what `-V` says.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("WABRIDGE_BUILD"), ")");
+
+/// And what else tells one build from another: what `--version` says.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("WABRIDGE_BUILD"),
+    ")\n",
+    env!("WABRIDGE_TARGET"),
+    "\n",
+    env!("WABRIDGE_LIBRARIES")
+);
 
 /// Bridges WhatsApp Business Calling to the PBX you already have.
 #[derive(Debug, Parser)]
-#[command(version = VERSION, about, max_term_width = 100)]
+#[command(version = VERSION, long_version = LONG_VERSION, about, max_term_width = 100)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -107,4 +118,27 @@ impl Arguments {
 fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_version_says_target_and_libraries_on_lines_of_their_own() {
+        let long = Arguments::command().render_long_version();
+        let lines: Vec<_> = long.lines().collect();
+        let [first, target, libraries] = lines.as_slice() else {
+            panic!("{long}");
+        };
+        assert_eq!(*first, Arguments::command().render_version().trim_end());
+        assert!(target.contains(std::env::consts::ARCH), "{target}");
+        for name in ["rustls", "ring", "aws-lc-sys", "rtc-srtp"] {
+            let at = libraries.find(&format!("{name} ")).expect(libraries);
+            let version = &libraries[at + name.len() + 1..];
+            assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{long}");
+        }
+    }
 }

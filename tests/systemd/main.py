@@ -180,7 +180,7 @@ def installing_makes_an_account_and_starts_nothing(house, deb):
     assert house.show("ActiveState") == "inactive"
     said = house.must("stat", "--format=%n %a %U %G", "/etc/wabridge/wabridge.toml", "/etc/wabridge/credentials")
     assert said.split("\n") == ["/etc/wabridge/wabridge.toml 640 root wabridge", "/etc/wabridge/credentials 700 root root"], said
-    assert re.fullmatch(r"wabridge \S+ \(.+\)", house.must("wabridge", "--version"))
+    assert re.fullmatch(r"wabridge \S+ \(.+\)", house.must("wabridge", "-V"))
     for file in (
         "bash-completion/completions/wabridge",
         "zsh/vendor-completions/_wabridge",
