@@ -16,7 +16,7 @@ use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
 use wabridge::media::{
     Codec, Command, Direction, Engine, Facing, MediaEvent, OpenError, Opened, Payload, Plane,
-    PortRange, Security, SessionId, Settings, SideSpec, Source,
+    PortRange, Security, SessionId, SessionStats, Settings, SideSpec, Source,
 };
 
 /// Long enough for any machine; nothing waits for it when all is well.
@@ -213,6 +213,54 @@ fn two_phones_hear_each_other_and_meta_hears_us_first() {
         (100, 100)
     );
     assert_eq!((stats.meta.unsent, stats.pbx.lost), (0, 0));
+}
+
+#[test]
+fn what_a_call_has_carried_so_far_is_told_while_it_is_up() {
+    let mut relay = relay(20_600, 20_699, 5);
+    let (opened, meta, pbx) = call(&mut relay);
+    let other = relay.engine.open(own_address(2).into()).unwrap();
+    meta.hears();
+    for seq in [500, 501, 504u16] {
+        pbx.says(seq);
+        while meta.hears().1 != seq.to_be_bytes() {}
+    }
+    let told = relay.engine.handle().sessions(PATIENCE);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let one = &told[&opened.id];
+    assert_eq!((one.pbx.received, one.pbx.lost, one.pbx.sent), (3, 2, 0));
+    assert_eq!(one.meta.sent - one.meta.silence_sent, 3);
+    assert_eq!(told[&other.id], SessionStats::default());
+    relay.engine.close(opened.id);
+    assert_eq!(relay.closed(), opened.id);
+    let told = relay.engine.handle().sessions(PATIENCE);
+    assert_eq!(told.into_keys().collect::<Vec<_>>(), [other.id]);
+}
+
+#[test]
+fn a_stuck_worker_holds_up_nobody_who_asks_what_calls_have_carried() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let settings = Settings {
+        meta_address: own_address(1),
+        pbx_address: own_address(1),
+        workers: 2,
+        ..Settings::default()
+    };
+    let (stuck, is_stuck) = mpsc::channel();
+    let (free, freed) = mpsc::channel::<()>();
+    let freed = Mutex::new(freed);
+    let mut engine = Engine::start(&settings, move |_| {
+        let _ = stuck.send(());
+        let _ = freed.lock().map(|freed| freed.recv());
+    })
+    .unwrap();
+    let [first, second] = [(); 2].map(|()| engine.open(own_address(1).into()).unwrap().id);
+    assert_ne!(first.0 % 2, second.0 % 2, "each has a worker of its own");
+    engine.close(first);
+    is_stuck.recv_timeout(PATIENCE).unwrap();
+    let told = engine.handle().sessions(Duration::from_millis(100));
+    assert_eq!(told.into_keys().collect::<Vec<_>>(), [second]);
+    drop(free);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::pages::{Answer, Asking};
 use super::print;
 use super::status::duration;
-use crate::observe::status::Call;
+use crate::observe::status::{Call, Carried};
 
 /// Which bridge.
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ impl Arguments {
     }
 }
 
-const HEAD: [&str; 9] = [
+const HEAD: [&str; 11] = [
     "call",
     "state",
     "for",
@@ -46,6 +46,8 @@ const HEAD: [&str; 9] = [
     "user",
     "pbx",
     "keying",
+    "Meta in/lost/out",
+    "PBX in/lost/out",
     "Meta's leg",
 ];
 
@@ -77,8 +79,21 @@ fn row(call: &Call) -> [String; HEAD.len()] {
         call.user.clone().unwrap_or_else(|| "withheld".into()),
         call.pbx.clone(),
         call.keying.clone().unwrap_or_else(|| "-".into()),
+        packets(call.meta_media),
+        packets(call.pbx_media),
         call.meta_call_id.clone(),
     ]
+}
+
+fn packets(media: Option<Carried>) -> String {
+    media.map_or_else(
+        || "-".into(),
+        |Carried {
+             received,
+             lost,
+             sent,
+         }| format!("{received}/{lost}/{sent}"),
+    )
 }
 
 #[cfg(test)]
@@ -102,12 +117,22 @@ mod tests {
             meta_call_id: "~cb0072dd".into(),
             pbx_call_id: "~12345678".into(),
             wacid: None,
+            meta_media: None,
+            pbx_media: Some(Carried {
+                received: 3001,
+                lost: 4,
+                sent: 2999,
+            }),
         };
         let told = table(&[call(9, Some("+1219…14")), call(10, None)]);
         let lines: Vec<_> = told.lines().collect();
         assert_eq!(lines.len(), 3, "{told}");
         let column = |line: &str| line.chars().position(|c| c == 'm').unwrap();
         assert!(lines[1].contains("1 min 1 s"), "{told}");
+        assert!(lines[1].contains("  -  "), "{told}");
+        let at = |line: &str, what: &str| line[..line.find(what).unwrap()].chars().count();
+        let (head, packets) = ("PBX in/lost/out", "3001/4/2999");
+        assert_eq!(at(lines[0], head), at(lines[1], packets), "{told}");
         let pbx = |line: &str| line[..line.find(" main ").unwrap()].chars().count();
         assert_eq!(pbx(lines[1]), pbx(lines[2]), "{told}");
         assert_eq!(column(lines[1]), column(lines[2]), "{told}");

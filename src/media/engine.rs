@@ -1,11 +1,12 @@
 //! The worker threads and the door to them.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Poll, Waker};
 use tracing::error;
@@ -23,7 +24,8 @@ use super::worker::{Order, WAKE, Worker};
 use crate::leg::Leg;
 
 use super::{
-    Command, Facing, LocalPorts, MediaEvent, OpenError, Opened, Plane, PortUse, SessionId, dtls,
+    Command, Facing, LocalPorts, MediaEvent, OpenError, Opened, Plane, PortUse, SessionId,
+    SessionStats, dtls,
 };
 
 /// Why a worker takes no orders.
@@ -268,6 +270,23 @@ impl Handle {
             .iter()
             .map(|worker| worker.totals.get(leg, count));
         sums.sum()
+    }
+
+    /// What each session that is up has carried so far. The workers are asked, between two turns of theirs, and waited for
+    /// no longer than that in all: the sessions of one that is stuck are left out.
+    pub fn sessions(&self, patience: Duration) -> HashMap<SessionId, SessionStats> {
+        let until = Instant::now() + patience;
+        let (tell, told) = mpsc::channel();
+        for worker in &self.0.workers {
+            worker.order(Order::Tell(tell.clone()));
+        }
+        // Only the workers can still say something, so the last of them ends it.
+        drop(tell);
+        let mut all = HashMap::new();
+        while let Ok(some) = told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            all.extend(some);
+        }
+        all
     }
 
     /// Which addresses PBXs have from now on, those of calls that are up aside: their ports are counted.

@@ -46,6 +46,8 @@ pub(crate) enum Order {
     Face(SessionId, Box<Bound>),
     Command(SessionId, Command),
     Close(SessionId),
+    /// Say what every session has carried so far. Whoever asked may have gone.
+    Tell(mpsc::Sender<Vec<(SessionId, SessionStats)>>),
     Stop,
 }
 
@@ -183,6 +185,10 @@ impl Worker {
                 if let Some(&index) = self.index.get(&id) {
                     self.end(index);
                 }
+            }
+            Order::Tell(whom) => {
+                let slots = self.slots.iter().flatten();
+                let _ = whom.send(slots.map(|s| (s.id, s.session.stats())).collect());
             }
             Order::Stop => self.stopping = true,
         }

@@ -176,4 +176,19 @@ pub struct Call {
     pub pbx_call_id: String,
     /// Meta's name for the call.
     pub wacid: Option<String>,
+    /// What Meta's leg has carried so far; `None` where the media engine does not say in time.
+    pub meta_media: Option<Carried>,
+    /// The same for the PBX's leg.
+    pub pbx_media: Option<Carried>,
+}
+
+/// RTP packets of one leg so far, seen from the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Came from that side.
+    pub received: u64,
+    /// Were sent by that side and never came, by their numbers.
+    pub lost: u64,
+    /// Went to that side.
+    pub sent: u64,
 }

@@ -13,12 +13,12 @@ use super::trace::Traces;
 use crate::call::driver::Order;
 use crate::call::{Direction, LiveCall, PbxAddress, Phase, Registered, Snapshot};
 use crate::leg::Leg;
-use crate::media::{self, Count};
+use crate::media::{self, Count, SessionStats, SideStats};
 use crate::number::{E164, Masked, without_numbers};
 use crate::sip::register::Standing;
 use crate::sip::transport::{Opener, Transports};
 
-/// How long signalling may take to say what it is doing: it never works that long on anything.
+/// How long signalling, or the media engine, may take to say what it is doing: neither works that long on anything.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why packets went no further, and how many did not.
@@ -226,8 +226,12 @@ impl View {
     }
 
     /// The calls that are up, for `/calls`.
-    pub fn calls(now: &Snapshot) -> Vec<status::Call> {
-        now.calls.iter().map(|live| call(live, now.taken)).collect()
+    pub async fn calls(&self, now: &Snapshot) -> Vec<status::Call> {
+        let media = self.media.clone();
+        let carried = tokio::task::spawn_blocking(move || media.sessions(PATIENCE)).await;
+        let carried = carried.unwrap_or_default();
+        let told = |live: &LiveCall| call(live, carried.get(&live.who.session), now.taken);
+        now.calls.iter().map(told).collect()
     }
 
     /// The metrics as OpenMetrics text, for `/metrics`.
@@ -362,7 +366,7 @@ impl View {
     }
 }
 
-fn call(live: &LiveCall, now: Instant) -> status::Call {
+fn call(live: &LiveCall, media: Option<&SessionStats>, now: Instant) -> status::Call {
     let who = &live.who;
     let since = |from: Instant| now.saturating_duration_since(from).as_secs_f64();
     let codec = |codec: Option<media::Codec>| codec.map(|codec| codec.to_string());
@@ -381,6 +385,16 @@ fn call(live: &LiveCall, now: Instant) -> status::Call {
         meta_call_id: Masked(who.call_id_of(Leg::Meta)).to_string(),
         pbx_call_id: Masked(who.call_id_of(Leg::Pbx)).to_string(),
         wacid: who.wacid.as_deref().map(|wacid| Masked(wacid).to_string()),
+        meta_media: media.map(|media| carried(&media.meta)),
+        pbx_media: media.map(|media| carried(&media.pbx)),
+    }
+}
+
+fn carried(side: &SideStats) -> status::Carried {
+    status::Carried {
+        received: side.received,
+        lost: side.lost,
+        sent: side.sent,
     }
 }
 

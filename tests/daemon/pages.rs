@@ -73,7 +73,14 @@ async fn a_call_is_shown_while_it_is_up_and_counted_when_it_is_over() {
         talk: Some(Duration::from_secs(1)),
         ..Plan::default()
     };
-    let talks = |calls: &Value| calls[0]["state"] == "talking" && calls[0]["talked"].is_number();
+    let talks = |calls: &Value| {
+        let carried = |leg: &str, what: &str| calls[0][leg][what].as_u64() > Some(0);
+        calls[0]["state"] == "talking"
+            && calls[0]["talked"].is_number()
+            && ["meta_media", "pbx_media"]
+                .iter()
+                .all(|leg| carried(leg, "received") && carried(leg, "sent"))
+    };
     let (_, calls) = tokio::join!(
         both_call(&meta, &pbx, plan),
         wait_for(pages, "/calls", talks)

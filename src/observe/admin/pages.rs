@@ -49,7 +49,7 @@ pub(super) async fn answer<B>(request: &Request<B>, view: &View) -> Page {
         "/healthz" => |_, _| page(StatusCode::OK, TEXT, "ok\n".into()),
         "/readyz" => ready,
         "/status" => |view, now| as_json(StatusCode::OK, &view.status(now)),
-        "/calls" => |_, now| as_json(StatusCode::OK, &View::calls(now)),
+        "/calls" => return calls(view).await,
         _ => return page(StatusCode::NOT_FOUND, TEXT, INDEX.into()),
     };
     match view.snapshot().await {
@@ -74,6 +74,13 @@ fn traces(name: Option<&str>, query: Option<&str>, view: &View) -> Page {
         Ok(trace) => as_json(StatusCode::OK, &trace),
         Err(why @ Unfound::Ambiguous(_)) => page(StatusCode::CONFLICT, TEXT, format!("{why}\n")),
         Err(why) => page(StatusCode::NOT_FOUND, TEXT, format!("{why}\n")),
+    }
+}
+
+async fn calls(view: &View) -> Page {
+    match view.snapshot().await {
+        Ok(now) => as_json(StatusCode::OK, &view.calls(&now).await),
+        Err(why) => unanswered(why),
     }
 }
 
