@@ -27,6 +27,8 @@ use wabridge::sip::transport::tls::{self, Roots};
 #[expect(dead_code, reason = "the tests of configuration need more of it")]
 mod workshop;
 
+#[path = "daemon/networks.rs"]
+mod networks;
 #[path = "daemon/openmetrics.rs"]
 mod openmetrics;
 #[path = "daemon/pages.rs"]
@@ -136,17 +138,10 @@ impl Place {
 
     /// Meta itself, whose numbers are keyed by DTLS, with such relays.
     async fn genuine_meta(&self, relay: relay::Settings) -> FarEnd {
-        let business = Business {
-            number: BUSINESS.parse().unwrap(),
-            phone_number_id: "106540352242922".into(),
-            hostname: "bridge.example.com".into(),
-            password: Secret::new("meta-generated-secret"),
-            keying: body::Keying::Dtls,
-        };
         let (certificate, key) = ("meta.pem", "meta.key");
         let meta = MetaEnd {
             relay,
-            businesses: vec![business],
+            businesses: vec![business(BUSINESS)],
             ..self.meta_end(&self.workshop.path(certificate), &self.workshop.path(key))
         };
         FarEnd::meta(meta).await.unwrap()
@@ -201,6 +196,17 @@ impl Place {
         let report = timeout(Duration::from_secs(20), call).await.unwrap();
         pbx.shutdown().await;
         report.unwrap()
+    }
+}
+
+/// A number that is provisioned at Meta, and keyed by DTLS.
+fn business(number: &str) -> Business {
+    Business {
+        number: number.parse().unwrap(),
+        phone_number_id: "106540352242922".into(),
+        hostname: "bridge.example.com".into(),
+        password: Secret::new("meta-generated-secret"),
+        keying: body::Keying::Dtls,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A plain PBX: a telephone behind UDP or TCP that calls the bridge and takes its calls.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::agent::{Manners, Outgoing, Verdict};
 use super::body::{Demands, Listening, Ours, Theirs};
@@ -54,11 +54,16 @@ impl PbxManners {
     }
 }
 
-fn host(address: &SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(v4) => v4.ip().to_string(),
-        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+/// As URIs have it: IPv6 in brackets.
+fn bracketed(host: &str) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
+        _ => host.to_owned(),
     }
+}
+
+fn host(address: &SocketAddr) -> String {
+    bracketed(&address.ip().to_string())
 }
 
 impl Manners for PbxManners {
@@ -78,7 +83,7 @@ impl Manners for PbxManners {
 
     fn invite(&self, call: &Outgoing) -> Request {
         let bridge = &self.settings.bridge;
-        let callee = SipUri::new(Some(&call.to), &bridge.host).with_port(bridge.port);
+        let callee = SipUri::new(Some(&call.to), &bracketed(&bridge.host)).with_port(bridge.port);
         let caller = SipUri::new(Some(&call.from), &host(&self.settings.listen));
         let from = NameAddr {
             display: call.name.clone(),

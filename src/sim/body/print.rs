@@ -62,11 +62,12 @@ impl Ours {
     pub fn as_pbx(&self) -> String {
         let Ours { media, opus, .. } = self;
         let media = media.main;
+        let version = if media.is_ipv4() { "IP4" } else { "IP6" };
         let mut lines = vec![
             "v=0".to_owned(),
-            format!("o=- {} 1 IN IP4 {}", self.session, media.ip()),
+            format!("o=- {} 1 IN {version} {}", self.session, media.ip()),
             "s=sim".to_owned(),
-            format!("c=IN IP4 {}", media.ip()),
+            format!("c=IN {version} {}", media.ip()),
             "t=0 0".to_owned(),
             format!("m=audio {} RTP/AVP {}", media.port(), self.numbers()),
             format!("a=rtpmap:{opus} opus/48000/2"),

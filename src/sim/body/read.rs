@@ -1,6 +1,6 @@
 //! The bridge's SDP, read as strictly as the shape allows: what both keyings have in common, SDES, and plain legs.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Demands, Keying, Ours, Security, Theirs};
 use crate::media::sdes::Crypto;
@@ -80,15 +80,17 @@ impl Theirs {
         self.payloads = words.filter_map(|number| number.parse().ok()).collect();
         let port = port.and_then(|p| p.parse::<u16>().ok()).filter(|p| *p > 0);
         let address = values(lines, "c").last().and_then(|c| {
-            let ip = c
-                .strip_prefix("IN IP4 ")?
-                .parse::<std::net::Ipv4Addr>()
-                .ok()?;
-            (!ip.is_unspecified()).then_some(ip)
+            let ip: IpAddr = match c.strip_prefix("IN IP4 ") {
+                Some(ip) => ip.parse::<Ipv4Addr>().ok()?.into(),
+                None => c.strip_prefix("IN IP6 ")?.parse::<Ipv6Addr>().ok()?.into(),
+            };
+            // Meta's SDP names IPv4 addresses in c= lines, and IPv6 ones as candidates alone.
+            let fits = ip.is_ipv4() || matches!(demands, Demands::Pbx);
+            (!ip.is_unspecified() && fits).then_some(ip)
         });
         match (address, port) {
-            (Some(ip), Some(port)) => self.media = Some(SocketAddr::from((ip, port))),
-            _ => self.complain("SDP: no IPv4 address and port to send to"),
+            (Some(ip), Some(port)) => self.media = Some(SocketAddr::new(ip, port)),
+            _ => self.complain("SDP: no address and port to send to"),
         }
     }
 

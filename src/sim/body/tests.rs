@@ -327,6 +327,22 @@ fn a_lifetime_after_the_key_is_more_than_meta_has() {
 }
 
 #[test]
+fn a_pbx_may_have_its_media_over_ipv6_and_meta_names_no_such_address_as_its_own() {
+    let at = "[2001:db8::7]:4000".parse().unwrap();
+    let ours = Ours::plain(Listening {
+        main: at,
+        ipv6: None,
+    });
+    let sdp = ours.as_pbx();
+    assert!(sdp.contains("\r\nc=IN IP6 2001:db8::7\r\n"), "{sdp}");
+    let theirs = Theirs::read(sdp.as_bytes(), Demands::Pbx);
+    assert_eq!(theirs.complaints, Vec::<String>::new());
+    assert_eq!(theirs.media, Some(at));
+    let theirs = Theirs::read(sdp.as_bytes(), Demands::Meta(Keying::Sdes));
+    assert_eq!(theirs.media, None);
+}
+
+#[test]
 fn a_plain_leg_has_no_keys() {
     let ours = Ours::plain(media());
     let theirs = Theirs::read(ours.as_pbx().as_bytes(), Demands::Pbx);
