@@ -96,7 +96,7 @@ fn read_key(file: &Path, document: &Document<'_>) -> Option<PrivateKeyDer<'stati
         document.problem(
             "meta.key",
             &files::unreadable(file, "private key", &error),
-            remedy,
+            &files::remedy_of(file, &error, remedy),
         );
     };
     let right_file = "name the PEM file of the certificate's private key";

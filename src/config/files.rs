@@ -1,5 +1,6 @@
 //! Files that the configuration names: what they hold, and who may read them.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -16,7 +17,7 @@ pub(super) fn warn_if_open(file: &Path, key: &str, document: &Document<'_>) {
         document.warning(
             key,
             &format!("everybody on this machine may {may} {file}"),
-            &format!("chmod 600 {file}, owned by the user that runs wabridge"),
+            &format!("chmod o= {file}: its owner and its group keep what they may"),
         );
     }
 }
@@ -82,8 +83,28 @@ pub(super) fn certificates(
             false => Ok(all),
         });
     certificates
-        .map_err(|error| document.problem(key, &unreadable(file, "certificate", &error), remedy))
+        .map_err(|error| {
+            let remedy = remedy_of(file, &error, remedy);
+            document.problem(key, &unreadable(file, "certificate", &error), &remedy);
+        })
         .ok()
+}
+
+/// What to do about a PEM file that is of no use: `otherwise`, unless all that is missing is the right to read it.
+pub(super) fn remedy_of(file: &Path, error: &pem::Error, otherwise: &str) -> String {
+    match error {
+        pem::Error::Io(error) if error.kind() == ErrorKind::PermissionDenied => let_us_read(file),
+        _ => otherwise.to_owned(),
+    }
+}
+
+/// What to do about a file that is there and that we may not read.
+pub(super) fn let_us_read(file: &Path) -> String {
+    let file = file.display();
+    format!(
+        "the user that runs wabridge must be able to read it: chgrp wabridge {file} && chmod 640 {file}; where its folder is \
+         root's alone, as Let's Encrypt's is, copy it from there"
+    )
 }
 
 /// Why a PEM file is of no use. The library's own words are left out where they could quote the file.
@@ -93,5 +114,22 @@ pub(super) fn unreadable(file: &Path, wanted: &str, error: &pem::Error) -> Strin
         pem::Error::Io(error) => format!("cannot read {file}: {error}"),
         pem::Error::NoItemsFound => format!("there is no {wanted} in {file}"),
         _ => format!("{file} is no PEM file, or a damaged one"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_there_and_not_for_us_is_not_called_the_wrong_one() {
+        let file = Path::new("/etc/wabridge/privkey.pem");
+        let otherwise = "name another file";
+        let remedy = |kind: ErrorKind| remedy_of(file, &pem::Error::Io(kind.into()), otherwise);
+        let denied = remedy(ErrorKind::PermissionDenied);
+        let chgrp =
+            "chgrp wabridge /etc/wabridge/privkey.pem && chmod 640 /etc/wabridge/privkey.pem";
+        assert!(denied.contains(chgrp), "{denied}");
+        assert_eq!(remedy(ErrorKind::NotFound), otherwise);
     }
 }

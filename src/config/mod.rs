@@ -137,12 +137,18 @@ pub fn admin_of(file: &Path) -> Result<admin::Settings, Vec<Problem>> {
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Problem {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "ask as root, or as the user or group that runs wabridge"
+        }
+        _ => "name the configuration with -c; conf/wabridge.toml shows every key",
+    };
     Problem {
         severity: Severity::Error,
         file: file.to_owned(),
         position: Position::START,
         key: String::new(),
         what: format!("cannot be read: {error}"),
-        remedy: "name the configuration with -c; conf/wabridge.toml shows every key".into(),
+        remedy: remedy.into(),
     }
 }

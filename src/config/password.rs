@@ -1,5 +1,7 @@
 //! Passwords, which every section that has one keeps under the same keys.
 
+use std::io::ErrorKind;
+
 use super::document::Document;
 use super::files;
 use crate::secret::{Keys, Secret, SecretError, Source};
@@ -53,9 +55,17 @@ fn remedy(error: &SecretError, words: &Words) -> String {
     let remedy = match error {
         SecretError::Missing { .. } => words.found_at,
         SecretError::Several { .. } => "password_file is the safest of them",
+        SecretError::File { path, error } if error.kind() == ErrorKind::PermissionDenied => {
+            return files::let_us_read(path);
+        }
         SecretError::File { .. } => "create it, readable by the user that runs wabridge",
-        SecretError::NoCredentials(_) | SecretError::Credential { .. } => {
-            "have systemd start the bridge, with LoadCredential=NAME:FILE in its unit; to check by hand, use password_file"
+        SecretError::NoCredentials(_) => {
+            "systemd gives it to the service it starts, by LoadCredential= in the unit. By hand: systemd-run --pipe --wait \
+             -p User=wabridge -p LoadCredential=wabridge:/etc/wabridge/credentials wabridge check -c FILE (or doctor)"
+        }
+        SecretError::Credential { .. } => {
+            "with the package's unit the file /etc/wabridge/credentials/NAME is wabridge_NAME, with another it is called as in \
+             LoadCredential=NAME:FILE; credentials are read at the start, so restart, not reload"
         }
         SecretError::CredentialName(_) => "write the NAME of the unit's LoadCredential=NAME:FILE",
         SecretError::Env(_) => "set it in the environment of the service, or use password_file",

@@ -875,7 +875,7 @@ fn secrets_that_everybody_may_read_are_a_warning() {
             (Severity::Warning, key)
         );
         assert!(found[0].what.contains("may read"), "{}", found[0]);
-        assert!(found[0].remedy.contains("chmod 600"), "{}", found[0]);
+        assert!(found[0].remedy.contains("chmod o= "), "{}", found[0]);
         workshop.set_mode(file, 0o662);
         let found = workshop.findings(GOOD);
         workshop.set_mode(file, 0o600);

@@ -66,7 +66,7 @@ pub enum NoAnswer {
     #[error("no challenge can be answered: {0}")]
     Unusable(Unreadable),
     /// The server asks again for what it has been given: as a rule the password is wrong.
-    #[error("{realm} challenges again after {answers} right answers: is the password right?")]
+    #[error("{realm:?} challenges again after {answers} of our answers: is the password right?")]
     Rejected {
         /// The server's realm.
         realm: String,
