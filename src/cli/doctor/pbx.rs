@@ -121,6 +121,13 @@ fn judge(pbx: &Pbx, address: SocketAddr, answer: &Response) -> Vec<Finding> {
     );
     let reached = match status {
         200..=299 => Finding::ok(ABOUT, answered),
+        // As it asks for it in REGISTER and in calls.
+        401 | 407 if pbx.register.username.is_some() => Finding::ok(
+            ABOUT,
+            format!(
+                "{answered}: it asks for the password of [pbx.register]; `wabridge status` says whether we are registered"
+            ),
+        ),
         401 | 403 | 407 => Finding::warn(
             ABOUT,
             answered,
@@ -273,6 +280,17 @@ mod tests {
         let findings = answering(3, 401, "").await;
         assert_eq!(levels(&findings), [Level::Warn, Level::Note, Level::Ok]);
         assert!(findings[0].remedy.contains("pjsip.conf"), "{}", findings[0]);
+    }
+
+    #[tokio::test]
+    async fn a_pbx_that_we_register_at_may_ask_for_the_password() {
+        let findings = judged(9, 401, "", "[register]\nusername = 'wabridge'\npassword = 'x'").await;
+        assert_eq!(levels(&findings), [Level::Ok, Level::Note]);
+        assert!(
+            findings[0].what.contains("[pbx.register]"),
+            "{}",
+            findings[0]
+        );
     }
 
     #[tokio::test]
