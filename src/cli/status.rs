@@ -134,6 +134,10 @@ fn table(status: &Status, now: f64) -> String {
             ago(reloads.last_failed)
         ),
     );
+    if status.records_failing {
+        let why = "CANNOT BE WRITTEN, and wait: the log says why; calls go on";
+        line("records", why.to_owned());
+    }
     text
 }
 
@@ -161,6 +165,22 @@ mod tests {
             told,
             ["0 s", "59 s", "1 min 1 s", "1 h 0 min", "3 d 4 h", "0 s"]
         );
+    }
+
+    #[test]
+    fn records_that_cannot_be_written_are_told() {
+        let mut status: Status = serde_json::from_value(serde_json::json!({
+            "version": "1.0", "started": 0.0, "uptime": 1.0, "ready": true, "not_ready": [], "numbers": [], "pbxs": [],
+            "registrations": [], "listeners": [], "media_ports": [], "transactions": 0, "certificate": null,
+            "calls": { "ringing": 0, "talking": 0, "ending": 0, "max": 10 },
+            "since_start": { "calls": 0, "refused": 0, "malformed": 0, "strangers_meta": 0, "strangers_pbx": 0 },
+            "reloads": { "ok": 0, "last_ok": null, "failed": 0, "last_failed": null },
+        }))
+        .unwrap();
+        assert!(!table(&status, 1.0).contains("records"));
+        status.records_failing = true;
+        let told = table(&status, 1.0);
+        assert!(told.contains("\nrecords       CANNOT BE WRITTEN"), "{told}");
     }
 
     #[test]

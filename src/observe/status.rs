@@ -36,6 +36,9 @@ pub struct Status {
     pub certificate: Option<Certificate>,
     /// Times that the configuration was read anew.
     pub reloads: Reloads,
+    /// Whether call records wait because their file cannot be written. A bridge of before this was told has none that do.
+    #[serde(default)]
+    pub records_failing: bool,
 }
 
 /// Why a bridge is not ready.

@@ -222,6 +222,7 @@ impl View {
             media_ports: self.media_ports(),
             certificate: facts.certificate_expires.map(certificate),
             reloads: *locked(&self.reloads),
+            records_failing: self.records.is_failing(),
         }
     }
 
