@@ -28,7 +28,7 @@ use crate::media::Engine;
 use crate::observe::admin::{Door, DoorError, Listen as AdminListen, Server};
 use crate::observe::trace::Traces;
 use crate::observe::{CallLog, CallMetrics, Metrics, RecordWriter, View};
-use crate::service::Pulse;
+use crate::service::{self, Pulse};
 use crate::sip::token::Tokens;
 use crate::sip::transaction::Table;
 use crate::sip::transport::tls::TlsError;
@@ -272,6 +272,11 @@ impl Daemon {
         let until = Instant::now() + drain_time;
         let _ = self.orders.send(Order::Drain { until }).await;
         drain_time
+    }
+
+    /// The calls that are up; `None` if signalling does not answer within a second.
+    pub async fn calls(&self) -> Option<usize> {
+        service::calls(&self.orders, Duration::from_secs(1)).await
     }
 
     /// Waits until a daemon that was told to drain has no call left.

@@ -24,12 +24,7 @@ impl Arguments {
     pub(super) fn run(self) -> ExitCode {
         let config = match Config::load(&self.config) {
             Ok(config) => config,
-            Err(problems) => {
-                for problem in problems {
-                    eprintln!("{problem}");
-                }
-                return ExitCode::FAILURE;
-            }
+            Err(problems) => return invalid(&problems),
         };
         let log = match Log::start(&config.log) {
             Ok(log) => log,
@@ -84,8 +79,10 @@ async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
             _ = interrupt.recv() => break,
         }
     }
+    // Before the drain: with no call left, signalling is gone at once.
+    let calls = daemon.calls().await.unwrap_or_default();
     let patience = daemon.drain().await;
-    voice.draining(patience);
+    voice.draining(calls, patience);
     tracing::info!(
         drain_time = patience.as_secs(),
         "stopping: no new calls; those that are up may go on for drain_time seconds, and end at once with the next signal"
@@ -106,6 +103,7 @@ async fn reload(daemon: &mut Daemon, file: &Path, log: &Log) -> Result<(), Strin
     let config = match Config::load(file) {
         Ok(config) => config,
         Err(problems) => {
+            let first = first_error(&problems);
             let (errors, warnings): (Vec<_>, Vec<_>) = problems
                 .into_iter()
                 .partition(|problem| problem.severity == Severity::Error);
@@ -113,7 +111,7 @@ async fn reload(daemon: &mut Daemon, file: &Path, log: &Log) -> Result<(), Strin
             for problem in &errors {
                 tracing::error!(%problem, "the configuration is not taken over");
             }
-            return Err(errors.first().map(Problem::to_string).unwrap_or_default());
+            return Err(first);
         }
     };
     warn_of(&config.warnings);
@@ -152,7 +150,27 @@ fn warn_of(warnings: &[Problem]) {
     }
 }
 
+/// All that is wrong on standard error, and the first of it to the service manager, whose status may have nothing else: it
+/// can lose the last lines of a process that ends at once.
+fn invalid(problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    let first = first_error(problems);
+    Voice::of_environment().failed(&first);
+    ExitCode::FAILURE
+}
+
+fn first_error(problems: &[Problem]) -> String {
+    problems
+        .iter()
+        .find(|problem| problem.severity == Severity::Error)
+        .map(Problem::to_string)
+        .unwrap_or_default()
+}
+
 fn failed(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("wabridge: {error}");
+    Voice::of_environment().failed(&error.to_string());
     ExitCode::FAILURE
 }

@@ -11,5 +11,5 @@ mod pulse;
 mod voice;
 
 pub use outcome::{Outcome, Outcomes};
-pub use pulse::{Pulse, Stuck, beats};
+pub use pulse::{Pulse, Stuck, beats, calls};
 pub use voice::Voice;

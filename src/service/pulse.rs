@@ -51,14 +51,19 @@ impl Pulse {
         if let Some(worker) = stands {
             return Err(Stuck::Worker(worker));
         }
-        let (tell, told) = oneshot::channel();
-        let asked = async {
-            self.orders.send(Order::Beat(tell)).await.ok()?;
-            told.await.ok()
-        };
-        let answer = timeout(patience, asked).await;
-        answer.ok().flatten().ok_or(Stuck::Signalling)
+        let calls = calls(&self.orders, patience).await;
+        calls.ok_or(Stuck::Signalling)
     }
+}
+
+/// The calls that are up; `None` if signalling does not answer within `patience`.
+pub async fn calls(orders: &mpsc::Sender<Order>, patience: Duration) -> Option<usize> {
+    let (tell, told) = oneshot::channel();
+    let asked = async {
+        orders.send(Order::Beat(tell)).await.ok()?;
+        told.await.ok()
+    };
+    timeout(patience, asked).await.ok()?
 }
 
 /// Tells the service manager at this interval that everything turns, or nothing and the log what does not. It has no end.

@@ -55,6 +55,12 @@ impl Voice {
         beats(pulse, every.max(Duration::from_millis(1)), self).await;
     }
 
+    /// It could not be started, for this reason, which the status has from then on.
+    pub fn failed(&self, why: &str) {
+        let status = format!("not started: {}", on_one_line(why));
+        (self.tell)(&[NotifyState::Status(&status)]);
+    }
+
     /// Everything listens.
     pub fn ready(&self) {
         let status = self.known().status();
@@ -77,9 +83,13 @@ impl Voice {
     }
 
     /// No new calls from now on, and those that are up end within this time.
-    pub fn draining(&self, time: Duration) {
-        self.known().draining = true;
-        let status = self.known().status();
+    pub fn draining(&self, calls: usize, time: Duration) {
+        let status = {
+            let mut known = self.known();
+            known.calls = calls;
+            known.draining = true;
+            known.status()
+        };
         let most = (time + STOP_MARGIN)
             .as_micros()
             .try_into()
@@ -164,6 +174,12 @@ mod tests {
     }
 
     #[test]
+    fn why_it_could_not_be_started_is_in_the_status() {
+        let said = heard(|voice| voice.failed("x.toml:3:1: meta.key:\nREADY=1"));
+        assert_eq!(said, ["STATUS=not started: x.toml:3:1: meta.key: READY=1"]);
+    }
+
+    #[test]
     fn the_unit_is_as_patient_as_calls_may_take_to_drain() {
         let unit = include_str!("../../systemd/wabridge.service");
         let patience = crate::call::Settings::default().drain_time() + STOP_MARGIN;
@@ -174,15 +190,16 @@ mod tests {
     #[test]
     fn whoever_drains_asks_for_the_time_that_it_may_take() {
         let said = heard(|voice| {
+            // The beats come seconds apart, and a third call has come since.
             voice.alive(2);
-            voice.draining(Duration::from_secs(3600));
+            voice.draining(3, Duration::from_secs(3600));
         });
         assert_eq!(
             said[2..],
             [
                 "STOPPING=1",
                 "EXTEND_TIMEOUT_USEC=3630000000",
-                "STATUS=draining: 2 calls are up",
+                "STATUS=draining: 3 calls are up",
             ]
         );
     }

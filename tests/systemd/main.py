@@ -204,6 +204,23 @@ def configure(house):
     (folder / "wabridge.toml").write_text(text)
 
 
+def a_wrong_file_is_in_the_status_and_no_hindrance_once_it_is_mended(house):
+    configure(house)
+    file = house.path("/etc/wabridge/wabridge.toml")
+    good = file.read_text()
+    file.write_text(good.replace("workers", "wokers"))
+    try:
+        # More often than systemd lets a service fail by default: five times in ten seconds.
+        for _ in range(6):
+            code, _ = house.run("systemctl", "start", "wabridge")
+            assert code != 0
+            assert "not started: " in house.show("StatusText") and "wokers" in house.show("StatusText")
+    finally:
+        file.write_text(good)
+    house.must("systemctl", "start", "wabridge")
+    house.must("systemctl", "stop", "wabridge")
+
+
 def it_starts_when_it_is_configured_and_says_so(house):
     configure(house)
     house.must("systemctl", "start", "wabridge")
@@ -426,6 +443,7 @@ def main(deb):
         try:
             for function, arguments in (
                 (installing_makes_an_account_and_starts_nothing, (deb,)),
+                (a_wrong_file_is_in_the_status_and_no_hindrance_once_it_is_mended, ()),
                 (it_starts_when_it_is_configured_and_says_so, ()),
                 (a_valid_file_is_taken_over_by_systemctl_reload, ()),
                 (an_invalid_file_changes_nothing_and_fails_systemctl_reload, ()),
