@@ -17,12 +17,25 @@ use crate::sip::{Response, SipUri};
 const ABOUT: &str = "pbx";
 
 pub async fn check(config: &Config, trust: &Trust) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for pbx in &config.pbxs {
+    check_all(&config.pbxs, |pbx| pbx.facing(&config.media), trust).await
+}
+
+/// All addresses at once, for each that is silent takes seconds; told in the order of the configuration.
+async fn check_all(pbxs: &[Pbx], facing: impl Fn(&Pbx) -> Facing, trust: &Trust) -> Vec<Finding> {
+    let mut asked = Vec::new();
+    for pbx in pbxs {
         for place in &pbx.address {
-            let facing = pbx.facing(&config.media);
-            findings.extend(check_one(pbx, place, facing, trust).await);
+            let facing = facing(pbx);
+            let (pbx, place, trust) = (pbx.clone(), place.clone(), trust.clone());
+            asked.push(tokio::spawn(async move {
+                check_one(&pbx, &place, facing, &trust).await
+            }));
         }
+    }
+    let mut findings = Vec::new();
+    for one in asked {
+        // It fails only if a check has panicked, which standard error then tells.
+        findings.extend(one.await.unwrap_or_default());
     }
     findings
 }
@@ -284,13 +297,52 @@ mod tests {
 
     #[tokio::test]
     async fn a_pbx_that_we_register_at_may_ask_for_the_password() {
-        let findings = judged(9, 401, "", "[register]\nusername = 'wabridge'\npassword = 'x'").await;
-        assert_eq!(levels(&findings), [Level::Ok, Level::Note]);
+        let findings = judged(
+            9,
+            401,
+            "",
+            "[register]\nusername = 'wabridge'\npassword = 'x'",
+        )
+        .await;
+        assert_eq!(levels(&findings), [Level::Ok, Level::Note, Level::Ok]);
         assert!(
             findings[0].what.contains("[pbx.register]"),
             "{}",
             findings[0]
         );
+    }
+
+    /// The first answers only when the second was asked.
+    #[tokio::test]
+    async fn addresses_do_not_wait_for_each_other() {
+        let bind = || UdpSocket::bind("127.87.201.3:0");
+        let (first, second) = (bind().await.unwrap(), bind().await.unwrap());
+        let at = |socket: &UdpSocket| socket.local_addr().unwrap();
+        let pbxs = [pbx(at(&first)), pbx(at(&second))];
+        let far_ends = async {
+            let mut requests = Vec::new();
+            for socket in [&first, &second] {
+                let mut octets = vec![0; 4096];
+                let (n, from) = socket.recv_from(&mut octets).await.unwrap();
+                octets.truncate(n);
+                requests.push((socket, octets, from));
+            }
+            for (socket, octets, from) in requests {
+                let Message::Request(request) =
+                    Message::parse(&octets, &Limits::default()).unwrap()
+                else {
+                    panic!("a request");
+                };
+                let answer = build::response(&request, 200, Some("tag"));
+                socket.send_to(&answer.to_bytes(), from).await.unwrap();
+            }
+        };
+        let trust = trust();
+        let (findings, ()) = tokio::join!(check_all(&pbxs, |_| facing(), &trust), far_ends);
+        for (ours, at) in [(&findings[0], at(&first)), (&findings[3], at(&second))] {
+            assert_eq!(ours.level, Level::Ok, "{ours}");
+            assert!(ours.what.contains(&at.to_string()), "{ours}");
+        }
     }
 
     #[tokio::test]
