@@ -251,7 +251,7 @@ fn cut(text: &str) -> &str {
 }
 
 /// RFC 3339, in UTC, to the millisecond: as text such times sort in their order.
-fn timestamp(at: SystemTime) -> String {
+pub fn timestamp(at: SystemTime) -> String {
     let at = OffsetDateTime::from(at);
     let (date, time) = (at.date(), at.time());
     format!(

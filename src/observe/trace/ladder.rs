@@ -1,10 +1,9 @@
 //! A trace as people read it: who said what to whom and when, on both legs.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use crate::observe::records::record::timestamp;
 
 use super::{Event, Head, Kind, Packet, Side, Trace, What};
 
@@ -114,11 +113,7 @@ pub fn list(heads: &[Head]) -> String {
 
 /// `17  2026-11-22T07:42:34.123Z  user-initiated  +1219*****14 → +1214*****69  200 …`
 fn line(head: &Head) -> String {
-    let when = OffsetDateTime::from_unix_timestamp_nanos(head.began_ns.into())
-        .ok()
-        .and_then(|when| when.replace_millisecond(when.millisecond()).ok())
-        .and_then(|when| when.format(&Rfc3339).ok())
-        .unwrap_or_default();
+    let when = timestamp(UNIX_EPOCH + Duration::from_nanos(head.began_ns));
     let withheld = || "withheld".to_owned();
     let number = head.number.clone().unwrap_or_default();
     let user = head.user.clone().unwrap_or_else(withheld);
@@ -232,4 +227,37 @@ fn full(f: &mut fmt::Formatter<'_>, packet: &Packet) -> fmt::Result {
         )?;
     }
     writeln!(f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_the_list_stand_below_each_other() {
+        let at = |ms: u64| {
+            line(&Head {
+                id: "7".to_owned(),
+                kind: Kind::Stray,
+                began_ns: ms * 1_000_000,
+                direction: None,
+                number: None,
+                user: None,
+                pbx: None,
+                wacid: None,
+                meta_call_id: None,
+                pbx_call_id: None,
+                end: None,
+            })
+        };
+        let (whole, odd) = (at(1_795_346_531_200), at(1_795_346_529_339));
+        assert!(
+            whole.starts_with("7       2026-11-22T11:22:11.200Z  never"),
+            "{whole}"
+        );
+        assert!(
+            odd.starts_with("7       2026-11-22T11:22:09.339Z  never"),
+            "{odd}"
+        );
+    }
 }
