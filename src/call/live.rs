@@ -127,11 +127,11 @@ impl Live {
         self.clients.get(&client).copied()
     }
 
-    /// The client transaction that a call has for this.
+    /// The latest client transaction that a call has for this.
     pub fn client_of(&self, id: CallId, purpose: Purpose) -> Option<ClientId> {
         let clients = &self.calls.get(&id)?.clients;
         let is_it = |client: &&ClientId| self.clients.get(client) == Some(&(id, purpose));
-        clients.iter().find(is_it).copied()
+        clients.iter().rev().find(is_it).copied()
     }
 
     /// Whose INVITE this is.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::errands::{Errand, Place, Turn};
 use super::setup::Setup;
+use crate::number::without_numbers;
 use crate::sip::message::Response;
 use crate::sip::register::{Account, Action, Event, News, Registration, Standing};
 use crate::sip::transaction::ClientId;
@@ -187,9 +188,11 @@ impl Desk {
                 again,
                 repeated: false,
             } => {
+                let why = without_numbers(why);
                 tracing::warn!(pbx, %registrar, why, again_s = again.as_secs(), "cannot register at the PBX")
             }
             News::Failed { why, again, .. } => {
+                let why = without_numbers(why);
                 tracing::debug!(pbx, %registrar, why, again_s = again.as_secs(), "still cannot register at the PBX")
             }
             News::Expired => {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::errands::{Errand, Place, Turn};
 use super::setup::Setup;
+use crate::number::without_numbers;
 use crate::peer::{Fresh, Pbx};
 use crate::policy::Health;
 use crate::policy::health::{Change, Due};
@@ -96,7 +97,11 @@ impl Upkeep {
                     watched.told(Err("no answer to OPTIONS"), turn);
                     turn.abandon(asked);
                 }
-                Some(Due::Rested) => watched.changed(Change::Up, ""),
+                Some(Due::Rested) => tracing::info!(
+                    pbx = watched.pbx.name,
+                    address = %watched.hop,
+                    "the PBX is called here again after a rest: whether it answers, only a call can tell"
+                ),
                 None => {}
             }
         }
@@ -177,6 +182,8 @@ impl Upkeep {
 
 impl Watched {
     fn ask(&mut self, turn: &mut Turn<'_>) {
+        // A reload may ask anew while an answer is waited for.
+        turn.abandon(self.asked.take());
         let errand = Errand::Options(Place {
             pbx: self.pbx.name.clone(),
             hop: self.hop.clone(),
@@ -195,7 +202,7 @@ impl Watched {
 
     /// Only what changes is logged.
     fn changed(&self, change: Change, why: &str) {
-        let (pbx, address) = (&self.pbx.name, &self.hop);
+        let (pbx, address, why) = (&self.pbx.name, &self.hop, without_numbers(why));
         match change {
             Change::Up => tracing::info!(pbx, %address, "the PBX answers here again"),
             Change::Down if self.health.is_asked() => tracing::warn!(

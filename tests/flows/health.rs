@@ -242,3 +242,64 @@ fn calls_that_fail_find_an_address_down_where_nobody_asks() {
     assert_eq!(w.call_goes_to("outgoing:wacid.e=="), FIRST);
     w.is_left_empty();
 }
+
+#[test]
+fn a_pbx_that_says_100_and_then_503_is_as_dead_as_one_that_says_503_alone() {
+    let mut w = world(with_hosts(&[(FIRST, 1), (SECOND, 2)]));
+    for call_id in [
+        "outgoing:wacid.a==",
+        "outgoing:wacid.b==",
+        "outgoing:wacid.c==",
+    ] {
+        let mut invite = w.metas_invite();
+        invite.headers.set("Call-ID", call_id);
+        let (theirs, ours) = w.user_calls_with(invite);
+        assert_eq!(w.got_at, FIRST);
+        w.sends(Pbx, respond(&ours, 100));
+        let mut refusal = respond(&ours, 503);
+        refusal.reason = "No route to +12195550714".into();
+        w.sends(Pbx, refusal);
+        w.gets(Pbx, "ACK");
+        let ours = w.gets_at(SECOND, "INVITE");
+        w.refuses(Pbx, &ours, 486);
+        w.is_refused(Meta, &theirs, 486);
+    }
+    let warnings = log::warnings();
+    let told = warnings.join("\n");
+    assert!(told.contains("takes no calls here"), "{told}");
+    assert!(told.contains("No route to +1219*****14"), "{told}");
+    assert!(!told.contains("2195550714"), "{told}");
+    assert_eq!(w.call_goes_to("outgoing:wacid.d=="), SECOND);
+    w.is_left_empty();
+}
+
+#[test]
+fn a_question_that_a_reload_overtakes_counts_for_nothing() {
+    let every = |seconds| {
+        let mut setup = two_hosts();
+        let pbx = Arc::make_mut(&mut setup.pbxs[0].0);
+        pbx.health.interval = secs(seconds);
+        pbx.health.down_after = 1;
+        setup
+    };
+    let mut w = world(every(30));
+    let mut unanswered = Vec::new();
+    while unanswered.len() < 2 {
+        w.wait(ms(10));
+        while let Some(Message::Request(_)) = w.peek(Pbx) {
+            unanswered.push(w.gets_request(Pbx, "OPTIONS"));
+        }
+        // The reload comes before anybody has answered, or could have failed to.
+        if unanswered.len() == 1 && w.got_at == FIRST {
+            break;
+        }
+        for options in unanswered.drain(..) {
+            w.sends(Pbx, respond(&options, 200));
+        }
+    }
+    w.handle(Event::Reload(Arc::new(every(40))));
+    w.is_asked(60, 200);
+    assert_eq!(log::warnings(), [""; 0]);
+    assert_eq!(w.call_goes_to("outgoing:wacid.a=="), FIRST);
+    w.stops();
+}

@@ -199,6 +199,25 @@ fn a_wrong_password_is_said_and_not_tried_again_for_long() {
 }
 
 #[test]
+fn a_registrar_that_asks_for_the_password_and_then_fails_is_no_reason_to_doubt_the_password() {
+    let mut w = World::with(with_account(|_| {}));
+    let mut request = is_asked(&mut w);
+    for attempt in 1..=4 {
+        let nonce = ASKED.replace("first", &format!("nonce {attempt}"));
+        asks_for_a_password(&mut w, &request, &nonce);
+        let proved = is_asked(&mut w);
+        proves_to_be(TRUNK, TRUNK_PASSWORD, &proved);
+        refuses(&mut w, &proved, 503, &[]);
+        let error = standing(&w).error.unwrap();
+        assert!(error.contains("503"), "{attempt}: {error}");
+        // It waits as after any failure, and not as after a wrong password.
+        request = is_asked_within(&mut w, 1, 120);
+    }
+    grants(&mut w, &request, 300);
+    unregisters(&mut w);
+}
+
+#[test]
 fn a_pbx_that_wants_longer_registrations_gets_them() {
     let mut w = World::with(with_account(|_| {}));
     let first = is_asked(&mut w);

@@ -76,6 +76,32 @@ fn a_password_that_the_pbx_does_not_take_ends_the_call_and_is_said() {
 }
 
 #[test]
+fn an_address_that_asks_for_a_password_and_then_falls_silent_is_given_up_as_soon_as_any() {
+    let mut setup = with_account(|_| {});
+    let pbx = std::sync::Arc::make_mut(&mut setup.pbxs[0].0);
+    let ways = with_hosts(&[("192.0.2.7", 1), ("192.0.2.8", 2)]);
+    pbx.ways.clone_from(&ways.pbxs[0].0.ways);
+    let mut w = registered(setup);
+    w.more = vec!["192.0.2.8"];
+    let (theirs, first) = w.user_calls();
+    w.wait(secs(2));
+    while w.next(Pbx).is_some() {}
+    challenges(&mut w, &first, 401, ASKED);
+    w.gets_request(Pbx, "INVITE");
+    w.silent = vec!["192.0.2.7"];
+    w.wait(ms(2_999));
+    w.is_quiet();
+    w.wait(ms(1));
+    let ours = w.gets_at("192.0.2.8", "INVITE");
+    w.refuses(Pbx, &ours, 486);
+    w.is_refused(Meta, &theirs, 486);
+    // The INVITE that was given up may be answered for so long.
+    w.wait(secs(40));
+    w.silent.clear();
+    unregisters(&mut w);
+}
+
+#[test]
 fn both_legs_of_a_call_that_the_bridge_ends_may_ask_for_a_password() {
     let mut w = registered(with_account(|_| {}));
     w.user_talks();

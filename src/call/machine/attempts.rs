@@ -23,6 +23,7 @@ use crate::call::watch::Mark;
 use crate::leg::Leg;
 use crate::media::sdes::Crypto;
 use crate::media::{Facing, LocalPorts, OpenError};
+use crate::number::without_numbers;
 use crate::peer::pbx::{self, Extension};
 use crate::peer::{Fresh, Pbx, Refusal};
 use crate::sdp::{self, Offer};
@@ -218,7 +219,7 @@ impl Call {
         tracing::warn!(
             pbx = self.parties.pbx.name,
             address = %self.parties.pbx_hop,
-            why,
+            why = without_numbers(why),
             next_pbx = next.pbx.name,
             next = %next.hop,
             "the PBX does not take the call here, and it goes to the next address"
@@ -230,7 +231,7 @@ impl Call {
         let hop = std::mem::replace(&mut self.parties.pbx_hop, next.hop);
         let invite = std::mem::replace(&mut self.callee, next.invite);
         self.abandon(invite, hop, why, turn);
-        self.heard = false;
+        (self.heard, self.judged) = (false, false);
         self.callee_status = None;
         self.pbx_auth = digest::client::Client::new();
         turn.mark(Mark::Redirected {
@@ -285,10 +286,20 @@ impl Call {
         }
     }
 
-    /// The first thing that is heard of an INVITE to the PBX tells of its address.
+    /// The same INVITE goes to the same address once more, with credentials: it is waited for as long as the first.
+    pub(super) fn waits_anew(&mut self, turn: &Turn<'_>) {
+        self.heard = false;
+        if let State::Ringing(ringing) = &mut self.state
+            && let Some(until) = &mut ringing.try_until
+        {
+            *until = turn.now + self.parties.pbx.try_timeout;
+        }
+    }
+
+    /// What the INVITE to the PBX has come to tells of its address, once.
     pub(super) fn seen(&mut self, fate: Result<(), String>, turn: &mut Turn<'_>) {
-        if self.callee_leg() == Leg::Pbx && !self.heard {
-            self.heard = true;
+        if self.callee_leg() == Leg::Pbx && !self.judged {
+            self.judged = true;
             let place = Place {
                 pbx: self.parties.pbx.name.clone(),
                 hop: self.parties.pbx_hop.clone(),
@@ -298,10 +309,12 @@ impl Call {
     }
 }
 
-/// What a response tells of the address that it comes from: only 503 says that it serves nobody (RFC 3261 §21.5.4).
-pub(super) fn fate(response: &Response) -> Result<(), String> {
+/// What a response tells of the address that it comes from, if anything: 100 and a challenge come from whatever stands in
+/// front of it, and only 503 says that it serves nobody (RFC 3261 §21.5.4).
+pub(super) fn fate(response: &Response) -> Option<Result<(), String>> {
     match response.status {
-        503 => Err(format!("{} to INVITE", pbx::words(response))),
-        _ => Ok(()),
+        100 | 401 | 407 => None,
+        503 => Some(Err(format!("{} to INVITE", pbx::words(response)))),
+        _ => Some(Ok(())),
     }
 }

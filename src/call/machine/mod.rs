@@ -97,6 +97,8 @@ pub struct Call {
     callee: ClientInvite,
     /// Whether anything has been heard of that INVITE.
     heard: bool,
+    /// Whether it has told already whether the PBX is alive.
+    judged: bool,
     /// INVITEs before it, which were given up.
     abandoned: Vec<Abandoned>,
     auth: Authenticator,
@@ -217,6 +219,7 @@ impl Call {
             caller_flow,
             callee,
             heard: false,
+            judged: false,
             abandoned: Vec::new(),
             auth: Authenticator::default(),
             pbx_auth: digest::client::Client::new(),
@@ -447,7 +450,10 @@ impl Call {
                 if !response.is_provisional() && !settled {
                     self.callee_status = Some(response.status);
                 }
-                self.seen(attempts::fate(&response), turn);
+                self.heard = true;
+                if let Some(fate) = attempts::fate(&response) {
+                    self.seen(fate, turn);
+                }
                 let steps = self.callee.response(response, turn.tokens);
                 self.take(steps, turn);
             }

@@ -207,6 +207,7 @@ impl Call {
             }
             Next::Retry(name, value) => {
                 let again = self.callee.retry((name, value), turn.tokens);
+                self.waits_anew(turn);
                 let purpose = Purpose::Invite(self.abandoned.len());
                 self.open(again, self.first_hop(leg), purpose, turn);
             }

@@ -32,11 +32,6 @@ pub fn check(config: &Config) -> Vec<Finding> {
             .as_deref(),
     ));
     findings.extend(buffers(kernel("net/core/rmem_max").as_deref()));
-    findings.extend(ephemeral(
-        kernel("net/ipv4/ip_local_port_range").as_deref(),
-        kernel("net/ipv4/ip_local_reserved_ports").as_deref(),
-        (config.media.ports.first(), config.media.ports.last()),
-    ));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     findings.push(workers(config.media.worker_count(), processors));
     if let Some(file) = &config.records.file {
@@ -128,36 +123,6 @@ fn buffers(rmem_max: Option<&str>) -> Option<Finding> {
     })
 }
 
-/// The kernel gives ports of its range to whoever connects to somewhere; the media range should not be among them.
-fn ephemeral(range: Option<&str>, reserved: Option<&str>, media: (u16, u16)) -> Option<Finding> {
-    const ABOUT: &str = "ports";
-    let mut bounds = range?.split_whitespace().map(str::parse::<u16>);
-    let (low, high) = (bounds.next()?.ok()?, bounds.next()?.ok()?);
-    let (first, last) = media;
-    let apart = last < low || high < first;
-    let is_reserved = reserved.is_some_and(|list| {
-        list.trim().split(',').any(|part| {
-            let (from, to) = part.split_once('-').unwrap_or((part, part));
-            matches!((from.parse::<u16>(), to.parse::<u16>()), (Ok(from), Ok(to)) if from <= first.max(low) && to >= last.min(high))
-        })
-    });
-    Some(match apart || is_reserved {
-        true => Finding::ok(
-            ABOUT,
-            "media.ports are not among those that the kernel gives to others",
-        ),
-        false => Finding::warn(
-            ABOUT,
-            format!(
-                "the kernel gives ports {low} to {high} to other programs, and media.ports are {first} to {last}"
-            ),
-            format!(
-                "sysctl -w net.ipv4.ip_local_reserved_ports={first}-{last}, or choose a range below {low}"
-            ),
-        ),
-    })
-}
-
 fn workers(workers: usize, processors: usize) -> Finding {
     const ABOUT: &str = "processors";
     match workers <= processors {
@@ -217,24 +182,6 @@ mod tests {
         assert_eq!(clock(Some("yes\n")).unwrap().level, Level::Ok);
         assert_eq!(clock(Some("")), None);
         assert_eq!(clock(None), None);
-    }
-
-    #[test]
-    fn a_media_range_that_the_kernel_hands_out_is_a_warning_unless_it_is_reserved() {
-        let level = |reserved, media| {
-            ephemeral(Some("32768\t60999\n"), reserved, media)
-                .unwrap()
-                .level
-        };
-        assert_eq!(level(None, (20_000, 29_999)), Level::Ok);
-        assert_eq!(level(None, (20_000, 39_999)), Level::Warn);
-        assert_eq!(level(Some("\n"), (40_000, 49_999)), Level::Warn);
-        assert_eq!(
-            level(Some("8080,40000-49999\n"), (40_000, 49_999)),
-            Level::Ok
-        );
-        assert_eq!(level(Some("40000-40010\n"), (40_000, 49_999)), Level::Warn);
-        assert_eq!(level(Some("32768-39999\n"), (20_000, 39_999)), Level::Ok);
     }
 
     #[test]

@@ -38,9 +38,43 @@ pub fn check(config: &Config) -> Vec<Finding> {
             Ok(status) => judge(number, status),
             Err(finding) => finding,
         });
+        findings.push(from_domain(number, &config.meta.hostname));
         findings.push(at_meta(number, port));
     }
     findings
+}
+
+/// Meta takes a call if the SIP server of the number is what its From names, or a sub-domain of it (SIP guide, 2025-12-15);
+/// as a rule that server is the bridge by its own name.
+fn from_domain(number: &Number, bridge: &str) -> Finding {
+    let Number {
+        hostname,
+        number: name,
+        ..
+    } = number;
+    let bridge = bridge.to_ascii_lowercase();
+    let from = hostname.to_ascii_lowercase();
+    let is_below = bridge
+        .strip_suffix(&from)
+        .is_some_and(|rest| rest.ends_with('.'));
+    match bridge == from || is_below {
+        true => Finding::ok(
+            ABOUT,
+            format!(
+                "{name}: calls name {hostname} in From, which goes with meta.hostname {bridge}"
+            ),
+        ),
+        false => Finding::warn(
+            ABOUT,
+            format!(
+                "{name}: calls name {hostname} in From, and the bridge is {bridge}: with {bridge} as its SIP server at Meta every \
+                 call is refused with 403"
+            ),
+            format!(
+                "leave number.hostname out, unless the SIP server of this number at Meta is {hostname}, or ends in .{hostname}"
+            ),
+        ),
+    }
 }
 
 /// What Meta must have been told, which nobody can see from here (SIP guide, 2025-12-15).
@@ -68,9 +102,9 @@ fn at_meta(number: &Number, port: u16) -> Finding {
     )
 }
 
-/// An INVITE as an app of Meta's sends it; it has no credentials, so it rings nowhere.
-pub fn invite(number: &Number, config: &Config, ours: SocketAddr) -> Request {
-    let to = SipUri::new(Some(&number.number.plus()), &number.hostname);
+/// An INVITE to `user` at a number's hostname as Meta sends it, without credentials.
+pub fn invite(user: &str, number: &Number, config: &Config, ours: SocketAddr) -> Request {
+    let to = SipUri::new(Some(user), &number.hostname);
     let from = SipUri::new(Some("+15550100000"), &config.meta.domain);
     let mut invite = probe::request(Method::INVITE, to, from, "TLS", ours);
     invite.headers.push("Content-Type", "application/sdp");
@@ -162,7 +196,7 @@ fn digest_round(config: &Config, number: &Number) -> Result<u16, Finding> {
     };
     let mut rehearsal = Rehearsal::new(config).ok_or_else(nothing)?;
     let ours = rehearsal.flow.remote;
-    let first = invite(number, config, ours);
+    let first = invite(&number.number.plus(), number, config, ours);
     let challenge = rehearsal.answer(first.clone()).ok_or_else(nothing)?;
     if challenge.status == 503 {
         return Err(Finding::warn(
@@ -220,7 +254,9 @@ fn judge(number: &Number, status: u16) -> Finding {
     match status {
         503 => Finding::ok(
             ABOUT,
-            format!("{name}: whoever has its password may call it, after a challenge"),
+            format!(
+                "{name}: rehearsed here, a call is challenged, and let in with the configured password"
+            ),
         ),
         status => Finding::fail(
             ABOUT,
@@ -247,6 +283,28 @@ mod tests {
         }
     }
 
+    /// A bridge with that number.
+    fn config() -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["bridge.example.com".to_owned()]).unwrap();
+        for (file, text) in [
+            ("chain.pem", made.cert.pem()),
+            ("key.pem", made.signing_key.serialize_pem()),
+            ("password", "meta-generated-secret".to_owned()),
+            (
+                "wabridge.toml",
+                "[meta]\nhostname = 'bridge.example.com'\ncertificate = 'chain.pem'\nkey = 'key.pem'\n\
+                 [[number]]\nnumber = '+12145551869'\npassword_file = 'password'\n\
+                 [[pbx]]\nname = 'main'\naddress = '192.0.2.7'\n\
+                 [media]\nmeta_address = '192.0.2.1'\npbx_address = '192.0.2.1'\n"
+                    .to_owned(),
+            ),
+        ] {
+            std::fs::write(folder.path().join(file), text).unwrap();
+        }
+        Config::load(&folder.path().join("wabridge.toml")).unwrap()
+    }
+
     #[test]
     fn a_password_that_does_not_do_is_a_failure_and_no_number_stands_there_in_full() {
         for (status, level) in [(503, Level::Ok), (403, Level::Fail), (407, Level::Fail)] {
@@ -254,6 +312,31 @@ mod tests {
             assert_eq!(finding.level, level);
             assert!(finding.what.contains("+1214*****69"), "{finding}");
         }
+    }
+
+    #[test]
+    fn a_call_is_let_in_with_the_configured_password_and_with_no_other() {
+        let config = config();
+        let [number] = config.numbers.as_slice() else {
+            panic!("one number");
+        };
+        assert_eq!(digest_round(&config, number), Ok(503));
+        let other = Number {
+            password: Secret::new("another"),
+            ..number.clone()
+        };
+        let status = digest_round(&config, &other).unwrap();
+        assert_eq!(judge(number, status).level, Level::Fail, "{status}");
+    }
+
+    #[test]
+    fn a_domain_that_does_not_go_with_the_name_of_the_bridge_is_told_of() {
+        let level = |bridge| from_domain(&number(), bridge).level;
+        assert_eq!(level("Bridge.example.com"), Level::Ok);
+        assert_eq!(level("eu.bridge.example.com"), Level::Ok);
+        assert_eq!(level("example.com"), Level::Warn);
+        assert_eq!(level("drawbridge.example.com"), Level::Warn);
+        assert_eq!(level("notbridge.example.com"), Level::Warn);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::UdpSocket;
 
-use super::finding::Finding;
+use super::finding::{Finding, Level};
 use super::{media, probe};
 use crate::config::{Config, Pbx, Place};
 use crate::daemon::Trust;
@@ -17,20 +17,18 @@ use crate::sip::{Response, SipUri};
 const ABOUT: &str = "pbx";
 
 pub async fn check(config: &Config, trust: &Trust) -> Vec<Finding> {
-    check_all(&config.pbxs, |pbx| pbx.facing(&config.media), trust).await
+    check_pbxs(&config.pbxs, |pbx| pbx.facing(&config.media), trust).await
 }
 
-/// All addresses at once, for each that is silent takes seconds; told in the order of the configuration.
-async fn check_all(pbxs: &[Pbx], facing: impl Fn(&Pbx) -> Facing, trust: &Trust) -> Vec<Finding> {
+/// All PBXs at once, for each that is silent takes seconds; told in the order of the configuration.
+async fn check_pbxs(pbxs: &[Pbx], facing: impl Fn(&Pbx) -> Facing, trust: &Trust) -> Vec<Finding> {
     let mut asked = Vec::new();
     for pbx in pbxs {
-        for place in &pbx.address {
-            let facing = facing(pbx);
-            let (pbx, place, trust) = (pbx.clone(), place.clone(), trust.clone());
-            asked.push(tokio::spawn(async move {
-                check_one(&pbx, &place, facing, &trust).await
-            }));
-        }
+        let facing = facing(pbx);
+        let (pbx, trust) = (pbx.clone(), trust.clone());
+        asked.push(tokio::spawn(async move {
+            check_all(&pbx, facing, &trust).await
+        }));
     }
     let mut findings = Vec::new();
     for one in asked {
@@ -40,7 +38,54 @@ async fn check_all(pbxs: &[Pbx], facing: impl Fn(&Pbx) -> Facing, trust: &Trust)
     findings
 }
 
-async fn check_one(pbx: &Pbx, place: &Place, facing: Facing, trust: &Trust) -> Vec<Finding> {
+/// What was found at one address.
+#[derive(Default)]
+struct Found {
+    told: Vec<Finding>,
+    /// Nobody answers OPTIONS there.
+    silence: Option<Finding>,
+    /// Whether media finds its way there.
+    way: Option<Finding>,
+}
+
+/// Every address of one PBX: it has failed only if nobody answers at any of them.
+async fn check_all(pbx: &Pbx, facing: Facing, trust: &Trust) -> Vec<Finding> {
+    let mut asked = Vec::new();
+    for place in &pbx.address {
+        let (pbx, place, trust) = (pbx.clone(), place.clone(), trust.clone());
+        asked.push(tokio::spawn(async move {
+            check_one(&pbx, &place, facing, &trust).await
+        }));
+    }
+    let mut all = Vec::new();
+    for one in asked {
+        all.push(one.await.unwrap_or_default());
+    }
+    let answers = |found: &Found| found.told.first().is_some_and(|f| f.level != Level::Fail);
+    let another_answers = all.iter().any(answers);
+    let mut findings = Vec::new();
+    for found in all {
+        findings.extend(found.told);
+        let silence = found.silence;
+        findings.extend(silence.map(|silent| soften(pbx, another_answers, silent)));
+        findings.extend(found.way);
+    }
+    findings
+}
+
+/// Silence where nobody expects an answer, or where calls find another address, keeps no call from getting through.
+fn soften(pbx: &Pbx, another_answers: bool, mut silent: Finding) -> Finding {
+    if pbx.health().interval.is_zero() {
+        silent.level = Level::Note;
+        silent.remedy =
+            "options_interval is 0, so it may well ignore OPTIONS: place a call".to_owned();
+    } else if another_answers {
+        silent.level = Level::Warn;
+    }
+    silent
+}
+
+async fn check_one(pbx: &Pbx, place: &Place, facing: Facing, trust: &Trust) -> Found {
     let host = &place.address.host;
     let address = match probe::resolve(host, pbx.port(place)).await {
         Ok(found) => found
@@ -49,23 +94,22 @@ async fn check_one(pbx: &Pbx, place: &Place, facing: Facing, trust: &Trust) -> V
             .ok_or_else(|| "it has no address".to_owned()),
         Err(why) => Err(why),
     };
+    let mut found = Found::default();
     let address = match address {
         Ok(address) => address,
         Err(why) => {
             let what = format!("{}: {host} leads nowhere: {why}", pbx.name);
-            return vec![Finding::fail(
-                ABOUT,
-                what,
-                "mend pbx.address, or write an IP address",
-            )];
+            let remedy = "mend pbx.address, or write an IP address";
+            found.told.push(Finding::fail(ABOUT, what, remedy));
+            return found;
         }
     };
-    let mut findings = match options(pbx, host, address, trust).await {
-        Ok(answer) => judge(pbx, address, &answer),
-        Err(why) => vec![silent(pbx, address, &why)],
-    };
-    findings.push(media::judge_pbxs_way(&pbx.name, address, facing));
-    findings
+    match options(pbx, host, address, trust).await {
+        Ok(answer) => found.told = judge(pbx, address, &answer),
+        Err(why) => found.silence = Some(silent(pbx, address, &why)),
+    }
+    found.way = Some(media::judge_pbxs_way(&pbx.name, address, facing));
+    found
 }
 
 async fn options(
@@ -193,7 +237,6 @@ fn codecs(pbx: &Pbx, answer: &Response) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
     use crate::sip::message::Message;
     use crate::sip::{Limits, build};
@@ -245,8 +288,7 @@ mod tests {
         let pbx: Pbx =
             toml::from_str(&format!("name = 'main'\naddress = '{address}'\n{more}")).unwrap();
         let trust = trust();
-        let (findings, ()) =
-            tokio::join!(check_one(&pbx, &pbx.address[0], facing(), &trust), far_end);
+        let (findings, ()) = tokio::join!(check_all(&pbx, facing(), &trust), far_end);
         findings
     }
 
@@ -338,7 +380,7 @@ mod tests {
             }
         };
         let trust = trust();
-        let (findings, ()) = tokio::join!(check_all(&pbxs, |_| facing(), &trust), far_ends);
+        let (findings, ()) = tokio::join!(check_pbxs(&pbxs, |_| facing(), &trust), far_ends);
         for (ours, at) in [(&findings[0], at(&first)), (&findings[3], at(&second))] {
             assert_eq!(ours.level, Level::Ok, "{ours}");
             assert!(ours.what.contains(&at.to_string()), "{ours}");
@@ -354,7 +396,7 @@ mod tests {
             .local_addr()
             .unwrap();
         let pbx = pbx(closed);
-        let findings = check_one(&pbx, &pbx.address[0], facing(), &trust()).await;
+        let findings = check_all(&pbx, facing(), &trust()).await;
         assert_eq!(levels(&findings), [Level::Fail, Level::Ok]);
         assert!(
             findings[0]
@@ -363,5 +405,36 @@ mod tests {
             "{}",
             findings[0]
         );
+    }
+
+    #[tokio::test]
+    async fn a_silence_that_costs_no_call_is_no_failure() {
+        let closed = UdpSocket::bind("127.87.201.2:0").await.unwrap();
+        let address = closed.local_addr().unwrap();
+        drop(closed);
+        let not_asked: Pbx = toml::from_str(&format!(
+            "name = 'main'\naddress = '{address}'\noptions_interval = 0"
+        ))
+        .unwrap();
+        let findings = check_all(&not_asked, facing(), &trust()).await;
+        assert_eq!(levels(&findings), [Level::Note, Level::Ok]);
+        assert!(
+            findings[0].remedy.contains("place a call"),
+            "{}",
+            findings[0]
+        );
+
+        let silent = silent(&not_asked, address, "closed");
+        let pbx = pbx(address);
+        assert_eq!(soften(&pbx, true, silent.clone()).level, Level::Warn);
+        assert_eq!(soften(&pbx, false, silent).level, Level::Fail);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_nowhere_is_a_failure_whoever_is_asked() {
+        let pbx: Pbx =
+            toml::from_str("name = 'main'\naddress = 'pbx.invalid'\noptions_interval = 0").unwrap();
+        let findings = check_all(&pbx, facing(), &trust()).await;
+        assert_eq!(levels(&findings), [Level::Fail]);
     }
 }

@@ -308,9 +308,6 @@ impl Registration {
                 Ok(again) => vec![again],
                 Err(why) => {
                     let why = format!("{} {why}", told(response));
-                    // Whatever it was, the next attempt begins with a challenge of its own.
-                    self.digest = Client::new();
-                    self.credentials = None;
                     self.failed(why, waits::after_refusal(tokens.number()), now)
                 }
             },
@@ -384,6 +381,9 @@ impl Registration {
     }
 
     fn failed(&mut self, why: String, wait: Duration, now: Instant) -> Vec<Action> {
+        // Whatever it was, the next attempt begins with a challenge of its own.
+        self.digest = Client::new();
+        self.credentials = None;
         let repeated = self.error.as_ref() == Some(&why);
         self.error = Some(why.clone());
         self.state = State::Waiting { until: now + wait };
