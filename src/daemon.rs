@@ -158,7 +158,7 @@ impl Daemon {
             Instant::now(),
         );
         let metrics = Arc::new(Metrics::new());
-        let traces = Traces::new(config.trace.clone());
+        let traces = Traces::new(config.trace.clone()).recorded_by(engine.handle());
         let watchers: Vec<Box<dyn Watch>> = vec![
             Box::new(CallLog),
             Box::new(records.counted(&metrics)),

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::{
-    Codec, Command, Count, Direction, Engine, Payload, Plane, Security, Settings, SideSpec, Source,
+    Codec, Command, Count, Direction, Engine, Length, Payload, Plane, Security, Settings, SideSpec,
+    Source,
 };
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -143,4 +144,24 @@ fn relaying_plain_rtp_allocates_nothing() {
         0,
         "in 4000 packets"
     );
+
+    // Of a call that is recorded, the tape alone: once it is full, its oldest piece is used again.
+    let (seconds, base) = (1, Instant::now());
+    sums.record(opened.id, Some(Length { base, seconds }));
+    let most = Length::octets(seconds) / 60;
+    let lap = 2_100..2_100 + u16::try_from(most).unwrap();
+    relay(&pbx, opened.pbx.rtp, &meta, lap.clone(), &mut packet);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let lap = lap.end..lap.end + u16::try_from(most).unwrap();
+    relay(&pbx, opened.pbx.rtp, &meta, lap.clone(), &mut packet);
+    assert_eq!(
+        ALLOCATIONS.load(Ordering::Relaxed) - before,
+        0,
+        "in {lap:?} on a full tape"
+    );
+    let (give, given) = mpsc::channel();
+    sums.read(opened.id, move |recording| drop(give.send(recording)));
+    let recording = given.recv().unwrap();
+    assert!(recording.octets() <= Length::octets(seconds));
+    assert!(recording.packets().count() > 100, "it was recorded");
 }

@@ -223,6 +223,8 @@ impl Bridge {
             MediaEvent::Keyed { id, leg } => (id, machine::Event::Keyed(leg)),
             MediaEvent::Failed { id, leg, why } => (id, machine::Event::MediaFailed(leg, why)),
             MediaEvent::Closed { id, stats } => (id, machine::Event::MediaClosed(stats)),
+            // Whoever watches has it already, and a call is none the wiser.
+            MediaEvent::Recorded { .. } => return,
         };
         if let Some(call) = self.live.of_session(session) {
             if let Some(mark) = mark_of(&event) {

@@ -157,6 +157,7 @@ fn shown(watcher: &mut dyn Watch, event: &Event, at: At) {
     match event {
         Event::Arrived(arrival) => watcher.received(arrival, at),
         Event::Malformed { malformed, flow } => watcher.unreadable(malformed, *flow, at),
+        Event::Media(MediaEvent::Recorded { id, recording }) => watcher.recorded(*id, recording),
         _ => {}
     }
 }

@@ -5,13 +5,14 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::live::CallId;
 use super::refused::{Because, Refused};
 use super::summary::{Direction, Summary};
 use crate::leg::Leg;
-use crate::media::{Codec, SessionId};
+use crate::media::{Codec, Recording, SessionId};
 use crate::number::{E164, User};
 use crate::peer::meta;
 use crate::sdp::Keying;
@@ -46,6 +47,9 @@ pub trait Watch: Send {
 
     /// A message goes out. `octets` is what it looks like on the wire.
     fn sent(&mut self, _message: &Message, _octets: &[u8], _target: &Target, _at: At) {}
+
+    /// A session ends, and its media was recorded because somebody who watches asked for that.
+    fn recorded(&mut self, _session: SessionId, _recording: &Arc<Recording>) {}
 
     /// The bridge has taken something in and done all that it asked for; it took so long.
     fn turned(&mut self, _took: Duration) {}

@@ -21,8 +21,8 @@ use crate::observe::status::Reason;
 
 /// How long a bridge may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Most octets of an answer: thousands of calls.
-const MOST: usize = 16 * 1024 * 1024;
+/// Most octets of an answer: thousands of calls, or five minutes of media.
+const MOST: usize = 128 * 1024 * 1024;
 
 /// Which bridge is asked, and how its answer is shown.
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hyper::StatusCode;
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::pages::{Asking, read};
 use super::print;
-use crate::observe::trace::{self, Head, Ladder, Trace};
+use crate::observe::trace::{self, Head, Ladder, Media, Trace};
 
 /// Which call, and how it is shown.
 #[derive(Debug, clap::Args)]
@@ -31,6 +31,9 @@ pub struct Arguments {
     /// Write the messages as a capture for Wireshark, both legs in one pcapng file.
     #[arg(long, value_name = "FILE", requires = "call", conflicts_with = "json")]
     pcap: Option<PathBuf>,
+    /// Put the media of both legs into the capture too, decrypted; `trace.media` must have been set when the call began.
+    #[arg(long, requires = "pcap")]
+    media: bool,
     #[command(flatten)]
     asking: Asking,
 }
@@ -67,9 +70,7 @@ impl Arguments {
         let call = utf8_percent_encode(call, NON_ALPHANUMERIC);
         let trace: Trace = self.ask(&format!("/traces/{call}"))?;
         if let Some(file) = &self.pcap {
-            capture(&trace, file).map_err(|why| format!("{}: {why}", file.display()))?;
-            let messages = trace.packets().count();
-            return Ok(format!("{messages} messages are in {}\n", file.display()));
+            return self.capture(&trace, file);
         }
         match self.asking.json {
             true => as_json(&trace),
@@ -79,6 +80,20 @@ impl Arguments {
             }
             .to_string()),
         }
+    }
+
+    fn capture(&self, trace: &Trace, file: &Path) -> Result<String, String> {
+        let path = format!("/traces/{}/media", trace.head.id);
+        let media: Option<Media> = self.media.then(|| self.ask(&path)).transpose()?;
+        let name = file.display();
+        write(trace, media.as_ref(), file).map_err(|why| format!("{name}: {why}"))?;
+        let messages = trace.packets().count();
+        Ok(match media.map(|media| media.packets.len()) {
+            Some(packets) => {
+                format!("{messages} messages and {packets} packets of media are in {name}\n")
+            }
+            None => format!("{messages} messages are in {name}\n"),
+        })
     }
 
     fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
@@ -91,7 +106,7 @@ impl Arguments {
 }
 
 /// Writes a new file that only its owner may read: messages are nobody else's business, masked or not.
-fn capture(trace: &Trace, file: &PathBuf) -> Result<(), String> {
+fn write(trace: &Trace, media: Option<&Media>, file: &Path) -> Result<(), String> {
     use std::os::unix::fs::OpenOptionsExt;
     let open = || {
         File::options()
@@ -102,7 +117,7 @@ fn capture(trace: &Trace, file: &PathBuf) -> Result<(), String> {
             .open(file)
     };
     let mut out = BufWriter::new(open().map_err(|error| error.to_string())?);
-    trace::write_pcap(trace, &mut out).map_err(|error| error.to_string())?;
+    trace::write_pcap(trace, media, &mut out).map_err(|error| error.to_string())?;
     out.flush().map_err(|error: io::Error| error.to_string())
 }
 

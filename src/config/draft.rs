@@ -177,6 +177,13 @@ impl Draft {
                 "they are personal data: set it for as long as a fault demands it",
             );
         }
+        if self.trace.as_ref().is_some_and(|trace| trace.media > 0) {
+            document.warning(
+                "trace.media",
+                "whoever reaches admin.listen may listen to the last calls",
+                "people may have to be told that they are recorded: set it for as long as a fault demands it",
+            );
+        }
         let sip = self.sip.iter().flat_map(transport::Settings::problems);
         let calls = self.calls.iter().flat_map(call::Settings::problems);
         let records = self.records.iter().flat_map(records::Settings::problems);

@@ -19,6 +19,7 @@ use super::settings::Settings;
 use super::side::Lot;
 use super::slot::Opening;
 use super::sockets::{Bound, Pool};
+use super::tape::{Length, Recording};
 use super::totals::{Count, Totals};
 use super::worker::{Order, WAKE, Worker};
 use crate::leg::Leg;
@@ -270,6 +271,20 @@ impl Handle {
             .iter()
             .map(|worker| worker.totals.get(leg, count));
         sums.sum()
+    }
+
+    /// From now on what a session carries is written down, in clear and as it crosses the wires of both legs: the newest of
+    /// it. `None`: it is not, and what there was is forgotten. What there is at the end is told as [`MediaEvent::Recorded`].
+    pub fn record(&self, id: SessionId, length: Option<Length>) {
+        let order = Order::Record(id, length, self.0.announced_to_meta);
+        self.0.worker(id).map(|worker| worker.order(order));
+    }
+
+    /// What is written down of a session so far is handed to `reader`, on the session's thread: it must return at once. It
+    /// is dropped where there is nothing, or the session is over.
+    pub fn read(&self, id: SessionId, reader: impl FnOnce(Recording) + Send + 'static) {
+        let order = Order::Read(id, Box::new(reader));
+        self.0.worker(id).map(|worker| worker.order(order));
     }
 
     /// What each session that is up has carried so far. The workers are asked, between two turns of theirs, and waited for

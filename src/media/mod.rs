@@ -18,8 +18,8 @@
 //! answer was read, and what is `kept` until Meta can be sent to; a side has what was `agreed` (payload numbers, keys), its
 //! `peer` (whose packets count), the one `stream` the peer hears, its `reports`, and an `outbox` for what it wants sent. Where keys are not in SDP, a side has a
 //! `path`: `ice` finds the peer's address, `dtls` shakes hands over it. What all sessions share is `common`. Drivers:
-//! `engine` is the door, `worker` a thread, `slot` a session with its `sockets`, `ports` the range of one address, `pools`
-//! those of all; which of them a PBX has is its `facing`.
+//! `engine` is the door, `worker` a thread, `slot` a session with its `sockets` and, if it is recorded, its `tape`; `ports` the
+//! range of one address, `pools` those of all; which of them a PBX has is its `facing`.
 //!
 //! ```text
 //!   Agree(Dtls) and Start{Meta} ▶ ICE checks ▶ Selected ▶ DTLS handshake ▶ Keyed ▶ what was kept ▶ live packets
@@ -56,10 +56,12 @@ mod slot;
 mod sockets;
 pub mod srtp;
 mod stream;
+mod tape;
 mod totals;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use codec::Codec;
@@ -67,6 +69,7 @@ pub use engine::{Engine, Handle};
 pub use facing::{Facing, fault};
 pub use ports::PortUse;
 pub use settings::{PortRange, Settings};
+pub use tape::{Crossed, Length, Recording};
 pub use totals::Count;
 
 use crate::leg::Leg;
@@ -330,6 +333,13 @@ pub enum MediaEvent {
         leg: Leg,
         /// Why, in words fit for a Reason header.
         why: String,
+    },
+    /// What was recorded of the session, which ends: only where somebody wanted that ([`Handle::record`]).
+    Recorded {
+        /// The session.
+        id: SessionId,
+        /// What there is.
+        recording: Arc<Recording>,
     },
     /// The session is gone; its ports rest. Always the last event of a session.
     Closed {

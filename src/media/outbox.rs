@@ -1,8 +1,10 @@
-//! What a session wants sent, in buffers that are used again for the next packet.
+//! What a session wants sent, in buffers that are used again for the next packet; and its tape, if it has one.
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Instant;
 
+use super::tape::{Crossing, Tape};
 use crate::leg::Leg;
 
 /// One of the sockets of a side.
@@ -26,12 +28,13 @@ pub(crate) enum News {
 }
 
 /// Packets to send and news to tell, each in order.
-#[derive(Debug)]
 pub(crate) struct Outbox {
     /// All packets, end to end.
     bytes: Vec<u8>,
     packets: Vec<(Leg, Socket, SocketAddr, Range<usize>)>,
     news: Vec<(Leg, News)>,
+    /// What is written down of the session that is at work, and what time it is.
+    tape: Option<(Box<Tape>, Instant)>,
 }
 
 /// A packet to send.
@@ -50,6 +53,7 @@ impl Outbox {
             bytes: Vec::with_capacity(4096),
             packets: Vec::with_capacity(8),
             news: Vec::with_capacity(2),
+            tape: None,
         }
     }
 
@@ -59,6 +63,59 @@ impl Outbox {
         self.bytes.extend_from_slice(packet);
         self.packets
             .push((leg, socket, to, start..self.bytes.len()));
+    }
+
+    /// Adds RTP or RTCP, `sealed` as the peer's keys want it; on the tape it is in `clear`.
+    pub(crate) fn send_sealed(
+        &mut self,
+        leg: Leg,
+        socket: Socket,
+        to: SocketAddr,
+        clear: &[u8],
+        sealed: &[u8],
+    ) {
+        if let Some((tape, now)) = &mut self.tape {
+            let crossing = Crossing {
+                leg,
+                socket,
+                sent: true,
+                remote: to,
+                octets: clear,
+            };
+            tape.write(&crossing, *now);
+        }
+        self.send(leg, socket, to, sealed);
+    }
+
+    /// RTP or RTCP has come, and could be opened.
+    pub(crate) fn heard(
+        &mut self,
+        leg: Leg,
+        socket: Socket,
+        from: SocketAddr,
+        clear: &[u8],
+        arrived: Instant,
+    ) {
+        if let Some((tape, _)) = &mut self.tape {
+            let crossing = Crossing {
+                leg,
+                socket,
+                sent: false,
+                remote: from,
+                octets: clear,
+            };
+            tape.write(&crossing, arrived);
+        }
+    }
+
+    /// Takes the tape of the session that goes to work now.
+    pub(crate) fn lend(&mut self, tape: Option<Box<Tape>>, now: Instant) {
+        self.tape = tape.map(|tape| (tape, now));
+    }
+
+    /// Gives it back.
+    pub(crate) fn give_back(&mut self) -> Option<Box<Tape>> {
+        self.tape.take().map(|(tape, _)| tape)
     }
 
     /// Adds news of a leg.
@@ -83,7 +140,7 @@ impl Outbox {
         self.news.iter().map(|(leg, news)| (*leg, news))
     }
 
-    /// Forgets everything but the memory it took.
+    /// Forgets what was to be sent and told, but not the memory it took.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.packets.clear();

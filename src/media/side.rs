@@ -169,6 +169,7 @@ impl Side {
             self.stats.refused += 1;
             return None;
         };
+        out.heard(self.leg, socket, from, clear, now);
         if kind == Kind::Rtcp {
             if self.reports.read(clear, now) {
                 agreed.peer.learn(socket, from);
@@ -376,7 +377,7 @@ impl Side {
         self.sent = Some(now);
         let Some(to) = agreed.peer.rtp() else { return };
         match agreed.seal(Kind::Rtp, &self.written, &mut self.sealed) {
-            Ok(packet) => out.send(self.leg, Socket::Rtp, to, packet),
+            Ok(packet) => out.send_sealed(self.leg, Socket::Rtp, to, &self.written, packet),
             Err(_) => return self.stats.unsent += 1,
         }
         self.stats.sent += 1;
@@ -392,7 +393,7 @@ impl Side {
             return;
         };
         match agreed.seal(Kind::Rtcp, &self.written, &mut self.sealed) {
-            Ok(packet) => out.send(self.leg, socket, to, packet),
+            Ok(packet) => out.send_sealed(self.leg, socket, to, &self.written, packet),
             Err(_) => self.stats.unsent += 1,
         }
     }

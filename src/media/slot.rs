@@ -1,7 +1,7 @@
 //! A session with its sockets and ports, as its worker keeps it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use mio::net::UdpSocket;
@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use super::outbox::{News, Outbox, Outgoing, Socket};
 use super::session::Session;
 use super::sockets::{Bound, Lease};
+use super::tape::{Ends, Length, Tape};
 use super::totals::Told;
 use super::worker::Listener;
 use super::{MediaEvent, SessionId};
@@ -58,6 +59,8 @@ pub(crate) struct Slot {
     leases: [Option<Lease>; 3],
     /// What of it is in the worker's totals.
     pub(crate) told: Told,
+    /// What it carries is written here, if somebody wants that.
+    pub(crate) tape: Option<Box<Tape>>,
     /// When the worker means to wake it.
     pub(crate) wake: Option<Instant>,
 }
@@ -89,6 +92,7 @@ impl Slot {
                 .map(|socket| socket.map(UdpSocket::from_std)),
             leases: [Some(meta.lease), Some(pbx.lease), ipv6_lease],
             told: Told::default(),
+            tape: None,
             wake: None,
         };
         for (offset, socket) in slot.sockets.iter_mut().enumerate() {
@@ -110,6 +114,11 @@ impl Slot {
             self.sockets[offset] = socket;
         }
         self.leases[1] = Some(pbx.lease);
+        let at = |door| self.socket(door)?.local_addr().ok();
+        let ends = (at(Door::Pbx), at(Door::PbxRtcp));
+        if let (Some(tape), (Some(pbx), rtcp)) = (&mut self.tape, ends) {
+            tape.face(pbx, rtcp.unwrap_or(pbx));
+        }
         Ok(())
     }
 
@@ -137,6 +146,31 @@ impl Slot {
             });
         }
         out.clear();
+    }
+
+    /// From now on what it carries is written to a tape of that length, or to none. `announced` is what Meta is told where
+    /// our socket has no address of its own.
+    pub(crate) fn record(&mut self, length: Option<Length>, announced: IpAddr) {
+        let ends = self.ends(announced);
+        let tape = length
+            .zip(ends)
+            .map(|(length, ends)| Tape::new(length, ends));
+        self.tape = tape.map(Box::new);
+    }
+
+    fn ends(&self, announced: IpAddr) -> Option<Ends> {
+        let at = |door| self.socket(door)?.local_addr().ok();
+        let mut meta = at(Door::Meta)?;
+        if meta.ip().is_unspecified() {
+            meta.set_ip(announced);
+        }
+        let pbx = at(Door::Pbx)?;
+        Some(Ends {
+            meta,
+            meta_ipv6: at(Door::MetaIpv6).unwrap_or(meta),
+            pbx,
+            pbx_rtcp: at(Door::PbxRtcp).unwrap_or(pbx),
+        })
     }
 
     pub(crate) fn socket(&self, door: Door) -> Option<&UdpSocket> {

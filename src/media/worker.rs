@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +22,7 @@ use tracing::{error, warn};
 use super::outbox::Outbox;
 use super::slot::{self, Opening, Slot};
 use super::sockets::Bound;
+use super::tape::{Length, Recording};
 use super::totals::Totals;
 use super::{Command, MediaEvent, SessionId, SessionStats};
 
@@ -39,6 +41,9 @@ const TOTALS_AGE: Duration = Duration::from_secs(1);
 /// Where sessions report to.
 pub(crate) type Listener = Arc<dyn Fn(MediaEvent) + Send + Sync>;
 
+/// Who wants to know what is written down of a session; dropped where nothing is.
+pub(crate) type Reader = Box<dyn FnOnce(Recording) + Send>;
+
 /// What signalling asks of a worker.
 pub(crate) enum Order {
     Open(Box<Opening>),
@@ -48,6 +53,10 @@ pub(crate) enum Order {
     Close(SessionId),
     /// Say what every session has carried so far. Whoever asked may have gone.
     Tell(mpsc::Sender<Vec<(SessionId, SessionStats)>>),
+    /// Write down what it carries, or no more. The address is what Meta is told.
+    Record(SessionId, Option<Length>, IpAddr),
+    /// Hand out what is written down.
+    Read(SessionId, Reader),
     Stop,
 }
 
@@ -186,12 +195,27 @@ impl Worker {
                     self.end(index);
                 }
             }
+            Order::Record(id, length, announced) => {
+                if let Some(slot) = self.slot(id) {
+                    slot.record(length, announced);
+                }
+            }
+            Order::Read(id, reader) => {
+                if let Some(tape) = self.slot(id).and_then(|slot| slot.tape.as_ref()) {
+                    reader(tape.read());
+                }
+            }
             Order::Tell(whom) => {
                 let slots = self.slots.iter().flatten();
                 let _ = whom.send(slots.map(|s| (s.id, s.session.stats())).collect());
             }
             Order::Stop => self.stopping = true,
         }
+    }
+
+    fn slot(&mut self, id: SessionId) -> Option<&mut Slot> {
+        let index = *self.index.get(&id)?;
+        self.slots.get_mut(index)?.as_mut()
     }
 
     fn open(&mut self, opening: Opening) {
@@ -282,10 +306,13 @@ impl Worker {
             return;
         };
         let (out, listener) = (&mut self.out, &self.listener);
+        let now = Instant::now();
+        out.lend(slot.tape.take(), now);
         let done = catch_unwind(AssertUnwindSafe(|| {
-            work(slot, out, listener, Instant::now());
+            work(slot, out, listener, now);
             slot.post(out, listener);
         }));
+        slot.tape = out.give_back();
         if done.is_err() {
             error!(session = slot.id.0, "a media session panicked: it ends");
             self.out.clear();
@@ -306,10 +333,13 @@ impl Worker {
         self.index.remove(&slot.id);
         self.free.push(index);
         let (id, out, listener) = (slot.id, &mut self.out, &self.listener);
+        let now = Instant::now();
+        out.lend(slot.tape.take(), now);
         let said = catch_unwind(AssertUnwindSafe(|| {
-            slot.session.close(Instant::now(), out);
+            slot.session.close(now, out);
             slot.post(out, listener);
         }));
+        let tape = out.give_back();
         if said.is_err() {
             error!(session = id.0, "a media session panicked at its end");
             self.out.clear();
@@ -317,15 +347,21 @@ impl Worker {
         let stats = slot.session.stats();
         self.totals.add(&stats, &mut slot.told);
         drop(slot);
+        if let Some(tape) = tape {
+            let recording = Arc::new(tape.end());
+            self.tell(id, MediaEvent::Recorded { id, recording });
+        }
         self.gone(id, stats);
     }
 
     fn gone(&self, id: SessionId, stats: SessionStats) {
         self.load.fetch_sub(1, Ordering::Relaxed);
         let stats = Box::new(stats);
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            (self.listener)(MediaEvent::Closed { id, stats })
-        }));
+        self.tell(id, MediaEvent::Closed { id, stats });
+    }
+
+    fn tell(&self, id: SessionId, event: MediaEvent) {
+        let told = catch_unwind(AssertUnwindSafe(|| (self.listener)(event)));
         if told.is_err() {
             error!(session = id.0, "whoever listens to media events panicked");
         }

@@ -9,11 +9,11 @@ use tokio::time::timeout;
 use super::metrics::{Metrics, expect_calls, table};
 use super::records::FileState;
 use super::status::{self, Calls, Reason, Reloads, Status, Sums};
-use super::trace::Traces;
+use super::trace::{NoMedia, Tape, Traces};
 use crate::call::driver::Order;
 use crate::call::{Direction, LiveCall, PbxAddress, Phase, Registered, Snapshot};
 use crate::leg::Leg;
-use crate::media::{self, Count, SessionStats, SideStats};
+use crate::media::{self, Count, Recording, SessionStats, SideStats};
 use crate::number::{E164, Masked, without_numbers};
 use crate::sip::register::Standing;
 use crate::sip::transport::{Opener, Transports};
@@ -113,6 +113,27 @@ impl View {
     /// What went over the wire of the last calls.
     pub fn traces(&self) -> &Traces {
         &self.traces
+    }
+
+    /// What is recorded of the call that is meant, which may still be up.
+    ///
+    /// # Errors
+    ///
+    /// If there is nothing.
+    pub async fn recording(&self, call: &str) -> Result<Arc<Recording>, NoMedia> {
+        let session = match self.traces.tape(call)? {
+            Tape::Over(recording) => return Ok(recording),
+            Tape::Running(session) => session,
+        };
+        let (tell, told) = oneshot::channel();
+        self.media.read(session, move |recording| {
+            // Whoever asked may have gone.
+            let _ = tell.send(Arc::new(recording));
+        });
+        match timeout(PATIENCE, told).await {
+            Ok(Ok(recording)) => Ok(recording),
+            _ => Err(NoMedia::Ending),
+        }
     }
 
     /// What the configuration says has changed.

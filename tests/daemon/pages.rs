@@ -497,6 +497,10 @@ async fn what_went_over_the_wire_is_there_for_who_asks_without_keys_or_numbers()
         let (status, by_tag) = json(pages, &format!("/traces/{tag}")).await;
         assert_eq!((status, &by_tag["id"]), (200, &head["id"]));
     }
+    // Nobody has said that media may be kept.
+    let (status, why) = get(pages, "/traces/last/media").await;
+    assert_eq!(status, 404);
+    assert!(why.contains("set media = 60 under [trace]"), "{why}");
     let (status, why) = get(pages, "/traces?reveal=1").await;
     assert_eq!(status, 403);
     assert!(why.contains("trace.reveal_numbers"), "{why}");
@@ -518,5 +522,15 @@ async fn what_went_over_the_wire_is_there_for_who_asks_without_keys_or_numbers()
     assert!(
         ladder.contains("Ended by") && !ladder.contains("Content-Type"),
         "{ladder}"
+    );
+    let file = place.workshop.write("call.pcapng", "");
+    let capture = ["trace", "last", "--pcap", file.to_str().unwrap(), "--media"];
+    let (code, _, error) = wabridge(&[&capture[..], &["--admin", &admin]].concat()).await;
+    assert_eq!((code, error.contains("trace.media")), (1, true), "{error}");
+    let (code, _, error) = wabridge(&["trace", "last", "--media", "--admin", &admin]).await;
+    assert_eq!(
+        (code, error.contains("--pcap <FILE>")),
+        (2, true),
+        "{error}"
     );
 }

@@ -138,7 +138,7 @@ fn nobody_reads_a_number_a_name_or_a_key_in_what_is_shown() {
     let trace = w.traces.find("last", false).unwrap();
     let json = serde_json::to_string(&trace).unwrap();
     let mut capture = Vec::new();
-    write_pcap(&trace, &mut capture).unwrap();
+    write_pcap(&trace, None, &mut capture).unwrap();
     for text in [
         ladder(&trace, true),
         json.replace("\\\"", "\""),

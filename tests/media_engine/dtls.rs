@@ -1,6 +1,7 @@
 //! Calls that are keyed by DTLS, over real sockets: against a lite ICE peer and a handshake driven by hand.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use wabridge::leg::Leg;
@@ -10,7 +11,8 @@ use wabridge::media::ice::{Candidate, Credentials};
 use wabridge::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
 use wabridge::media::srtp::{Receiver, Sender};
 use wabridge::media::{
-    Command, DtlsSpec, MediaEvent, Opened, Plane, PortRange, Security, Settings, SideSpec,
+    Command, DtlsSpec, Length, MediaEvent, Opened, Plane, PortRange, Recording, Security, Settings,
+    SideSpec,
 };
 
 use super::lite::{Lite, Manner};
@@ -194,7 +196,13 @@ fn engine(first: u16, ipv6: bool) -> Relay {
 /// All is agreed, and the PBX says three words before Meta may be sent to.
 fn call(relay: &mut Relay, address: IpAddr, role: Role) -> (Opened, Meta, Phone) {
     let opened = relay.engine.open(own_address(2).into()).unwrap();
-    let meta = Meta::new(address, role, &opened);
+    let (meta, pbx) = agreed(relay, &opened, address, role);
+    (opened, meta, pbx)
+}
+
+/// The same of a session that is open.
+fn agreed(relay: &mut Relay, opened: &Opened, address: IpAddr, role: Role) -> (Meta, Phone) {
+    let meta = Meta::new(address, role, opened);
     let pbx = Phone::new(4, 107, opened.pbx.rtp);
     for (leg, side) in [(Leg::Meta, meta.spec()), (Leg::Pbx, pbx.spec())] {
         relay
@@ -204,7 +212,7 @@ fn call(relay: &mut Relay, address: IpAddr, role: Role) -> (Opened, Meta, Phone)
     relay.start(opened.id, Leg::Pbx);
     (1..=3).for_each(|number| pbx.says(number));
     relay.start(opened.id, Leg::Meta);
-    (opened, meta, pbx)
+    (meta, pbx)
 }
 
 #[test]
@@ -244,6 +252,102 @@ fn a_call_that_is_keyed_by_dtls_is_heard_from_its_first_word_on_ipv4_and_on_ipv6
             assert_eq!((stats.meta.received, stats.pbx.received), (1, 4));
         }
     }
+}
+
+/// What a recording has of RTP: whose leg, whether we sent it, and what was said.
+fn said(recording: &Recording) -> Vec<(Leg, bool, Vec<u8>)> {
+    let rtp = recording
+        .packets()
+        .filter(|packet| Kind::of(packet.octets) == Kind::Rtp);
+    rtp.map(|packet| {
+        let payload = Packet::parse(packet.octets).unwrap().payload().to_vec();
+        (packet.leg, packet.sent, payload)
+    })
+    .collect()
+}
+
+#[test]
+fn what_both_legs_of_a_recorded_call_carry_is_there_in_clear_while_it_is_up_and_when_it_ends() {
+    let mut relay = engine(23_200, false);
+    let opened = relay.engine.open(own_address(2).into()).unwrap();
+    let handle = relay.engine.handle();
+    let length = Length {
+        base: Instant::now(),
+        seconds: 30,
+    };
+    handle.record(opened.id, Some(length));
+    let (mut meta, pbx) = agreed(&mut relay, &opened, own_address(5), Role::Client);
+    meta.hears(3);
+    meta.says(77);
+    assert_eq!(pbx.hears().1, 77u16.to_be_bytes());
+
+    let (give, given) = mpsc::channel();
+    handle.read(opened.id, move |recording| drop(give.send(recording)));
+    let now = said(&given.recv_timeout(PATIENCE).unwrap());
+    for number in 1..=3u16 {
+        for (leg, sent) in [(Leg::Pbx, false), (Leg::Meta, true)] {
+            let packet = (leg, sent, number.to_be_bytes().to_vec());
+            assert!(now.contains(&packet), "{packet:?}");
+        }
+    }
+    for (leg, sent) in [(Leg::Meta, false), (Leg::Pbx, true)] {
+        let packet = (leg, sent, 77u16.to_be_bytes().to_vec());
+        assert!(now.contains(&packet), "{packet:?}");
+    }
+
+    relay.engine.close(opened.id);
+    let mut events = std::iter::from_fn(|| relay.events.recv_timeout(PATIENCE).ok());
+    let recording = events.find_map(|event| match event {
+        MediaEvent::Recorded { id, recording } => {
+            assert_eq!(id, opened.id);
+            Some(recording)
+        }
+        MediaEvent::Closed { .. } => panic!("that is the last event"),
+        _ => None,
+    });
+    let recording = recording.unwrap();
+    assert!(said(&recording).starts_with(&now));
+    for packet in recording.packets() {
+        let (ours, theirs) = match packet.leg {
+            Leg::Meta => (opened.meta.rtp, meta.socket.local_addr().unwrap()),
+            Leg::Pbx => (opened.pbx.rtp, pbx.socket.local_addr().unwrap()),
+        };
+        assert_eq!((packet.local, packet.remote), (ours, theirs));
+    }
+    let goodbyes = recording.packets().filter(|packet| packet.sent);
+    let goodbyes = goodbyes.filter(|packet| Kind::of(packet.octets) == Kind::Rtcp);
+    assert!(goodbyes.count() >= 2, "one to each leg, in clear");
+    assert!(matches!(events.next(), Some(MediaEvent::Closed { .. })));
+}
+
+#[test]
+fn nothing_is_read_of_a_call_that_is_not_recorded_or_not_any_more() {
+    let mut relay = engine(23_300, false);
+    let (opened, _meta, _pbx) = call(&mut relay, own_address(5), Role::Client);
+    let handle = relay.engine.handle();
+    let read = || {
+        let (give, given) = mpsc::channel();
+        handle.read(opened.id, move |recording| drop(give.send(recording)));
+        given.recv_timeout(PATIENCE)
+    };
+    let dropped = Err(mpsc::RecvTimeoutError::Disconnected);
+    assert_eq!(read().map(|_| ()), dropped);
+    let length = Length {
+        base: Instant::now(),
+        seconds: 1,
+    };
+    handle.record(opened.id, Some(length));
+    assert!(read().is_ok());
+    handle.record(opened.id, None);
+    assert_eq!(read().map(|_| ()), dropped);
+    relay.engine.close(opened.id);
+    while let Ok(event) = relay.events.recv_timeout(PATIENCE) {
+        assert!(!matches!(event, MediaEvent::Recorded { .. }), "{event:?}");
+        if matches!(event, MediaEvent::Closed { .. }) {
+            return;
+        }
+    }
+    panic!("it was not closed");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::call::Snapshot;
-use crate::observe::trace::Unfound;
+use crate::observe::trace::{Media, NoMedia, Unfound};
 use crate::observe::{Unanswered, View};
 
 /// What is told to whoever asks for something else.
@@ -17,7 +17,7 @@ const INDEX: &str = "wabridge\n\n\
     /readyz   200 while new calls can be served, else 503 and why not\n\
     /status   what `wabridge status` shows\n\
     /calls    the calls that are up\n\
-    /traces   the calls whose messages are kept; /traces/<call> has all of one\n";
+    /traces   the calls whose messages are kept; /traces/<call> has all of one, /traces/<call>/media its media\n";
 
 /// OpenMetrics 1.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,8 +42,11 @@ pub(super) async fn answer<B>(request: &Request<B>, view: &View) -> Page {
         "/" => return page(StatusCode::OK, TEXT, INDEX.into()),
         "/traces" => return traces(None, request.uri().query(), view),
         path if path.starts_with("/traces/") => {
-            let name = path.strip_prefix("/traces/");
-            return traces(name, request.uri().query(), view);
+            let name = path.strip_prefix("/traces/").unwrap_or_default();
+            return match name.strip_suffix("/media") {
+                Some(name) => media(name, view).await,
+                None => traces(Some(name), request.uri().query(), view),
+            };
         }
         "/metrics" => metrics,
         "/healthz" => |_, _| page(StatusCode::OK, TEXT, "ok\n".into()),
@@ -72,8 +75,7 @@ fn traces(name: Option<&str>, query: Option<&str>, view: &View) -> Page {
     let name = percent_decode_str(name).decode_utf8_lossy();
     match traces.find(&name, reveal) {
         Ok(trace) => as_json(StatusCode::OK, &trace),
-        Err(why @ Unfound::Ambiguous(_)) => page(StatusCode::CONFLICT, TEXT, format!("{why}\n")),
-        Err(why) => page(StatusCode::NOT_FOUND, TEXT, format!("{why}\n")),
+        Err(why) => unfound(&why),
     }
 }
 
@@ -84,14 +86,43 @@ async fn calls(view: &View) -> Page {
     }
 }
 
+/// What crossed the wires of a call, in clear: there is something only where `trace.media` says so.
+async fn media(name: &str, view: &View) -> Page {
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    let recording = match view.recording(&name).await {
+        Ok(recording) => recording,
+        Err(NoMedia::Call(why)) => return unfound(&why),
+        Err(why @ NoMedia::Ending) => {
+            return page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n"));
+        }
+        Err(why) => return page(StatusCode::NOT_FOUND, TEXT, format!("{why}\n")),
+    };
+    // Megabytes of it: not where signalling turns.
+    let written =
+        tokio::task::spawn_blocking(move || serde_json::to_string(&Media::from(&*recording)));
+    match written.await.map_err(|error| error.to_string()) {
+        Ok(Ok(text)) => page(StatusCode::OK, JSON, text),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => failed(&error),
+    }
+}
+
+fn unfound(why: &Unfound) -> Page {
+    let status = match why {
+        Unfound::Ambiguous(_) => StatusCode::CONFLICT,
+        Unfound::Empty | Unfound::Unknown => StatusCode::NOT_FOUND,
+    };
+    page(status, TEXT, format!("{why}\n"))
+}
+
+fn failed(why: &dyn std::fmt::Display) -> Page {
+    page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{why}\n"))
+}
+
 fn metrics(view: &View, now: &Snapshot) -> Page {
     match view.text(now) {
         Ok(text) => page(StatusCode::OK, OPEN_METRICS, text),
-        Err(error) => page(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            TEXT,
-            format!("{error}\n"),
-        ),
+        Err(error) => failed(&error),
     }
 }
 
@@ -121,11 +152,7 @@ fn unanswered(why: Unanswered) -> Page {
 fn as_json(status: StatusCode, body: &impl Serialize) -> Page {
     match serde_json::to_string_pretty(body) {
         Ok(text) => page(status, JSON, text + "\n"),
-        Err(error) => page(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            TEXT,
-            format!("{error}\n"),
-        ),
+        Err(error) => failed(&error),
     }
 }
 

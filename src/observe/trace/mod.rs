@@ -5,10 +5,14 @@
 //!            bounded; what is             numbers
 //!            secret is hidden             masked
 //! ```
+//!
+//! Media is recorded by the media plane, where `Keep` asks for it, and joins the capture.
 
+mod in_clear;
 mod keep;
 mod ladder;
 mod mask;
+mod media;
 mod octets;
 mod pcap;
 mod secrets;
@@ -25,12 +29,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::watch::{At, Note, Watch};
 use crate::leg::Leg;
+use crate::media::{Handle, Recording, SessionId};
 use crate::sip::message::{Malformed, Message};
 use crate::sip::transport::{Arrival, Flow, Protocol, Target};
 
 use keep::Keep;
-pub use keep::Unfound;
+pub use keep::{Tape, Unfound};
 pub use ladder::{Ladder, list};
+pub use media::{Media, MediaPacket, NoMedia};
 pub use octets::Octets;
 pub use pcap::{PcapError, write as write_pcap};
 pub use settings::Settings;
@@ -222,17 +228,33 @@ impl Head {
 
 /// The traces of a running bridge. Clones are handles to the same ones.
 #[derive(Clone, Debug)]
-pub struct Traces(Arc<Mutex<Keep>>);
+pub struct Traces {
+    keep: Arc<Mutex<Keep>>,
+    /// Who records media.
+    plane: Option<Handle>,
+}
 
 impl Traces {
     /// Nothing yet.
     pub fn new(settings: Settings) -> Traces {
-        Traces(Arc::new(Mutex::new(Keep::new(settings))))
+        Traces {
+            keep: Arc::new(Mutex::new(Keep::new(settings))),
+            plane: None,
+        }
+    }
+
+    /// The same, with media where the settings want it.
+    #[must_use]
+    pub fn recorded_by(self, plane: Handle) -> Traces {
+        Traces {
+            plane: Some(plane),
+            ..self
+        }
     }
 
     /// From now on by these settings.
     pub fn configure(&self, settings: Settings) {
-        self.keep().configure(settings);
+        self.doing(|keep| keep.configure(settings));
     }
 
     /// Whether the settings allow numbers to be shown in full.
@@ -269,26 +291,53 @@ impl Traces {
         })
     }
 
+    /// Where the media of the one that is meant is.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn tape(&self, name: &str) -> Result<Tape, NoMedia> {
+        self.keep().tape(name)
+    }
+
+    /// Lets something happen, and asks the media plane for what comes of it.
+    fn doing(&self, what: impl FnOnce(&mut Keep)) {
+        let asks = {
+            let mut keep = self.keep();
+            what(&mut keep);
+            keep.take_asks()
+        };
+        if let Some(plane) = &self.plane {
+            for ask in asks {
+                plane.record(ask.session, ask.length);
+            }
+        }
+    }
+
     /// Held for microseconds, by whoever reads as by the signalling: nothing is printed or masked under it.
     fn keep(&self) -> MutexGuard<'_, Keep> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Watch for Traces {
     fn received(&mut self, arrival: &Arrival, at: At) {
-        self.keep().received(arrival, at);
+        self.doing(|keep| keep.received(arrival, at));
     }
 
     fn unreadable(&mut self, malformed: &Malformed, flow: Flow, at: At) {
-        self.keep().unreadable(malformed, flow, at);
+        self.doing(|keep| keep.unreadable(malformed, flow, at));
     }
 
     fn sent(&mut self, message: &Message, octets: &[u8], target: &Target, at: At) {
-        self.keep().sent(message, octets, target, at);
+        self.doing(|keep| keep.sent(message, octets, target, at));
     }
 
     fn noted(&mut self, note: &Note, at: At) {
-        self.keep().noted(note, at);
+        self.doing(|keep| keep.noted(note, at));
+    }
+
+    fn recorded(&mut self, session: SessionId, recording: &Arc<Recording>) {
+        self.keep().recorded(session, recording);
     }
 }

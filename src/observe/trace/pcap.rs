@@ -1,7 +1,8 @@
 //! A trace as a capture that Wireshark opens: one interface a leg, each message a datagram between the addresses that it
 //! really went between, what the bridge noted as comments.
 //!
-//! What went over TLS or TCP is a datagram as well: it is read without keys, and message by message.
+//! What went over TLS or TCP is a datagram as well: it is read without keys, and message by message. So is media, where it
+//! was recorded.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -17,7 +18,8 @@ use pcap_file::pcapng::blocks::interface_description::{
 };
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
 
-use super::{Packet, Side, Trace, What};
+use super::in_clear::in_clear;
+use super::{Media, MediaPacket, Packet, Side, Trace, What};
 use crate::sip::transport::Protocol;
 
 /// Nanoseconds, as a power of ten (pcapng, if_tsresol).
@@ -25,6 +27,9 @@ const NANOSECONDS: u8 = 9;
 /// Most of a comment; the format has 16 bits for its length.
 const MOST_COMMENT: usize = 4096;
 const TIME_TO_LIVE: u8 = 64;
+/// What is said of a file with media.
+const IN_CLEAR: &str = "Media is decrypted in this file: it has what people said. SDP names RTP where it named SRTP, so \
+    that Wireshark reads it; the comments of those messages say so.";
 
 /// Why a capture could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +49,26 @@ struct Ends {
     remote: Option<SocketAddr>,
 }
 
-/// Writes a trace as pcapng.
+/// A packet on its way into the file.
+struct Written {
+    after_ns: u64,
+    leg: Side,
+    data: Vec<u8>,
+    comments: Vec<String>,
+}
+
+/// Writes a trace as pcapng, with its media or without.
 ///
 /// # Errors
 ///
 /// If the file cannot be written.
-pub fn write(trace: &Trace, out: impl Write) -> Result<(), PcapError> {
+pub fn write(trace: &Trace, media: Option<&Media>, out: impl Write) -> Result<(), PcapError> {
+    let mut options = vec![SectionHeaderOption::UserApplication("wabridge".into())];
+    if media.is_some() {
+        options.push(SectionHeaderOption::Comment(IN_CLEAR.into()));
+    }
     let section = SectionHeaderBlock {
-        options: vec![SectionHeaderOption::UserApplication("wabridge".into())],
+        options,
         ..SectionHeaderBlock::default()
     };
     let mut writer = PcapNgWriter::with_section_header(out, section)?;
@@ -65,21 +82,59 @@ pub fn write(trace: &Trace, out: impl Write) -> Result<(), PcapError> {
             ],
         })?;
     }
-    let comments = comments(trace);
-    for (at, (event, packet)) in trace.packets().enumerate() {
-        let data = datagram(packet, ends(trace, packet.leg))?;
+    for packet in packets(trace, media)? {
         writer.write_pcapng_block(EnhancedPacketBlock {
             interface_id: packet.leg as u32,
-            timestamp: Duration::from_nanos(trace.head.began_ns.saturating_add(event.after_ns)),
-            original_len: u32::try_from(data.len()).unwrap_or(u32::MAX),
-            data: Cow::Owned(data),
-            options: comments[at]
+            timestamp: Duration::from_nanos(trace.head.began_ns.saturating_add(packet.after_ns)),
+            original_len: u32::try_from(packet.data.len()).unwrap_or(u32::MAX),
+            data: Cow::Owned(packet.data),
+            options: packet
+                .comments
                 .iter()
                 .map(|comment| EnhancedPacketOption::Comment(comment.as_str().into()))
                 .collect(),
         })?;
     }
     Ok(())
+}
+
+/// All that the file has, in the order of its times.
+fn packets(trace: &Trace, media: Option<&Media>) -> Result<Vec<Written>, PcapError> {
+    let comments = comments(trace);
+    let mut packets = Vec::new();
+    for ((event, packet), mut comments) in trace.packets().zip(comments) {
+        let open = media.and_then(|_| in_clear(&packet.octets));
+        let octets = match open {
+            Some((octets, words)) => {
+                comments.push(words);
+                Cow::Owned(octets)
+            }
+            None => Cow::Borrowed(&packet.octets[..]),
+        };
+        let leg = ends(trace, packet.leg);
+        let remote = packet.remote.or(leg.remote).unwrap_or(nowhere());
+        let local = packet.local.or(leg.local).unwrap_or(nowhere());
+        packets.push(Written {
+            after_ns: event.after_ns,
+            leg: packet.leg,
+            data: datagram(packet.sent, local, remote, &octets)?,
+            comments,
+        });
+    }
+    for packet in media.into_iter().flat_map(|media| &media.packets) {
+        packets.push(of_media(packet)?);
+    }
+    packets.sort_by_key(|packet| packet.after_ns);
+    Ok(packets)
+}
+
+fn of_media(packet: &MediaPacket) -> Result<Written, PcapError> {
+    Ok(Written {
+        after_ns: packet.after_ns,
+        leg: packet.leg,
+        data: datagram(packet.sent, packet.local, packet.remote, &packet.octets)?,
+        comments: Vec::new(),
+    })
 }
 
 /// What is noted, with the message that came before it on the leg that it is about.
@@ -135,10 +190,13 @@ fn ends(trace: &Trace, leg: Side) -> Ends {
     }
 }
 
-fn datagram(packet: &Packet, leg: Ends) -> Result<Vec<u8>, PcapError> {
-    let remote = packet.remote.or(leg.remote).unwrap_or(nowhere());
-    let local = packet.local.or(leg.local).unwrap_or(nowhere());
-    let (from, to) = match packet.sent {
+fn datagram(
+    sent: bool,
+    local: SocketAddr,
+    remote: SocketAddr,
+    octets: &[u8],
+) -> Result<Vec<u8>, PcapError> {
+    let (from, to) = match sent {
         true => (local, remote),
         false => (remote, local),
     };
@@ -148,8 +206,8 @@ fn datagram(packet: &Packet, leg: Ends) -> Result<Vec<u8>, PcapError> {
         (a, b) => PacketBuilder::ipv6(v6(a).octets(), v6(b).octets(), TIME_TO_LIVE),
     };
     let builder = builder.udp(from.port(), to.port());
-    let mut data = Vec::with_capacity(builder.size(packet.octets.len()));
-    builder.write(&mut data, &packet.octets)?;
+    let mut data = Vec::with_capacity(builder.size(octets.len()));
+    builder.write(&mut data, octets)?;
     Ok(data)
 }
 

@@ -259,6 +259,59 @@ fn a_call_that_went_on_to_another_address_is_found_by_both_call_ids() {
 }
 
 #[test]
+fn the_media_of_a_call_is_with_its_session_and_when_that_is_over_here() {
+    let mut w = World::new(5);
+    let settings = Settings {
+        media: 10,
+        ..Settings::default()
+    };
+    w.call(1);
+    assert_eq!(w.traces.tape("1").unwrap_err(), NoMedia::Off);
+    w.traces.configure(settings.clone());
+    assert_eq!(w.traces.tape("1").unwrap_err(), NoMedia::None, "too late");
+    for number in [2, 3] {
+        w.call(number);
+        let session = SessionId(number);
+        let tape = w.traces.tape(&number.to_string()).unwrap();
+        assert!(matches!(tape, Tape::Running(running) if running == session));
+    }
+    w.traces
+        .recorded(SessionId(2), &Arc::new(Recording::of(1_000)));
+    for number in [2, 3] {
+        w.noted(Note::Ended(Box::new(ended(number))));
+    }
+    assert!(matches!(w.traces.tape("2"), Ok(Tape::Over(_))));
+    assert_eq!(w.traces.tape("3").unwrap_err(), NoMedia::None);
+    let unknown = w.traces.tape("somebody").unwrap_err();
+    assert_eq!(unknown, NoMedia::Call(Unfound::Unknown));
+    w.traces.configure(Settings::default());
+    w.traces.configure(settings);
+    assert_eq!(w.traces.tape("2").unwrap_err(), NoMedia::None, "forgotten");
+}
+
+#[test]
+fn a_call_that_is_not_kept_any_more_is_recorded_no_more() {
+    let mut w = World::new(1);
+    w.traces.configure(Settings {
+        calls: 1,
+        media: 10,
+        ..Settings::default()
+    });
+    let asked = |w: &mut World, number| {
+        let call_id = format!("call-{number}@a");
+        w.invited(&call_id, META, 0);
+        let at = w.at();
+        let mut keep = w.traces.keep();
+        keep.noted(&Note::Began(Box::new(began(number))), at);
+        let asks = keep.take_asks();
+        let asks = asks.iter().map(|ask| (ask.session.0, ask.length.is_some()));
+        asks.collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&mut w, 1), [(1, true)]);
+    assert_eq!(asked(&mut w, 2), [(2, true), (1, false)]);
+}
+
+#[test]
 fn nothing_is_kept_where_none_is_wanted_and_what_was_goes() {
     let mut w = World::new(2);
     w.call(1);
