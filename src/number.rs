@@ -382,6 +382,14 @@ impl Written {
         }
     }
 
+    /// The user part of a SIP URI that nobody has checked.
+    pub fn user_part(self, text: &str) -> String {
+        match self {
+            Written::Full => text.to_owned(),
+            Written::Masked => masked_user(text),
+        }
+    }
+
     /// A Call-ID, a WACID, or anything else that may hold a number in disguise.
     pub fn disguised(self, text: &str) -> String {
         match self {

@@ -14,7 +14,7 @@ use crate::sip::transport::Flow;
 #[derive(Debug)]
 pub struct Admission {
     now: Sources,
-    /// What was allowed before a reload, and the last call that began under it.
+    /// What was allowed before a reload, and the last call that began under it: each list once, [`MOST_BEFORE`] at most.
     before: Vec<(Sources, CallId)>,
     /// Strange addresses that the log has named.
     named: HashSet<IpAddr>,
@@ -22,6 +22,9 @@ pub struct Admission {
 
 /// Most strange addresses that the log names: forged ones must fill neither it nor our memory.
 const MOST_NAMED: usize = 256;
+
+/// Most former lists that are kept apart: each request of a call looks through them.
+const MOST_BEFORE: usize = 8;
 
 impl Admission {
     /// The addresses of a set-up.
@@ -60,12 +63,24 @@ impl Admission {
 
     /// Takes a new set-up in place of the old one; `last` is the newest of the calls that are up.
     pub fn reload(&mut self, old: &Setup, new: &Setup, last: Option<CallId>) {
-        if let Some(last) = last {
-            self.before.push((sources(old), last));
+        let (old, new) = (sources(old), sources(new));
+        if let Some(last) = last.filter(|_| old != new) {
+            self.keep(old, last);
         }
-        self.now
-            .replace(new.meta_sources.clone(), new.pbx_sources());
+        self.now = new;
         self.named.clear();
+    }
+
+    /// Where there are too many lists, the two oldest become one, until the last call of either is over.
+    fn keep(&mut self, old: Sources, last: CallId) {
+        self.before.retain(|(before, _)| *before != old);
+        self.before.push((old, last));
+        if self.before.len() > MOST_BEFORE {
+            let (oldest, its_last) = self.before.remove(0);
+            let (next, last) = &mut self.before[0];
+            next.join(oldest);
+            *last = its_last.max(*last);
+        }
     }
 
     /// Name of the PBX that sends from there.
@@ -89,4 +104,44 @@ fn sources(setup: &Setup) -> Sources {
 
 fn belongs_to_a_call(request: &Request) -> bool {
     request.method == Method::CANCEL || request.to().is_some_and(|to| to.tag().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(last: u8) -> Sources {
+        let network = format!("192.0.2.{last}/32").parse().unwrap();
+        Sources::new(Vec::new(), vec![("main".to_owned(), vec![network])])
+    }
+
+    #[test]
+    fn a_call_that_lasts_through_many_reloads_keeps_its_addresses_and_few_lists() {
+        let mut admission = Admission {
+            now: list(0),
+            before: Vec::new(),
+            named: HashSet::new(),
+        };
+        for round in 1..=100 {
+            admission.keep(list(1), CallId(round));
+            admission.keep(list(2), CallId(round));
+        }
+        assert_eq!(admission.before.len(), 2, "each list once");
+        for last in 3..=100 {
+            admission.keep(list(last), CallId(100 + u64::from(last)));
+        }
+        assert_eq!(admission.before.len(), MOST_BEFORE);
+        let heard = |admission: &Admission, last: u8| {
+            let mut before = admission.before.iter();
+            let source = [192, 0, 2, last].into();
+            before.any(|(list, _)| list.pbx_at(source).is_some())
+        };
+        assert!((1..=100).all(|last| heard(&admission, last)));
+        // Those of the latest lists that were joined are the first whose calls end.
+        let oldest = CallId(201 - MOST_BEFORE as u64 + 1);
+        admission.ended(|| Some(oldest));
+        assert!(!heard(&admission, 1) && heard(&admission, 100));
+        admission.ended(|| None);
+        assert!(admission.before.is_empty());
+    }
 }

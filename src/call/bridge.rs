@@ -25,6 +25,7 @@ use crate::sip::dialog::DialogId;
 use crate::sip::digest::server::Server as Nonces;
 use crate::sip::message::{Common, Malformed, Message, Method, Request};
 use crate::sip::register::Standing;
+use crate::sip::seldom::Seldom;
 use crate::sip::token::Tokens;
 use crate::sip::transaction::{self, ClientId, ServerId, Table};
 use crate::sip::transport::{Arrival, Flow, Hop, Protocol, Target};
@@ -41,6 +42,8 @@ pub struct Bridge {
     pub(super) tokens: Tokens,
     pub(super) doors: Doors,
     pub(super) stats: Stats,
+    /// Sides whose requests there was no room for.
+    crowded: Seldom<Leg>,
 }
 
 impl Bridge {
@@ -64,6 +67,7 @@ impl Bridge {
             tokens,
             doors: Doors::Open,
             stats: Stats::default(),
+            crowded: Seldom::new(Leg::BOTH.len()),
         };
         // What is registered at the start is asked for at the first deadline, which is now.
         let mut turn = Turn::new(&mut bridge.tokens, now);
@@ -155,6 +159,8 @@ impl Bridge {
             registrations: self.registered(),
             max_calls: self.setup.max_calls,
             transactions: self.table.len(),
+            max_transactions: self.table.most(),
+            turned_away: self.table.stats().refused,
             stopping: self.doors != Doors::Open,
             stats: self.stats,
         }
@@ -176,8 +182,26 @@ impl Bridge {
             }
             return;
         }
+        let (leg, before) = (arrival.flow.leg, self.table.stats().refused);
         let actions = self.table.receive(arrival, now);
+        if self.table.stats().refused != before {
+            self.turned_away(leg, now);
+        }
         self.transactions(actions, now, out);
+    }
+
+    /// A full table is no call's affair: without this line nothing would say why Meta or the PBX is told 503.
+    fn turned_away(&mut self, leg: Leg, now: Instant) {
+        if let Some(more) = self.crowded.tell(leg, now) {
+            let transactions = self.table.len();
+            tracing::warn!(
+                ?leg,
+                transactions,
+                more,
+                "requests get 503: as many transactions are under way as transactions.max_transactions allows; raise it, or see \
+                 who sends so much"
+            );
+        }
     }
 
     fn admit(&mut self, request: Option<&Request>, flow: Flow) -> Result<(), Refusal> {

@@ -24,6 +24,10 @@ pub struct Snapshot {
     pub max_calls: usize,
     /// Transactions under way.
     pub transactions: usize,
+    /// As many may be: beyond them requests are refused.
+    pub max_transactions: usize,
+    /// Requests refused so, by leg.
+    pub turned_away: [u64; 2],
     /// Whether it takes no new calls any more.
     pub stopping: bool,
     /// What has been counted.

@@ -39,7 +39,7 @@ impl Arguments {
         let Command::Print(print) = self.command;
         match print.text() {
             Ok(text) => {
-                println!("{text}");
+                super::print(&format!("{text}\n"));
                 ExitCode::SUCCESS
             }
             Err(error) => {

@@ -191,6 +191,15 @@ impl View {
                 format!("{} calls are up, which is calls.max", now.calls.len()),
             );
         }
+        if now.transactions >= now.max_transactions {
+            because(
+                "transactions-max",
+                format!(
+                    "{} SIP transactions are under way, of transactions.max_transactions = {}",
+                    now.transactions, now.max_transactions
+                ),
+            );
+        }
         if !now.pbxs.is_empty() && now.pbxs.iter().all(|pbx| !pbx.is_up) {
             because("no-pbx", "no address of any PBX answers".into());
         }
@@ -279,6 +288,7 @@ impl View {
         }
         set(&table::CALLS_MAX, &[], now.max_calls as f64);
         set(&table::TRANSACTIONS, &[], now.transactions as f64);
+        set(&table::TRANSACTIONS_MAX, &[], now.max_transactions as f64);
         let ready = self.not_ready(now).is_empty();
         let failing = self.records.is_failing();
         set(&table::RECORDS_FAILING, &[], f64::from(u8::from(failing)));
@@ -308,6 +318,11 @@ impl View {
         ];
         for (row, leg, sum) in sums {
             self.metrics.advance(row, &[leg.word()], sum);
+        }
+        for leg in Leg::BOTH {
+            let sum = now.turned_away[leg as usize];
+            self.metrics
+                .advance(&table::REQUESTS_REFUSED, &[leg.word()], sum);
         }
     }
 

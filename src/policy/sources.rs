@@ -64,7 +64,7 @@ impl Refusal {
 }
 
 /// The addresses that may send requests, for each leg.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Sources {
     meta: Vec<IpNet>,
     pbxs: Vec<(String, Vec<IpNet>)>,
@@ -76,10 +76,19 @@ impl Sources {
         Sources { meta, pbxs }
     }
 
-    /// Takes new lists.
-    pub fn replace(&mut self, meta: Vec<IpNet>, pbxs: Vec<(String, Vec<IpNet>)>) {
-        self.meta = meta;
-        self.pbxs = pbxs;
+    /// Admits those that `other` admits as well.
+    pub fn join(&mut self, other: Sources) {
+        self.meta.extend(other.meta);
+        self.meta = IpNet::aggregate(&self.meta);
+        for (name, networks) in other.pbxs {
+            match self.pbxs.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => {
+                    known.extend(networks);
+                    *known = IpNet::aggregate(known);
+                }
+                None => self.pbxs.push((name, networks)),
+            }
+        }
     }
 
     /// Whether a request may come from `source` to the listener of `leg`.
@@ -187,16 +196,23 @@ mod tests {
     }
 
     #[test]
-    fn new_lists_take_effect() {
+    fn joined_lists_admit_whom_either_admits_and_nobody_twice() {
         let mut sources = sources();
-        let new = ip("203.0.113.9");
-        assert!(sources.admit(new, Leg::Meta, Protocol::Tls).is_err());
-        sources.replace(vec!["203.0.113.0/24".parse().unwrap()], Vec::new());
-        assert!(sources.admit(new, Leg::Meta, Protocol::Tls).is_ok());
-        assert!(
-            sources
-                .admit(ip("192.0.2.7"), Leg::Pbx, Protocol::Tcp)
-                .is_err()
-        );
+        let other = || {
+            let networks = vec!["192.0.2.6/32".parse().unwrap()];
+            Sources::new(
+                vec!["203.0.113.0/24".parse().unwrap()],
+                vec![("main".to_owned(), networks)],
+            )
+        };
+        sources.join(other());
+        for pbx in ["192.0.2.6", "192.0.2.7"] {
+            assert_eq!(sources.pbx_at(ip(pbx)), Some("main"));
+        }
+        let metas = |of| sources.admit(ip(of), Leg::Meta, Protocol::Tls).is_ok();
+        assert!(metas("203.0.113.9") && metas("31.13.66.215") && !metas("192.0.2.6"));
+        let before = format!("{sources:?}");
+        sources.join(other());
+        assert_eq!(format!("{sources:?}"), before);
     }
 }

@@ -18,6 +18,9 @@ pub enum Stuck {
     /// A thread of media, by its number.
     #[error("media worker {0} was woken and has not come round since")]
     Worker(usize),
+    /// The task of all signalling, since it is over.
+    #[error("the signalling has ended")]
+    Ended,
 }
 
 /// Feels whether signalling and every media worker turn.
@@ -44,6 +47,9 @@ impl Pulse {
     /// The calls that are up, if signalling answers within `patience` and every worker has come round since the last
     /// beat, at which it was woken.
     pub async fn beat(&mut self, patience: Duration) -> Result<usize, Stuck> {
+        if self.orders.is_closed() {
+            return Err(Stuck::Ended);
+        }
         let turns = self.media.turns();
         let stands = turns.iter().zip(&self.turns).position(|(a, b)| a == b);
         self.turns = turns;
@@ -51,8 +57,11 @@ impl Pulse {
         if let Some(worker) = stands {
             return Err(Stuck::Worker(worker));
         }
-        let calls = calls(&self.orders, patience).await;
-        calls.ok_or(Stuck::Signalling)
+        match calls(&self.orders, patience).await {
+            Some(calls) => Ok(calls),
+            None if self.orders.is_closed() => Err(Stuck::Ended),
+            None => Err(Stuck::Signalling),
+        }
     }
 }
 
@@ -66,7 +75,8 @@ pub async fn calls(orders: &mpsc::Sender<Order>, patience: Duration) -> Option<u
     timeout(patience, asked).await.ok()?
 }
 
-/// Tells the service manager at this interval that everything turns, or nothing and the log what does not. It has no end.
+/// Tells the service manager at this interval that everything turns, or nothing and the log what does not. It ends only with
+/// the signalling of a bridge that drains: what is left to do then takes less time than the manager waits for a beat.
 pub async fn beats(mut pulse: Pulse, every: Duration, voice: &Voice) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -76,6 +86,7 @@ pub async fn beats(mut pulse: Pulse, every: Duration, voice: &Voice) {
         ticks.tick().await;
         match pulse.beat(every).await {
             Ok(calls) => voice.alive(calls),
+            Err(Stuck::Ended) if voice.drains() => return,
             Err(stuck) => tracing::error!(%stuck, "the watchdog is not fed"),
         }
     }
@@ -192,6 +203,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_bridge_that_has_drained_is_not_taken_for_stuck_while_it_puts_the_rest_away() {
+        let (_engine, leave, orders, pulse) = loops();
+        drop(orders);
+        let (voice, heard) = listening();
+        let every = Duration::from_millis(1);
+        voice.draining(Duration::from_secs(3));
+        let over = timeout(Duration::from_secs(20), beats(pulse, every, &voice)).await;
+        assert!(over.is_ok(), "it goes on, and calls the bridge stuck");
+        assert_eq!(fed(&heard), 0);
+        drop(leave);
+    }
+
+    #[tokio::test]
     async fn signalling_that_does_not_answer_is_stuck() {
         let (_engine, leave, orders, mut pulse) = loops();
         let handle = pulse.media.clone();
@@ -210,7 +234,7 @@ mod tests {
         .await;
         assert_eq!(
             pulse.beat(Duration::from_secs(20)).await,
-            Err(Stuck::Signalling),
+            Err(Stuck::Ended),
             "nobody is there any more"
         );
         drop(leave);

@@ -48,7 +48,7 @@ impl Voice {
         }
     }
 
-    /// Feeds the watchdog, if the manager has one for this process, and keeps the status. It has no end.
+    /// Feeds the watchdog, if the manager has one for this process, and keeps the status, as [`beats`] does.
     pub async fn beat(&self, pulse: Pulse) {
         // A quarter: what one beat finds stuck another may still find well, before the time is over.
         let every = sd_notify::watchdog_enabled().map_or(STATUS, |limit| limit / 4);
@@ -99,6 +99,11 @@ impl Voice {
             NotifyState::ExtendTimeoutUsec(most),
             NotifyState::Status(&status),
         ]);
+    }
+
+    /// Whether no new calls are taken any more.
+    pub(super) fn drains(&self) -> bool {
+        self.known().draining
     }
 
     /// Every loop turns, and so many calls are up.

@@ -16,6 +16,7 @@ pub mod grammar;
 pub mod header;
 pub mod message;
 pub mod register;
+pub mod seldom;
 pub mod token;
 pub mod transaction;
 pub mod transport;

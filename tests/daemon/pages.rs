@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
+use wabridge::leg::Leg;
 use wabridge::media::PortRange;
 use wabridge::observe::Facts;
 use wabridge::observe::admin::Listen;
 use wabridge::sim::{Plan, relay};
 
-use super::{BUSINESS, Place, USER, both_call, openmetrics};
+use super::{BUSINESS, Place, USER, both_call, logged, openmetrics};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -209,6 +210,8 @@ async fn each_reason_why_no_call_can_be_served_is_told_by_its_word() {
     let mut worst = now.clone();
     worst.stopping = true;
     worst.max_calls = 0;
+    worst.max_transactions = 0;
+    worst.turned_away[Leg::Pbx as usize] = 7;
     worst.pbxs[0].is_up = false;
     view.know(Facts {
         certificate_expires: Some(SystemTime::now() - Duration::from_secs(1)),
@@ -221,10 +224,19 @@ async fn each_reason_why_no_call_can_be_served_is_told_by_its_word() {
         .collect();
     assert_eq!(
         words,
-        ["stopping", "calls-max", "no-pbx", "certificate-expired"]
+        [
+            "stopping",
+            "calls-max",
+            "transactions-max",
+            "no-pbx",
+            "certificate-expired"
+        ]
     );
     let scrape = openmetrics::read(&view.text(&worst).unwrap());
     assert_eq!(scrape.value("wabridge_ready", &[]), 0.0);
+    let refused = "wabridge_sip_requests_refused_total";
+    assert_eq!(scrape.value(refused, &[("leg", "pbx")]), 7.0);
+    assert_eq!(scrape.value(refused, &[("leg", "meta")]), 0.0);
     bridge.stop().await;
 
     let mut config = place.config("off");
@@ -311,8 +323,12 @@ async fn what_is_no_tls_at_metas_door_and_no_sip_at_the_pbxs_is_counted() {
     let place = Place::new(36);
     let bridge = place.bridge().await;
     let pages = SocketAddr::new(place.ours, 9091);
-    let passer_by = TcpStream::connect((place.ours, 5061)).await.unwrap();
-    say(passer_by, b"GET / HTTP/1.1\r\n\r\n").await;
+    for _ in 0..3 {
+        let passer_by = TcpSocket::new_v4().unwrap();
+        passer_by.bind((place.metas, 0).into()).unwrap();
+        let passer_by = passer_by.connect((place.ours, 5061).into());
+        say(passer_by.await.unwrap(), b"GET / HTTP/1.1\r\n\r\n").await;
+    }
     let pbx = UdpSocket::bind((place.pbxs, 0)).await.unwrap();
     pbx.send_to(b"hello", (place.ours, 5070)).await.unwrap();
     let until = Instant::now() + PATIENCE;
@@ -321,13 +337,17 @@ async fn what_is_no_tls_at_metas_door_and_no_sip_at_the_pbxs_is_counted() {
         let by_peer = [("leg", "meta"), ("opened_by", "peer")];
         let failed = scrape.value("wabridge_tls_handshake_failures_total", &by_peer);
         let malformed = scrape.value("wabridge_sip_malformed_total", &[("leg", "pbx")]);
-        if (failed, malformed) == (1.0, 1.0) {
+        if (failed, malformed) == (3.0, 1.0) {
             break;
         }
         assert!(Instant::now() < until, "{failed} {malformed}");
         sleep(Duration::from_millis(20)).await;
     }
     bridge.stop().await;
+    let (log, remote) = (logged(), format!("remote={}:", place.metas));
+    let named = log.lines().filter(|line| line.contains(&remote));
+    let named = named.filter(|line| line.contains("TLS handshake of a peer failed"));
+    assert_eq!(named.count(), 1, "once a minute is enough:\n{log}");
 }
 
 #[tokio::test]

@@ -134,6 +134,29 @@ fn an_invite_that_becomes_no_call_leaves_why() {
     is_golden("refused-invite", &records(&w, began, Written::Full));
 }
 
+#[test]
+fn where_numbers_are_masked_a_refused_invite_gives_no_user_away() {
+    let mut w = World::new();
+    let began = w.now;
+    let invite = w.pbx_invite("12");
+    w.sends(Pbx, invite.clone());
+    w.is_refused(Pbx, &invite, 404);
+    for (dialled, shown) in [
+        ("US.AbC12dEf34", "US.AbC1****34"),
+        ("+12195550714", "+1219*****14"),
+        ("12", "12"),
+    ] {
+        for note in &mut w.notes {
+            if let Note::Refused(rejected) = note {
+                rejected.called = dialled.to_owned();
+            }
+        }
+        let user = |written| records(&w, began, written)[0].user.clone();
+        assert_eq!(user(Written::Masked).as_deref(), Some(shown));
+        assert_eq!(user(Written::Full).as_deref(), Some(dialled));
+    }
+}
+
 /// The names in a record, those of a leg's media under the name of Meta's.
 fn fields(value: &Value) -> BTreeSet<String> {
     let mut names = BTreeSet::new();

@@ -5,6 +5,7 @@ use wabridge::leg::Leg::{self, Meta, Pbx};
 use wabridge::sip::transport::{ConnectionId, Flow, Protocol};
 use wabridge::sip::{Headers, Malformed, build};
 
+use crate::log;
 use crate::world::*;
 
 fn from(leg: Leg, address: &str, protocol: Protocol) -> Flow {
@@ -95,4 +96,29 @@ fn a_stranger_who_sends_rubbish_loses_the_connection_and_meta_does_not() {
     assert_eq!((stats.malformed_meta, stats.malformed_pbx), (1, 0));
     assert_eq!((stats.strangers_meta, stats.strangers_pbx), (1, 1));
     w.is_left_empty();
+}
+
+#[test]
+fn an_invite_that_there_is_no_transaction_for_is_counted_and_told_of_once_a_minute() {
+    // A call takes one on each leg.
+    let mut w = World::with_room(setup(), 2);
+    let (theirs, ours) = w.user_calls();
+    for _ in 0..3 {
+        let another = w.metas_invite();
+        w.sends(Meta, another);
+        assert_eq!(w.gets(Meta, 503).headers().get("Retry-After"), Some("5"));
+    }
+    let now = w.bridge.snapshot(w.now);
+    assert_eq!((now.transactions, now.max_transactions), (2, 2));
+    assert_eq!(now.turned_away[Meta as usize], 3);
+    assert_eq!(now.turned_away[Pbx as usize], 0);
+    let warnings = log::warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("transactions.max_transactions") && warnings[0].contains("leg=Meta"),
+        "{warnings:?}"
+    );
+    w.refuses(Pbx, &ours, 486);
+    w.is_refused(Meta, &theirs, 486);
+    w.leaves_nothing_behind();
 }

@@ -116,11 +116,20 @@ impl World {
     }
 
     pub fn with(setup: Setup) -> World {
+        World::with_room(setup, transaction::Settings::default().max_transactions)
+    }
+
+    /// Of so many transactions at once.
+    pub fn with_room(setup: Setup, max_transactions: usize) -> World {
         log::listen();
         let now = Instant::now();
         let engine = Engine::default();
         let media = engine.0.clone();
-        let table = Table::with_seed(transaction::Settings::default(), 7);
+        let settings = transaction::Settings {
+            max_transactions,
+            ..Default::default()
+        };
+        let table = Table::with_seed(settings, 7);
         let bridge = Bridge::new(
             Arc::new(setup),
             table,

@@ -229,6 +229,19 @@ pub const STRANGERS: Row = counter(
 );
 /// Transactions.
 pub const TRANSACTIONS: Row = gauge("sip_transactions", &[], "SIP transactions under way.");
+/// How many transactions there may be.
+pub const TRANSACTIONS_MAX: Row = gauge(
+    "sip_transactions_max",
+    &[],
+    "Most SIP transactions at once, `transactions.max_transactions`.",
+);
+/// Requests for which there was no room.
+pub const REQUESTS_REFUSED: Row = counter(
+    "sip_requests_refused",
+    &["leg"],
+    "Requests, INVITEs among them, that got 503 since `transactions.max_transactions` were under way. None of them becomes a \
+     call or leaves a record.",
+);
 /// PBXs that answer.
 pub const PBX_UP: Row = gauge(
     "pbx_up",
@@ -363,6 +376,8 @@ pub const ALL: &[&Row] = &[
     &MALFORMED,
     &STRANGERS,
     &TRANSACTIONS,
+    &TRANSACTIONS_MAX,
+    &REQUESTS_REFUSED,
     &PBX_UP,
     &PBX_REGISTERED,
     &RECORDS,

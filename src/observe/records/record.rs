@@ -169,7 +169,7 @@ impl Record {
             Leg::Meta => (&refused.called, &refused.calling),
             Leg::Pbx => (&refused.calling, &refused.called),
         };
-        let named = |text: &String| (!text.is_empty()).then(|| written.words(cut(text)));
+        let named = |text: &String| (!text.is_empty()).then(|| written.user_part(cut(text)));
         let call_id = Some(written.disguised(cut(&refused.call_id)));
         let (meta_call_id, pbx_call_id) = match refused.leg {
             Leg::Meta => (call_id, None),

@@ -52,8 +52,8 @@ pub struct Stats {
     pub strays: u64,
     /// Requests that came again and were absorbed.
     pub copies: u64,
-    /// Requests answered 503 because there were `max_transactions` already.
-    pub refused: u64,
+    /// Requests answered 503 because there were `max_transactions` already, by leg.
+    pub refused: [u64; 2],
 }
 
 /// All transactions under way, of both legs.
@@ -236,7 +236,8 @@ impl Table {
         flow: Flow,
         now: Instant,
     ) -> Vec<Action> {
-        if self.entries.len() >= self.settings.max_transactions {
+        if self.entries.len() >= self.most() {
+            self.stats.refused[flow.leg as usize] += 1;
             return self.refuse(&key, &request, &target);
         }
         let timers = self.timers(flow.protocol);
@@ -254,8 +255,7 @@ impl Table {
     }
 
     /// §8.2.7: without a transaction, since there is no room for one. The ACK will be a stray.
-    fn refuse(&mut self, key: &Key, request: &Request, target: &Target) -> Vec<Action> {
-        self.stats.refused += 1;
+    fn refuse(&self, key: &Key, request: &Request, target: &Target) -> Vec<Action> {
         let mut response = build::response(request, 503, Some(&key.tag(self.seed)));
         response.headers.push("Retry-After", "5");
         vec![reply(response, target)]
@@ -305,6 +305,11 @@ impl Table {
     /// Whether none is under way.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How many there may be, [`Settings::max_transactions`]: beyond it what others ask is refused.
+    pub fn most(&self) -> usize {
+        self.settings.max_transactions
     }
 
     /// What has been counted.

@@ -163,7 +163,7 @@ fn beyond_the_limit_a_request_gets_503_and_those_under_way_go_on() {
         bench.last_sent_response().headers.get("Retry-After"),
         Some("5")
     );
-    assert_eq!(bench.table.stats().refused, 1);
+    assert_eq!(bench.table.stats().refused[Leg::Pbx as usize], 1);
     assert_eq!(bench.gets(request("ACK", "z9hG4bK3"), flow(Udp)), ["0 ack"]);
     assert_eq!(
         bench.gets(request("CANCEL", "z9hG4bK1"), flow(Udp)).len(),

@@ -1,9 +1,10 @@
 //! What the tasks of all sockets have in common, and which way a message takes.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::leg::Leg;
 
 use crate::sip::message::Common;
+use crate::sip::seldom::Seldom;
 use crate::sip::{Limits, Message};
 
 use super::gate::Gate;
@@ -38,7 +40,12 @@ pub(super) struct Shared {
     servers: RwLock<HashMap<Leg, Arc<ServerConfig>>>,
     clients: RwLock<Clients>,
     ids: AtomicU64,
+    /// Peers whose TLS handshake failed.
+    clumsy: Mutex<Seldom<IpAddr>>,
 }
+
+/// Most peers whose failed handshakes the log names in a minute: anybody may come to Meta's listener.
+const MOST_NAMED: usize = 64;
 
 /// Returns when the transports shall end, or nobody is left to tell.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -78,6 +85,7 @@ impl Shared {
             servers: RwLock::new(servers.collect()),
             clients: RwLock::new(clients),
             ids: AtomicU64::new(1),
+            clumsy: Mutex::new(Seldom::new(MOST_NAMED)),
             settings,
         }
     }
@@ -251,6 +259,17 @@ impl Shared {
             Leg::Pbx => return clients.pbxs.towards(&hop.host, address).cloned(),
         }
         .ok_or_else(|| format!("TLS towards {} is not configured", hop.leg))
+    }
+
+    /// A peer's TLS handshake failed: if the log shall say so, how many have failed unsaid since it last did. A host of IPv6
+    /// has a network of addresses to come from.
+    pub(super) fn failed_handshake_of(&self, peer: IpAddr) -> Option<u64> {
+        let peer = match peer.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+            v4 => v4,
+        };
+        let mut clumsy = self.clumsy.lock().unwrap_or_else(PoisonError::into_inner);
+        clumsy.tell(peer, Instant::now())
     }
 
     pub(super) fn next_id(&self) -> ConnectionId {

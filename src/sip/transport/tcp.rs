@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::leg::Leg;
+use crate::sip::seldom::Seldom;
 
 use super::connection::{Connection, Origin, Stream};
 use super::gate::Place;
@@ -51,6 +52,7 @@ pub(super) async fn accept(
     protocol: Protocol,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut failing = Seldom::new(1);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -65,7 +67,10 @@ pub(super) async fn accept(
                 }
             }
             Err(error) => {
-                tracing::warn!(?leg, %error, "could not accept a connection");
+                // Ten times a second, for as long as nothing closes.
+                if let Some(more) = failing.tell((), Instant::now()) {
+                    tracing::warn!(?leg, %error, more, "could not accept a connection");
+                }
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
@@ -109,7 +114,9 @@ async fn welcome(
                 Err(reason) => {
                     shared.tally.handshake_failed(leg, Opener::Peer);
                     // Where Meta's calls do not come in, this line says why.
-                    tracing::info!(?leg, %remote, reason, "TLS handshake of a peer failed");
+                    if let Some(more) = shared.failed_handshake_of(remote.ip()) {
+                        tracing::info!(?leg, %remote, reason, more, "TLS handshake of a peer failed");
+                    }
                     return None;
                 }
             }
