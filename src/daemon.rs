@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::call::driver::{self, Order};
-use crate::call::{Bridge, Watch};
+use crate::call::{Bridge, Setup, Watch};
 use crate::config::{self, Change, Config};
 use crate::leg::Leg;
 use crate::media::Engine;
@@ -109,6 +109,8 @@ pub struct Reloaded {
 pub struct Daemon {
     /// What is in force. What only a restart can change still says what it said at the start.
     config: Config,
+    /// The same as signalling has it.
+    setup: Arc<Setup>,
     addresses: Addresses,
     transports: Transports,
     orders: mpsc::Sender<Order>,
@@ -146,11 +148,11 @@ impl Daemon {
         )
         .await?;
         let addresses = listening::addresses(&listens, &bound);
-        let setup = setup::of(&config, &addresses).await?;
+        let setup = Arc::new(setup::of(&config, &addresses, None).await?);
         let mut nonce_key = [0; 32];
         getrandom::fill(&mut nonce_key).map_err(DaemonError::Random)?;
         let bridge = Bridge::new(
-            Arc::new(setup),
+            setup.clone(),
             Table::new(config.transactions.clone()),
             Box::new(engine.handle()),
             Tokens::system(),
@@ -202,6 +204,7 @@ impl Daemon {
         }
         Ok(Daemon {
             config,
+            setup,
             addresses,
             transports,
             orders,
@@ -237,18 +240,25 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// When something that it needs cannot be had; then nothing has changed.
+    /// When something that it needs cannot be had; then nothing has changed. Nor has it if this is dropped while it waits for a
+    /// name server, which is all that may take long.
     pub async fn reload(&mut self, new: Config, trust: &Trust) -> Result<Reloaded, DaemonError> {
         let config = new.without_restart(&self.config);
         // Whatever can fail comes before the first change.
         media::are_ours(&media::addresses(&config), &media::addresses(&self.config))?;
         let server = listening::server_tls(&config)?;
         let clients = clients(&config, trust)?;
-        let setup = setup::of(&config, &self.addresses).await?;
+        let setup = Arc::new(setup::of(&config, &self.addresses, Some(&self.setup)).await?);
+        let was_at = self.admin().cloned();
         let door = self.new_door(&config).await?;
-        self.records
-            .reload(&config.records)
-            .map_err(DaemonError::Records)?;
+        if let Err(error) = self.records.reload(&config.records) {
+            drop(door);
+            self.restore_admin(was_at).await;
+            return Err(DaemonError::Records(error));
+        }
+        if files_needed(&config) > files_needed(&self.config) {
+            allow_files(files_needed(&config));
+        }
         self.move_admin(door, &config);
         self.transports.replace_clients(clients);
         for leg in [Leg::Meta, Leg::Pbx] {
@@ -257,12 +267,12 @@ impl Daemon {
         let engine = self.engine.handle();
         engine.serve_pbxs_at(&media::of_pbxs(&config));
         // It fails only when signalling has ended, and then the daemon is about to.
-        let _ = self.orders.send(Order::Reload(Arc::new(setup))).await;
+        let _ = self.orders.send(Order::Reload(setup.clone())).await;
         let reloaded = Reloaded {
             changed: self.config.changes_to(&config),
             kept: config.changes_to(&new),
         };
-        self.config = config;
+        (self.config, self.setup) = (config, setup);
         Ok(reloaded)
     }
 
@@ -285,11 +295,38 @@ impl Daemon {
         let _ = (&mut self.signalling).await;
     }
 
-    /// Another door for the pages for operators, if the new configuration wants one: nothing is changed yet.
-    async fn new_door(&self, config: &Config) -> Result<Option<Door>, DoorError> {
-        match config.admin.listen == self.config.admin.listen {
-            true => Ok(None),
-            false => Door::open(&config.admin.listen).await,
+    /// Another door for the pages for operators, if the new configuration wants one. The old one stays open beside it, unless
+    /// both have the same port, which two addresses that overlap (127.0.0.1 and 0.0.0.0) cannot share.
+    async fn new_door(&mut self, config: &Config) -> Result<Option<Door>, DoorError> {
+        let wanted = &config.admin.listen;
+        if *wanted == self.config.admin.listen {
+            return Ok(None);
+        }
+        let beside = Door::open(wanted).await;
+        let is_ours = self.admin().is_some_and(|old| old.port() == wanted.port());
+        if beside.is_ok() || wanted.port().is_none() || !is_ours {
+            return beside;
+        }
+        let was_at = self.admin().cloned();
+        let Some(old) = self.admin.take() else {
+            return beside;
+        };
+        old.stop().await;
+        let door = Door::open(wanted).await;
+        if door.is_err() {
+            self.restore_admin(was_at).await;
+        }
+        door
+    }
+
+    /// Serves the pages for operators again where they were, if they are not.
+    async fn restore_admin(&mut self, was_at: Option<AdminListen>) {
+        let (None, Some(was_at)) = (&self.admin, was_at) else {
+            return;
+        };
+        match Door::open(&was_at).await {
+            Ok(door) => self.admin = door.map(|door| Server::start(door, self.view.clone())),
+            Err(error) => tracing::error!(%error, "status and metrics are not served any more"),
         }
     }
 
@@ -327,13 +364,19 @@ pub fn files_needed(config: &Config) -> u64 {
 
 /// For each PBX the host by which it would reach a bridge with this configuration, or why that cannot be told.
 pub async fn our_hosts(config: &Config) -> Vec<Result<String, String>> {
-    let mut hosts = Vec::new();
-    for pbx in &config.pbxs {
-        let ourselves = ourselves::towards(pbx, &config.pbx_listener).await;
-        let host = ourselves.map(|(host, _)| host);
-        hosts.push(host.map_err(|error| error.to_string()));
-    }
-    hosts
+    let limit = config.sip.connect_timeout();
+    let found = ourselves::towards_each(
+        &config.pbxs,
+        &config.pbx_listener,
+        listening::names(config),
+        limit,
+    )
+    .await;
+    let host = |found: Result<ourselves::Ourselves, DaemonError>| match found {
+        Ok(ourselves) => Ok(ourselves.host),
+        Err(error) => Err(error.to_string()),
+    };
+    found.into_iter().map(host).collect()
 }
 
 /// A shell allows 1024.

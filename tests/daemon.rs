@@ -101,10 +101,16 @@ impl Place {
     }
 
     fn config(&self, admin: &str) -> Config {
+        self.workshop
+            .load(&self.text(admin))
+            .unwrap_or_else(|p| panic!("{p:?}"))
+    }
+
+    fn text(&self, admin: &str) -> String {
         let Place {
             ours, metas, pbxs, ..
         } = self;
-        let text = format!(
+        format!(
             r#"
             [meta]
             listen = "{ours}:5061"
@@ -130,10 +136,7 @@ impl Place {
             [admin]
             listen = "{admin}"
             "#
-        );
-        self.workshop
-            .load(&text)
-            .unwrap_or_else(|p| panic!("{p:?}"))
+        )
     }
 
     /// Meta itself, whose numbers are keyed by DTLS, with such relays.

@@ -30,38 +30,53 @@ impl Arguments {
             Ok(log) => log,
             Err(error) => return failed(&error),
         };
-        match Runtime::new() {
+        let result = match Runtime::new() {
             Ok(runtime) => {
-                let code = runtime.block_on(serve(&self.config, config, &log));
+                let result = runtime.block_on(serve(&self.config, config, &log));
                 // The system may be looking up a name still, which can take half a minute and serves nobody any more.
                 runtime.shutdown_background();
-                code
+                result
             }
+            Err(error) => Err(error.to_string()),
+        };
+        // What was logged before is read before.
+        drop(log);
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         }
     }
 }
 
-async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
+/// Until a signal has ended it, or it could not be started.
+async fn serve(file: &Path, config: Config, log: &Log) -> Result<(), String> {
     let handlers = (
         signal(SignalKind::hangup()),
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     );
     let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) = handlers else {
-        return failed(&"signals cannot be handled");
+        return Err("signals cannot be handled".to_owned());
     };
     warn_of(&config.warnings);
     let trust = Trust::of(&config);
-    let mut daemon = match Daemon::start(config, &trust).await {
-        Ok(daemon) => daemon,
-        Err(error) => return failed(&error),
+    let mut stop = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     };
+    let started = tokio::select! {
+        started = Daemon::start(config, &trust) => started,
+        () = stop() => return Ok(()),
+    };
+    let mut daemon = started.map_err(|error| error.to_string())?;
     let voice = Arc::new(Voice::of_environment());
     let beating = tokio::spawn({
         let (voice, pulse) = (voice.clone(), daemon.pulse());
         async move { voice.beat(pulse).await }
     });
+    tokio::spawn(log.lost().watch());
     let mut outcomes = Outcomes::of_environment();
     voice.ready();
     loop {
@@ -70,13 +85,15 @@ async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
                 if let Err(error) = voice.reloading() {
                     tracing::warn!(%error, "the service manager is not told of this reload");
                 }
-                let outcome = reload(&mut daemon, file, log).await;
+                let (outcome, stopped) = or_stopped(reload(&mut daemon, file, log), stop()).await;
                 daemon.view().reloaded(outcome.is_ok());
                 outcomes.note(&outcome);
                 voice.reloaded(outcome);
+                if stopped {
+                    break;
+                }
             }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = stop() => break,
         }
     }
     // Before the drain: with no call left, signalling is gone at once.
@@ -89,12 +106,22 @@ async fn serve(file: &Path, config: Config, log: &Log) -> ExitCode {
     );
     tokio::select! {
         () = daemon.drained() => {}
-        _ = terminate.recv() => tracing::info!("stopping now: all calls end"),
-        _ = interrupt.recv() => tracing::info!("stopping now: all calls end"),
+        () = stop() => tracing::info!("stopping now: all calls end"),
     }
     daemon.stop().await;
     beating.abort();
-    ExitCode::SUCCESS
+    Ok(())
+}
+
+/// How the reload went, and whether the bridge is to stop: a name server that does not answer must not hold that up.
+async fn or_stopped(
+    reload: impl Future<Output = Result<(), String>>,
+    stop: impl Future<Output = ()>,
+) -> (Result<(), String>, bool) {
+    tokio::select! {
+        outcome = reload => (outcome, false),
+        () = stop => (Err("the bridge was stopped meanwhile".to_owned()), true),
+    }
 }
 
 /// A valid file takes effect for new calls; an invalid one changes nothing and is reported: all of it in the log, the first
@@ -173,4 +200,19 @@ fn failed(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("wabridge: {error}");
     Voice::of_environment().failed(&error.to_string());
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reload_that_waits_for_a_name_server_does_not_keep_the_bridge_from_stopping() {
+        let (outcome, stopped) = or_stopped(pending(), ready(())).await;
+        assert!(stopped && outcome.unwrap_err().contains("stopped"));
+        let (outcome, stopped) = or_stopped(ready(Ok(())), pending()).await;
+        assert!(!stopped && outcome.is_ok());
+    }
 }

@@ -12,19 +12,50 @@ use crate::sdp::Keying;
 use crate::sip::dialog::Pace;
 use crate::sip::transport::Protocol;
 
-use super::{Addresses, DaemonError, ourselves};
+use super::ourselves::{self, Ourselves};
+use super::{Addresses, DaemonError, listening};
 
-pub(super) async fn of(config: &Config, addresses: &Addresses) -> Result<Setup, DaemonError> {
+/// `before`: what is in force. Names are looked up, and nothing is changed: whoever waits no longer may drop it.
+pub(super) async fn of(
+    config: &Config,
+    addresses: &Addresses,
+    before: Option<&Setup>,
+) -> Result<Setup, DaemonError> {
+    let limit = config.sip.connect_timeout();
+    let found = ourselves::towards_each(
+        &config.pbxs,
+        &addresses.pbx,
+        listening::names(config),
+        limit,
+    )
+    .await;
     let mut pbxs = Vec::new();
-    for pbx in &config.pbxs {
-        let (our_host, our_ports) = ourselves::towards(pbx, &addresses.pbx).await?;
+    for (pbx, found) in config.pbxs.iter().zip(found) {
+        let ourselves = match found {
+            Ok(ourselves) => ourselves,
+            Err(error) => {
+                let before = before.and_then(|setup| known_by(setup, &pbx.name));
+                let ourselves = ourselves::in_place_of(pbx, &addresses.pbx, before);
+                match ourselves {
+                    Ok(ourselves) => {
+                        tracing::warn!(
+                            %error,
+                            our_host = ourselves.host,
+                            "until a reload finds it, the PBX is told this host"
+                        );
+                        ourselves
+                    }
+                    Err(_) => return Err(error),
+                }
+            }
+        };
         let profile = Pbx {
             name: pbx.name.clone(),
             ways: pbx.address.iter().map(|place| way(pbx, place)).collect(),
             health: pbx.health(),
             try_timeout: pbx.try_timeout(),
-            our_host,
-            our_ports,
+            our_host: ourselves.host,
+            our_ports: ourselves.ports,
             keying: if pbx.srtp {
                 Keying::Sdes
             } else {
@@ -45,6 +76,15 @@ pub(super) async fn of(config: &Config, addresses: &Addresses) -> Result<Setup, 
     Ok(Setup {
         pbxs,
         ..without_pbxs(config, our_port)
+    })
+}
+
+/// What the PBX of this name knows us by so far.
+fn known_by(setup: &Setup, name: &str) -> Option<Ourselves> {
+    let (profile, _) = setup.pbxs.iter().find(|(pbx, _)| pbx.name == name)?;
+    Some(Ourselves {
+        host: profile.our_host.clone(),
+        ports: profile.our_ports,
     })
 }
 

@@ -1,19 +1,28 @@
 //! Tracing set-up: one subscriber for the process, on standard error.
 //!
+//! A thread of its own writes the lines: whoever reads them may be slow, or stand still, and calls go on. What does not fit
+//! into its queue is lost, counted and told of.
+//!
 //! The level follows the configuration while the process runs; the format is chosen once, at start.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::number;
+
+/// Lines that may wait to be written: a few megabytes.
+const WAITING: usize = 8192;
+/// How often it is looked after whether lines got lost.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// `[log]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -72,10 +81,42 @@ impl Level {
     }
 }
 
-/// Changes what is logged while the process runs.
-#[derive(Clone, Debug)]
+/// Changes what is logged while the process runs. When it is dropped, what has been logged is written, as far as whoever reads
+/// it takes it within a second.
+#[derive(Debug)]
 pub struct Log {
     level: reload::Handle<EnvFilter, Registry>,
+    lost: Lost,
+    _writes_the_rest: WorkerGuard,
+}
+
+/// How many lines were lost, since whoever reads the log was too slow.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    counter: ErrorCounter,
+    told: usize,
+}
+
+impl Lost {
+    /// Tells the log itself, whenever there were more. It has no end.
+    pub async fn watch(mut self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.tell();
+        }
+    }
+
+    /// A line that says so and is lost as well grows the number, so that the next look tells again.
+    fn tell(&mut self) {
+        let lost = self.counter.dropped_lines();
+        if lost != self.told {
+            self.told = lost;
+            tracing::warn!(
+                lost,
+                "so many lines of this log are lost since the start: whoever reads it is too slow"
+            );
+        }
+    }
 }
 
 impl Log {
@@ -86,7 +127,7 @@ impl Log {
     /// If something else logs for this process already.
     pub fn start(settings: &Settings) -> Result<Log, TryInitError> {
         let colour = std::io::stderr().is_terminal();
-        let (subscriber, log) = subscriber(settings, colour, std::io::stderr);
+        let (subscriber, log) = subscriber(settings, colour, std::io::stderr(), WAITING);
         subscriber.try_init()?;
         number::reveal(settings.reveal_numbers);
         Ok(log)
@@ -98,32 +139,40 @@ impl Log {
         // It fails only once the subscriber is gone, and then there is nothing left to change.
         let _ = self.level.reload(settings.level.filter());
     }
+
+    /// What was lost.
+    pub fn lost(&self) -> Lost {
+        self.lost.clone()
+    }
 }
 
-fn subscriber<W>(
+fn subscriber(
     settings: &Settings,
     colour: bool,
-    writer: W,
-) -> (impl Subscriber + Send + Sync, Log)
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
+    out: impl Write + Send + 'static,
+    waiting: usize,
+) -> (impl Subscriber + Send + Sync, Log) {
     let (filter, level) = reload::Layer::new(settings.level.filter());
-    let lines = fmt::layer().with_writer(writer);
+    let queue = NonBlockingBuilder::default().thread_name("log");
+    let (queue, guard) = queue.buffered_lines_limit(waiting).finish(out);
+    let counter = queue.error_counter();
+    let lines = fmt::layer().with_writer(queue);
     let lines = match settings.format {
         Format::Text => lines.with_ansi(colour).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    (
-        tracing_subscriber::registry().with(filter).with(lines),
-        Log { level },
-    )
+    let log = Log {
+        level,
+        lost: Lost { counter, told: 0 },
+        _writes_the_rest: guard,
+    };
+    (tracing_subscriber::registry().with(filter).with(lines), log)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, mpsc};
 
     use super::*;
 
@@ -151,8 +200,7 @@ mod tests {
 
     fn writing(settings: &Settings) -> (impl Subscriber + Send + Sync, Log, Paper) {
         let paper = Paper::default();
-        let copy = paper.clone();
-        let (subscriber, log) = subscriber(settings, false, move || copy.clone());
+        let (subscriber, log) = subscriber(settings, false, paper.clone(), 100);
         (subscriber, log, paper)
     }
 
@@ -166,6 +214,7 @@ mod tests {
             log.reload(&settings("level = 'warn'"));
             tracing::info!("too late");
         });
+        drop(log);
         let text = paper.text();
         assert!(text.contains("in time"), "{text}");
         assert!(!text.contains("too"), "{text}");
@@ -173,14 +222,58 @@ mod tests {
 
     #[test]
     fn json_is_one_object_a_line_with_its_fields() {
-        let (subscriber, _, paper) = writing(&settings("format = 'json'"));
+        let (subscriber, log, paper) = writing(&settings("format = 'json'"));
         tracing::subscriber::with_default(subscriber, || tracing::warn!(status = 488, "refused"));
+        drop(log);
         let line: serde_json::Value = serde_json::from_str(paper.text().trim()).unwrap();
         assert_eq!(
             (&line["level"], &line["status"]),
             (&"WARN".into(), &488.into())
         );
         assert_eq!(line["message"], "refused");
+    }
+
+    /// Takes nothing until it is let.
+    struct Paused(mpsc::Receiver<()>, Paper);
+
+    impl Write for Paused {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whoever_reads_nothing_stops_nobody_and_is_told_how_much_was_lost() {
+        let (go_on, paused) = mpsc::channel();
+        let paper = Paper::default();
+        let out = Paused(paused, paper.clone());
+        let (subscriber, log) = subscriber(&settings(""), false, out, 10);
+        let mut lost = log.lost();
+        tracing::subscriber::with_default(subscriber, || {
+            for line in 0..100 {
+                tracing::info!(line, "said");
+            }
+            // Ten wait, and one may be in the writer's hands.
+            let count = lost.counter.dropped_lines();
+            assert!((89..=90).contains(&count), "{count}");
+            drop(go_on);
+            let all = 100 - count;
+            while paper.text().lines().count() < all {
+                std::thread::yield_now();
+            }
+            lost.tell();
+            lost.tell();
+        });
+        drop(log);
+        let text = paper.text();
+        let told: Vec<_> = text.lines().filter(|l| l.contains("are lost")).collect();
+        assert_eq!(told.len(), 1, "{text}");
+        let count = lost.counter.dropped_lines();
+        assert!(told[0].contains(&format!("lost={count}")), "{text}");
     }
 
     #[test]

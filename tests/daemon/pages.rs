@@ -285,6 +285,72 @@ async fn pages_are_served_at_a_unix_socket_and_a_reload_moves_them() {
 }
 
 #[tokio::test]
+async fn a_reload_opens_the_pages_to_others_at_the_same_port_and_a_bad_one_leaves_them_where_they_are()
+ {
+    let place = Place::new(41);
+    let mut bridge = place.bridge().await;
+    let pages = SocketAddr::new(place.ours, 9091);
+    let trust = wabridge::daemon::Trust::of(&place.config("off"));
+    // Port 9091 of every address may be somebody else's: one that is free.
+    let free = TcpSocket::new_v4().unwrap();
+    free.bind("0.0.0.0:0".parse().unwrap()).unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let at = |ip: &str| place.config(&format!("{ip}:{port}"));
+    let ours = place.ours.to_string();
+    bridge.reload(at(&ours), &trust).await.unwrap();
+    let pages = SocketAddr::new(pages.ip(), port);
+    assert_eq!(json(pages, "/readyz").await.0, 200);
+
+    bridge.reload(at("0.0.0.0"), &trust).await.unwrap();
+    let other = SocketAddr::new(place.metas, port);
+    assert_eq!(json(other, "/readyz").await.0, 200);
+
+    let mut bad = at(&ours);
+    bad.records.file = Some(place.workshop.path("none/records.jsonl"));
+    assert!(bridge.reload(bad, &trust).await.is_err());
+    assert_eq!(json(other, "/readyz").await.0, 200);
+
+    // 192.0.2.1 is no address of this host (RFC 5737).
+    assert!(bridge.reload(at("192.0.2.1"), &trust).await.is_err());
+    assert_eq!(json(other, "/readyz").await.0, 200);
+
+    bridge.reload(at(&ours), &trust).await.unwrap();
+    assert_eq!(json(pages, "/readyz").await.0, 200);
+    assert!(TcpStream::connect(other).await.is_err(), "closed to others");
+    bridge.stop().await;
+}
+
+#[tokio::test]
+async fn a_pbx_whose_name_leads_nowhere_keeps_neither_start_nor_reload_from_the_others() {
+    let place = Place::new(42);
+    let listener = format!("udp = \"{}:5070\"", place.ours);
+    let text = place.text("off").replace(&listener, "udp = \"0.0.0.0:0\"");
+    let text = text.replace("[[number]]", "[[number]]\npbx = \"main\"");
+    let away = "[[pbx]]\nname = \"away\"\naddress = \"pbx.invalid\"\nallowed_sources = [\"127.77.42.9\"]\n";
+    let with = |more: &str| {
+        place
+            .workshop
+            .load(&format!("{text}\n{away}{more}"))
+            .unwrap()
+    };
+    let config = with("");
+    let trust = wabridge::daemon::Trust::of(&config);
+    let mut bridge = wabridge::daemon::Daemon::start(config, &trust)
+        .await
+        .unwrap();
+    let reloaded = bridge.reload(with("[calls]\nmax = 7\n"), &trust).await;
+    assert_eq!(reloaded.unwrap().changed.len(), 1);
+    let now = bridge.view().snapshot().await.unwrap();
+    assert_eq!(now.max_calls, 7);
+    assert_eq!(now.pbxs.len(), 2);
+    let log = logged();
+    let warned = |line: &&str| line.contains("the PBX away") && line.contains("pbx.our_host");
+    assert!(log.lines().filter(warned).count() >= 2, "{log}");
+    bridge.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_no_request_for_a_page_is_refused_and_the_next_is_answered() {
     let place = Place::new(34);
     let bridge = place.bridge().await;

@@ -47,6 +47,14 @@ impl Default for Listen {
 }
 
 impl Listen {
+    /// Its port, where it has one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Listen::Tcp(address) => Some(address.port()),
+            Listen::Off | Listen::Unix(_) => None,
+        }
+    }
+
     /// Whether hosts other than this one may reach it.
     pub fn is_open_to_others(&self) -> bool {
         matches!(self, Listen::Tcp(address) if !address.ip().to_canonical().is_loopback())

@@ -34,7 +34,7 @@ use crate::leg::Leg;
 use super::message::{Malformed, Message};
 
 pub use local::{listener_towards, local_address_towards};
-pub use resolve::{Names, Overrides, Resolve};
+pub use resolve::{Lookup, Names, Overrides, Resolve};
 pub use settings::Settings;
 pub use tally::{Opener, Tally};
 pub use transports::{Clients, Listen, StartError, Transports};

@@ -77,7 +77,7 @@ impl Names {
     }
 
     /// The addresses to try for `host`, in order; the error is for the operator.
-    pub(super) async fn lookup(
+    pub async fn lookup(
         &self,
         host: &str,
         port: u16,

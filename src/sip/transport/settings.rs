@@ -87,7 +87,8 @@ impl Settings {
         }
     }
 
-    pub(super) fn connect_timeout(&self) -> Duration {
+    /// `connect_timeout` as a time.
+    pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout.into())
     }
 }
