@@ -208,7 +208,7 @@ mod tests {
         drop(orders);
         let (voice, heard) = listening();
         let every = Duration::from_millis(1);
-        voice.draining(Duration::from_secs(3));
+        voice.draining(0, Duration::from_secs(3));
         let over = timeout(Duration::from_secs(20), beats(pulse, every, &voice)).await;
         assert!(over.is_ok(), "it goes on, and calls the bridge stuck");
         assert_eq!(fed(&heard), 0);
