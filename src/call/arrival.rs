@@ -362,8 +362,14 @@ impl Bridge {
             Callee::Extension(call, others) => {
                 let call = Extension::clone(call);
                 let first = (parties.pbx.clone(), parties.pbx_hop.clone());
-                let (first, attempts) =
-                    Attempts::begin(call, local, first, others.clone(), &mut self.tokens);
+                let doubtful = !self.errands.upkeep.is_up(&first.0, &first.1);
+                let (first, attempts) = Attempts::begin(
+                    call,
+                    local,
+                    (first, doubtful),
+                    others.clone(),
+                    &mut self.tokens,
+                );
                 Outgoing {
                     invite: first.invite,
                     offer: first.offer,

@@ -18,6 +18,8 @@ pub struct CallId(pub u64);
 pub struct Live {
     last: u64,
     calls: HashMap<CallId, Entry>,
+    /// How many of them are over, but for what was given up and may yet be answered.
+    lingering: usize,
     clients: HashMap<ClientId, (CallId, Purpose)>,
     servers: HashMap<ServerId, CallId>,
     dialogs: HashMap<DialogId, (CallId, Leg)>,
@@ -52,11 +54,21 @@ impl Live {
         id
     }
 
+    /// A call is over and counts no more; what was given up of it may yet be answered.
+    pub fn lingers(&mut self, id: CallId) {
+        if self.calls.contains_key(&id) {
+            self.lingering += 1;
+        }
+    }
+
     /// Forgets a call and all that leads to it.
     pub fn remove(&mut self, id: CallId) {
         let Some(entry) = self.calls.remove(&id) else {
             return;
         };
+        if entry.call.lingers() {
+            self.lingering -= 1;
+        }
         self.servers.remove(&entry.call.server());
         self.sessions.remove(&entry.call.session());
         for client in entry.clients {
@@ -164,14 +176,15 @@ impl Live {
         self.calls.keys().copied().collect()
     }
 
-    /// Every call, in no order.
+    /// Every call that is up, in no order.
     pub fn all(&self) -> impl Iterator<Item = (CallId, &Call)> {
-        self.calls.iter().map(|(id, entry)| (*id, &entry.call))
+        let all = self.calls.iter().map(|(id, entry)| (*id, &entry.call));
+        all.filter(|(_, call)| !call.lingers())
     }
 
     /// How many calls are up.
     pub fn len(&self) -> usize {
-        self.calls.len()
+        self.calls.len() - self.lingering
     }
 
     /// Whether there is no call, and nothing that leads to one.

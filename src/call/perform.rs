@@ -51,11 +51,17 @@ impl Bridge {
             self.perform_one(id, action, now, out);
         }
         self.live.reschedule(id);
-        let summary = self.live.get_mut(id).and_then(|call| call.over(id, now));
+        let Some(call) = self.live.get_mut(id) else {
+            return;
+        };
+        let (summary, is_gone) = (call.summary(id, now), call.is_gone(now));
         if let Some(summary) = summary {
+            self.live.lingers(id);
+            out.push(Action::Note(Note::Ended(Box::new(summary))));
+        }
+        if is_gone {
             self.live.remove(id);
             self.admission.ended(|| self.live.oldest());
-            out.push(Action::Note(Note::Ended(Box::new(summary))));
         }
     }
 

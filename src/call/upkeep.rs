@@ -161,7 +161,8 @@ impl Upkeep {
         ways
     }
 
-    fn is_up(&self, pbx: &Pbx, hop: &Hop) -> bool {
+    /// Whether an address is taken to be alive.
+    pub fn is_up(&self, pbx: &Pbx, hop: &Hop) -> bool {
         let of_it = |a: &&Watched| a.pbx.name == pbx.name && a.hop == *hop;
         let found = self.addresses.iter().find(of_it);
         found.is_none_or(|a| a.health.is_up())
@@ -209,15 +210,15 @@ impl Watched {
                 pbx,
                 %address,
                 why,
-                "the PBX does not answer here any more, and calls try its other addresses first: see that it runs and \
-                 that its firewall lets us in; if it ignores OPTIONS, set options_interval to 0"
+                "the PBX does not answer here any more, and calls try other addresses first, where there are any: see that it \
+                 runs and that its firewall lets us in; if it ignores OPTIONS, set options_interval to 0"
             ),
             Change::Down => tracing::warn!(
                 pbx,
                 %address,
                 why,
-                "the PBX takes no calls here, and they try its other addresses first for a while: see that it runs and \
-                 that its firewall lets us in"
+                "the PBX takes no calls here, and for a while they try other addresses first, where there are any: see that it \
+                 runs and that its firewall lets us in"
             ),
         }
     }

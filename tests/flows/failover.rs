@@ -131,10 +131,10 @@ fn each_attempt_is_a_call_of_its_own_to_the_pbx() {
     };
     assert_ne!(line(&first, "a=crypto"), line(&second, "a=crypto"));
     assert_ne!(line(&first, "o="), line(&second, "o="));
-    assert_eq!(
+    assert_ne!(
         line(&first, "m="),
         line(&second, "m="),
-        "the same media session"
+        "what the first sends late is not heard"
     );
     assert_eq!(w.media.lock().unwrap().open.len(), 1);
     w.refuses(Pbx, &second, 486);
@@ -258,6 +258,35 @@ fn late_words_of_the_first_address_do_not_disturb_the_call_at_the_second() {
     w.is_quiet();
     w.takes_it(theirs, second);
     assert_eq!(w.leaves_nothing_behind().status, 200);
+}
+
+#[test]
+fn a_call_is_over_when_its_legs_are_whatever_a_silent_address_may_yet_say() {
+    let mut w = world(two());
+    let theirs = w.user_dials();
+    let first = w.gets_at(FIRST, "INVITE");
+    w.losing = Some(Pbx);
+    w.wait(ms(2_999));
+    w.losing = None;
+    w.wait(ms(1));
+    let second = w.gets_at(SECOND, "INVITE");
+    w.takes_it(theirs, second);
+    assert_eq!((w.ended.len(), w.bridge.calls()), (1, 0));
+    w.sends(Pbx, ok_of(&first));
+    assert_eq!(w.gets_at(FIRST, "ACK").call_id(), first.call_id());
+    w.agrees_to(Pbx, "BYE");
+    assert_eq!(w.leaves_nothing_behind().status, 200);
+}
+
+#[test]
+fn a_call_that_nobody_answers_is_over_when_the_user_has_been_told() {
+    let mut w = world(two());
+    w.silent = vec![FIRST, SECOND];
+    let theirs = w.user_dials();
+    w.wait(secs(6));
+    w.is_refused(Meta, &theirs, 503);
+    assert_eq!((w.ended.len(), w.bridge.calls()), (1, 0));
+    w.leaves_nothing_behind();
 }
 
 #[test]

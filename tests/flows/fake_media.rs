@@ -24,6 +24,7 @@ pub struct Media {
     /// What each session has carried when it is closed.
     pub carried: SessionStats,
     next: u64,
+    moves: u16,
 }
 
 impl Media {
@@ -53,8 +54,9 @@ fn exhausted(address: IpAddr) -> OpenError {
     }
 }
 
-fn pbx_ports(pbx: Facing, id: SessionId) -> LocalPorts {
-    let port = 20_002 + 4 * u16::try_from(id.0).unwrap();
+/// Those of a session; others each time that it is given another address.
+fn pbx_ports(pbx: Facing, id: SessionId, moves: u16) -> LocalPorts {
+    let port = 20_002 + 4 * u16::try_from(id.0).unwrap() + 1000 * moves;
     LocalPorts {
         rtp: SocketAddr::new(pbx.announced, port),
         rtcp: Some(SocketAddr::new(pbx.announced, port + 1)),
@@ -85,7 +87,7 @@ impl Plane for Engine {
                 rtcp: None,
                 other_family: None,
             },
-            pbx: pbx_ports(pbx, id),
+            pbx: pbx_ports(pbx, id, 0),
             fingerprint: format!("sha-256 {}", ["AB"; 32].join(":")).parse().unwrap(),
         })
     }
@@ -94,7 +96,8 @@ impl Plane for Engine {
         let mut media = self.0.lock().unwrap();
         assert!(media.open.contains(&id), "the session is open");
         media.face(pbx)?;
-        Ok(pbx_ports(pbx, id))
+        media.moves += 1;
+        Ok(pbx_ports(pbx, id, media.moves))
     }
 
     fn command(&mut self, _: SessionId, command: Command) {

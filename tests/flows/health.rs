@@ -172,6 +172,26 @@ fn a_pbx_whose_only_address_answers_no_options_is_called_all_the_same() {
 }
 
 #[test]
+fn nobody_waits_long_for_a_pbx_that_is_known_not_to_answer() {
+    let mut w = world(asked(setup()));
+    w.silent = vec![FIRST];
+    w.is_asked(60, 200);
+    let invite = w.metas_invite();
+    let theirs = w.user_authenticates(invite);
+    w.gets(Meta, 100);
+    w.wait(ms(2_999));
+    w.is_quiet();
+    w.wait(ms(1));
+    let told = w.is_refused(Meta, &theirs, 503);
+    assert!(
+        reason(&told).contains("no answer in 3 s"),
+        "{}",
+        reason(&told)
+    );
+    w.stops();
+}
+
+#[test]
 fn answers_that_come_late_or_twice_mean_nothing() {
     let mut w = world(asked(setup()));
     w.wait(secs(5));

@@ -114,14 +114,27 @@ fn a_route_leads_to_a_pbx_with_the_address_that_this_one_has_of_us() {
 }
 
 #[test]
-fn addresses_of_pbxs_that_have_the_same_one_of_ours_need_no_other_sockets() {
+fn each_attempt_has_sockets_of_its_own_also_at_the_same_address_of_ours() {
     let mut w = world(two());
     let theirs = w.user_dials();
     let first = w.gets_at(FIRST, "INVITE");
     w.refuses(Pbx, &first, 503);
     let second = w.gets_at(SECOND, "INVITE");
     asks_for_media_at(&second.body, "192.0.2.1");
-    assert_eq!(w.media.lock().unwrap().faced, [ip("192.0.2.1")]);
+    assert_eq!(w.media.lock().unwrap().faced, [ip("192.0.2.1"); 2]);
+    w.takes_it(theirs, second);
+    w.leaves_nothing_behind();
+}
+
+#[test]
+fn where_no_other_sockets_are_to_be_had_the_next_attempt_has_the_same() {
+    let mut w = world(two());
+    let theirs = w.user_dials();
+    let first = w.gets_at(FIRST, "INVITE");
+    w.media.lock().unwrap().full = vec![ip("192.0.2.1")];
+    w.refuses(Pbx, &first, 503);
+    let second = w.gets_at(SECOND, "INVITE");
+    asks_for_media_at(&second.body, "192.0.2.1");
     w.takes_it(theirs, second);
     w.leaves_nothing_behind();
 }

@@ -8,8 +8,9 @@
 //! Every address gets an INVITE of its own, with its own Call-ID and offer. What was abandoned is listened to until it has
 //! ended, for it may be answered late: such a 2xx gets ACK and BYE. Meta sees nothing of all this.
 //!
-//! A PBX that has another of our addresses for its media is called when the media session listens there: [`Action::Face`]
-//! goes out, and the INVITE follows on [`Event::Faced`](super::Event::Faced).
+//! Every attempt has media sockets of its own, at our address towards that PBX: what an address that was given up sends
+//! late must not be taken for the next one's voice. [`Action::Face`] asks for them, and the INVITE follows on
+//! [`Event::Faced`](super::Event::Faced).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,8 +48,8 @@ pub struct Attempts {
     facing: Facing,
     /// The next one, as long as the media session is on its way there; why the one before was given up.
     awaited: Option<(Way, String)>,
-    /// Whether there was more than one to begin with.
-    several: bool,
+    /// Whether an address is given up that says nothing.
+    impatient: bool,
     /// What became of those that did not take the call.
     fates: Vec<String>,
 }
@@ -74,18 +75,19 @@ pub struct Abandoned {
 }
 
 impl Attempts {
-    /// The first attempt at a call, and what else it may be tried by, in this order.
+    /// The first attempt at a call, and what else it may be tried by, in this order. `doubtful`: the first is not thought to
+    /// answer, so that nobody waits for it for long even where there is no other.
     pub fn begin(
         call: Extension,
         local: sdp::Local,
-        first: Way,
+        (first, doubtful): (Way, bool),
         others: Vec<Way>,
         tokens: &mut Tokens,
     ) -> (Attempt, Attempts) {
         let attempts = Attempts {
             call,
             local,
-            several: !others.is_empty(),
+            impatient: doubtful || !others.is_empty(),
             left: others.into(),
             facing: first.0.media,
             awaited: None,
@@ -107,7 +109,7 @@ impl Attempts {
         let request = pbx.invite(&hop, &self.call, Fresh::draw(tokens), offer.text());
         let invite = ClientInvite::new(Leg::Pbx, request, pbx.identity(hop.protocol));
         Attempt {
-            patience: self.several.then_some(pbx.try_timeout),
+            patience: self.impatient.then_some(pbx.try_timeout),
             pbx,
             hop,
             invite,
@@ -145,15 +147,14 @@ impl Call {
         if self.tries_another(&why, turn) {
             return;
         }
-        self.give_up_on_all(turn);
+        self.give_up_on_all(&why, turn);
     }
 
-    fn give_up_on_all(&mut self, turn: &mut Turn<'_>) {
-        if let Some(refusal) = self.none_takes_it() {
-            let last = Purpose::Invite(self.abandoned.len());
-            turn.actions.push(Action::Abandon(last));
-            self.end(EndedBy::Bridge, &refusal, turn);
-        }
+    fn give_up_on_all(&mut self, why: &str, turn: &mut Turn<'_>) {
+        let last = Purpose::Invite(self.abandoned.len());
+        turn.actions.push(Action::Abandon(last));
+        let refusal = self.unreachable(why);
+        self.end(EndedBy::Bridge, &refusal, turn);
     }
 
     /// The address that was called does not take the call: calls the next one, if there is one and the caller has not heard
@@ -172,12 +173,8 @@ impl Call {
         let Some(way) = attempts.left.pop_front() else {
             return false;
         };
-        if way.0.media == attempts.facing {
-            self.goes_to(way, why, turn);
-        } else {
-            turn.actions.push(Action::Face(way.0.media));
-            attempts.awaited = Some((way, why.to_owned()));
-        }
+        turn.actions.push(Action::Face(way.0.media));
+        attempts.awaited = Some((way, why.to_owned()));
         true
     }
 
@@ -198,11 +195,14 @@ impl Call {
                 attempts.facing = way.0.media;
                 self.goes_to(way, &why, turn);
             }
+            // Better the old sockets than no call.
+            Err(_) if way.0.media == attempts.facing => self.goes_to(way, &why, turn),
             Err(error) => {
                 let (pbx, address) = (&way.0.name, &way.1);
                 tracing::warn!(pbx, %address, %error, "the call cannot go to this address of the PBX");
-                if !self.tries_another("no media port for it", turn) {
-                    self.give_up_on_all(turn);
+                let why = "no media port for it";
+                if !self.tries_another(why, turn) {
+                    self.give_up_on_all(why, turn);
                 }
             }
         }
@@ -284,6 +284,20 @@ impl Call {
             State::Ringing(ringing) => ringing.attempts.as_ref()?.exhausted(),
             _ => None,
         }
+    }
+
+    /// What the caller is told where there is nobody left to be reached.
+    pub(super) fn unreachable(&self, why: &str) -> Refusal {
+        let text = format!("{} cannot be reached: {why}", self.callee_leg());
+        let alone = || Refusal::new(503, 38, text);
+        self.none_takes_it().unwrap_or_else(alone)
+    }
+
+    /// Whether nothing is waited for but the end of INVITEs that were given up, or that nobody has ever answered.
+    pub(super) fn only_lingers(&self) -> bool {
+        let given_up = self.abandoned.iter().filter(|a| a.invite.is_pending());
+        let unheard = !self.heard && self.callee.is_pending();
+        self.pending == given_up.count() + usize::from(unheard)
     }
 
     /// The same INVITE goes to the same address once more, with credentials: it is waited for as long as the first.

@@ -101,6 +101,8 @@ pub struct Call {
     judged: bool,
     /// INVITEs before it, which were given up.
     abandoned: Vec<Abandoned>,
+    /// Whether it has been said what became of the call.
+    summarised: bool,
     auth: Authenticator,
     /// What the PBX was answered that asked us for a password.
     pbx_auth: digest::client::Client,
@@ -221,6 +223,7 @@ impl Call {
             heard: false,
             judged: false,
             abandoned: Vec::new(),
+            summarised: false,
             auth: Authenticator::default(),
             pbx_auth: digest::client::Client::new(),
             session: media.id,
@@ -335,15 +338,33 @@ impl Call {
         }
     }
 
-    /// What is left of the call, once nothing of it is left; `None` while it lives.
-    pub fn over(&self, call: CallId, now: Instant) -> Option<Summary> {
+    /// Whether nothing is left of the call.
+    pub fn is_gone(&self, now: Instant) -> bool {
+        self.is_over(self.pending == 0, now)
+    }
+
+    /// Whether it has been said what became of the call, and only what was given up may yet be answered.
+    pub fn lingers(&self) -> bool {
+        self.summarised
+    }
+
+    fn is_over(&self, nothing_pending: bool, now: Instant) -> bool {
+        let State::Closing(closing) = &self.state else {
+            return false;
+        };
+        let done = nothing_pending && self.media.is_some();
+        self.held.is_none() && (done || now >= closing.until)
+    }
+
+    /// What became of the call, said once: when both its legs are over.
+    pub fn summary(&mut self, call: CallId, now: Instant) -> Option<Summary> {
+        if self.summarised || !self.is_over(self.only_lingers(), now) {
+            return None;
+        }
         let State::Closing(closing) = &self.state else {
             return None;
         };
-        let done = self.pending == 0 && self.media.is_some();
-        if self.held.is_some() || !(done || now >= closing.until) {
-            return None;
-        }
+        self.summarised = true;
         Some(Summary {
             call,
             direction: self.parties.direction,
@@ -478,9 +499,7 @@ impl Call {
         let steps = self.callee.lost();
         self.take(steps, turn);
         if self.caller.is_ringing() && !self.tries_another(&why, turn) {
-            let why = format!("{} cannot be reached: {why}", self.callee_leg());
-            let refusal = self.none_takes_it();
-            let refusal = refusal.unwrap_or_else(|| Refusal::new(503, 38, why));
+            let refusal = self.unreachable(&why);
             self.refuse(EndedBy::Bridge, &refusal, turn);
         }
     }

@@ -280,8 +280,9 @@ impl Registration {
 
     fn end(&mut self) -> Vec<Action> {
         self.state = State::Over;
-        self.bound = None;
-        vec![Action::News(News::Left)]
+        // Where it never had our Contact there is nothing to tell.
+        let had = self.bound.take();
+        had.map(|_| Action::News(News::Left)).into_iter().collect()
     }
 
     fn response(&mut self, response: &Response, tokens: &mut Tokens, now: Instant) -> Vec<Action> {

@@ -225,6 +225,14 @@ fn nothing_is_registered_where_no_time_is_granted() {
 }
 
 #[test]
+fn leaving_before_there_was_anything_to_leave_is_not_told() {
+    let mut desk = Desk::new();
+    desk.handle(Event::Leave);
+    assert!(desk.registration.is_over());
+    assert_eq!(desk.news, []);
+}
+
+#[test]
 fn leaving_takes_the_contact_away_with_credentials_if_need_be() {
     let mut desk = Desk::new();
     let (first, _) = desk.asks();
