@@ -246,7 +246,8 @@ pub const REQUESTS_REFUSED: Row = counter(
 pub const PBX_UP: Row = gauge(
     "pbx_up",
     &["pbx", "address"],
-    "1 if an address of a PBX is taken to be alive, 0 if calls try its other addresses first.",
+    "1 if an address of a PBX is taken to be alive, 0 if calls try its other addresses first. With `options_interval = 0` only \
+     calls tell, and it is 1 again after a rest of 30 s.",
 );
 /// Registrations.
 pub const PBX_REGISTERED: Row = gauge(
