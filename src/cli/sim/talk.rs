@@ -105,14 +105,14 @@ pub struct Call {
     /// Whom to call: a number with its +, or what the PBX dials.
     #[arg(long, value_name = "USER")]
     pub to: String,
-    /// Who calls: a number with its +, or a user id such as US.13491208655302741918. Each further call of `--calls`
-    /// comes from the next number.
+    /// Who calls: a number with its +, or a user id such as US.13491208655302741918.
     #[arg(long, value_name = "USER", default_value = "+12195550714")]
     pub from: String,
     /// The caller's display name.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Place so many calls at once.
+    /// Place so many calls at once, each from or to the WhatsApp user with the next number: Meta lets nobody have two with
+    /// one business.
     #[arg(long, value_name = "N", default_value_t = 1)]
     calls: u64,
     /// Give up (CANCEL) after so many seconds without an answer.
@@ -142,9 +142,13 @@ impl Call {
             other_connection,
             ..self.talk.plan(voice)
         };
+        let of_user = |end, number: &str, nth| match voice == end {
+            true => following(number, nth),
+            false => number.to_owned(),
+        };
         let call = |nth| Outgoing {
-            to: self.to.clone(),
-            from: following(&self.from, nth),
+            to: of_user(Voice::Pbx, &self.to, nth),
+            from: of_user(Voice::User, &self.from, nth),
             name: self.name.clone(),
             headers: headers.clone(),
             plan: plan.clone(),
