@@ -1,7 +1,8 @@
 //! `wabridge trace`
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -86,7 +87,8 @@ impl Arguments {
         let path = format!("/traces/{}/media", trace.head.id);
         let media: Option<Media> = self.media.then(|| self.ask(&path)).transpose()?;
         let name = file.display();
-        write(trace, media.as_ref(), file).map_err(|why| format!("{name}: {why}"))?;
+        let written = write(file, |out| capture(trace, media.as_ref(), out));
+        written.map_err(|why| format!("{name}: {why}"))?;
         let messages = trace.packets().count();
         Ok(match media.map(|media| media.packets.len()) {
             Some(packets) => {
@@ -105,24 +107,81 @@ impl Arguments {
     }
 }
 
-/// Writes a new file that only its owner may read: messages are nobody else's business, masked or not.
-fn write(trace: &Trace, media: Option<&Media>, file: &Path) -> Result<(), String> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let open = || {
-        File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(file)
-    };
-    let mut out = BufWriter::new(open().map_err(|error| error.to_string())?);
-    trace::write_pcap(trace, media, &mut out).map_err(|error| error.to_string())?;
-    out.flush().map_err(|error: io::Error| error.to_string())
+/// Writes a file that only its owner may read, in place of what had the name: messages are nobody else's business, masked
+/// or not. What is no file, such as a pipe, is written to.
+fn write(file: &Path, fill: impl FnOnce(File) -> io::Result<()>) -> io::Result<()> {
+    let is_special =
+        fs::symlink_metadata(file).is_ok_and(|found| !found.is_file() && !found.is_symlink());
+    if is_special {
+        return fill(File::options().write(true).open(file)?);
+    }
+    let mut part = file.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    // One that was left behind may be somebody else's.
+    let _ = fs::remove_file(&part);
+    let open = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&part);
+    let written = open.and_then(fill).and_then(|()| fs::rename(&part, file));
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(&part);
+    })
+}
+
+fn capture(trace: &Trace, media: Option<&Media>, out: File) -> io::Result<()> {
+    let mut out = BufWriter::new(out);
+    trace::write_pcap(trace, media, &mut out).map_err(io::Error::other)?;
+    out.flush()
 }
 
 fn as_json(what: &impl serde::Serialize) -> Result<String, String> {
     serde_json::to_string_pretty(what)
         .map(|text| text + "\n")
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn hello(mut out: File) -> io::Result<()> {
+        out.write_all(b"hello")
+    }
+
+    #[test]
+    fn a_capture_is_its_owners_alone_whatever_had_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("a.pcapng"), folder.path().join("other"));
+        for path in [&file, &other] {
+            fs::write(path, "before").unwrap();
+            fs::set_permissions(path, PermissionsExt::from_mode(0o644)).unwrap();
+        }
+        let link = folder.path().join("link.pcapng");
+        symlink(&other, &link).unwrap();
+        for path in [&file, &link] {
+            write(path, hello).unwrap();
+            let found = fs::symlink_metadata(path).unwrap();
+            assert!(found.is_file());
+            assert_eq!(found.permissions().mode() & 0o777, 0o600);
+            assert_eq!(fs::read(path).unwrap(), b"hello");
+        }
+        assert_eq!(fs::read(&other).unwrap(), b"before");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_capture_that_cannot_be_written_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.pcapng");
+        fs::write(&file, "before").unwrap();
+        let full = |_| Err(io::ErrorKind::StorageFull.into());
+        assert!(write(&file, full).is_err());
+        assert_eq!(fs::read(&file).unwrap(), b"before");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

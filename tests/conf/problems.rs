@@ -714,10 +714,10 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case(
             "[media]",
-            "[trace]\ncalls = 10001\n[media]",
+            "[trace]\ncalls = 2001\n[media]",
             "trace.calls",
             "calls",
-            "must be 0 to 10000",
+            "must be 0 to 2000",
         ),
         case(
             "[media]",

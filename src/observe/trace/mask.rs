@@ -215,14 +215,19 @@ impl Masks {
     fn credentials(&mut self, value: &str) -> String {
         let mut out = String::new();
         for part in value.split_inclusive(',') {
-            let quoted = part.split('"').nth(1).filter(|quoted| !quoted.is_empty());
-            let is_user = part.to_ascii_lowercase().contains("username");
-            match quoted.filter(|_| is_user) {
-                Some(user) => {
+            let quoted = part
+                .split_once('"')
+                .and_then(|(key, rest)| Some((key, rest.split_once('"')?)));
+            match quoted {
+                Some((key, (user, rest)))
+                    if !user.is_empty() && key.to_ascii_lowercase().contains("username") =>
+                {
                     let masked = self.user(user);
-                    out.push_str(&part.replace(user, &masked));
+                    for piece in [key, "\"", &masked, "\"", rest] {
+                        out.push_str(piece);
+                    }
                 }
-                None => out.push_str(&self.uris(part)),
+                _ => out.push_str(&self.uris(part)),
             }
         }
         out
@@ -331,4 +336,23 @@ fn with_its_length(before: &[u8], masked: &str) -> Octets {
     };
     let head: String = head.split_inclusive("\r\n").map(line).collect();
     octets_of(&(head + body)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_credentials_the_user_alone_is_masked_and_not_the_same_letters_elsewhere() {
+        let mut masks = Masks::default();
+        for (user, rest) in [
+            ("user", ", realm=\"user.example.com\""),
+            ("a", "aaaaaaaaaaaaaaaaaaaa"),
+            ("12145551869", ""),
+        ] {
+            let value = format!("Digest username=\"{user}\"{rest}");
+            let expected = format!("Digest username=\"{}\"{rest}", masked_user(user));
+            assert_eq!(masks.credentials(&value), expected);
+        }
+    }
 }

@@ -314,7 +314,8 @@ impl Traces {
         }
     }
 
-    /// Held for microseconds, by whoever reads as by the signalling: nothing is printed or masked under it.
+    /// Held for microseconds, by whoever reads as by the signalling: nothing is printed or masked under it. Only a name by
+    /// its hash (`~…`) takes milliseconds, where thousands are kept.
     fn keep(&self) -> MutexGuard<'_, Keep> {
         self.keep.lock().unwrap_or_else(PoisonError::into_inner)
     }

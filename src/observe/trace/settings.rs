@@ -21,8 +21,8 @@ pub struct Settings {
     pub reveal_numbers: bool,
 }
 
-/// More would take gigabytes where every call is as large as it may be.
-const MOST_CALLS: u16 = 10_000;
+/// 160 MB where every call and every refused INVITE is as large as it may be, beside all else in the unit's MemoryMax.
+const MOST_CALLS: u16 = 2000;
 /// Five minutes: what is told of a call must fit into one answer.
 const MOST_MEDIA: u16 = 300;
 /// Of `media_memory`, in megabytes.

@@ -61,8 +61,11 @@ impl Keep {
         let called = |group: &Group| {
             // A call that went on to another address has more Call-IDs than its head shows.
             let ids = group.call_ids.iter().map(|(_, call_id)| call_id);
-            ids.chain(&group.trace.head.wacid)
-                .any(|id| id.contains(name) || crate::number::tag(id) == name)
+            let mut ids = ids.chain(&group.trace.head.wacid);
+            match name.starts_with('~') {
+                true => ids.any(|id| crate::number::tag(id) == name),
+                false => ids.any(|id| id.contains(name)),
+            }
         };
         if name.len() >= LEAST_PART {
             groups.retain(|(_, group)| called(group));
