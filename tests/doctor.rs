@@ -173,7 +173,13 @@ async fn beside_a_bridge_that_runs_everything_is_asked_and_nothing_rings() {
         &findings,
         "ok",
         "number",
-        "whoever has its password may call it",
+        "a call is challenged, and let in with the configured password",
+    );
+    says(
+        &findings,
+        "ok",
+        "number",
+        "goes with meta.hostname bridge.example.com",
     );
     says(
         &findings,
