@@ -95,18 +95,17 @@ must_be_free() {
     done
 }
 
-# udp_sockets ADDRESS FIRST LAST: how many ports of a range are open on one address.
+# udp_sockets PID FIRST LAST: how many ports of a range a process has open. Whatever others have, the system gives out
+# of the same range.
 udp_sockets() {
-    local a b c d
-    IFS=. read -r a b c d <<<"$1"
     local port count=0
     while read -r port; do
         port=$((16#$port))
         if [ "$port" -ge "$2" ] && [ "$port" -le "$3" ]; then
             count=$((count + 1))
         fi
-    done < <(awk -v here="$(printf '%02X%02X%02X%02X' "$d" "$c" "$b" "$a")" \
-        'split($2, at, ":") && (at[1] == here || at[1] == "00000000") { print at[2] }' /proc/net/udp)
+    done < <(awk 'FILENAME == "-" { gsub(/[^0-9]/, ""); ours[$0]; next } $10 in ours { split($2, at, ":"); print at[2] }' \
+        - /proc/net/udp /proc/net/udp6 < <(find "/proc/$1/fd" -lname 'socket:*' -printf '%l\n' 2>/dev/null))
     echo "$count"
 }
 
