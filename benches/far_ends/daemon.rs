@@ -158,6 +158,8 @@ target = "100"
 [[pbx]]
 name = "main"
 address = "{pbx}"
+# Its far end answers what belongs to calls.
+options_interval = 0
 
 [pbx_listener]
 udp = "{udp}"
