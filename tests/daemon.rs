@@ -1,10 +1,11 @@
 //! The whole daemon between far ends that are not what they should be, over real sockets.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustls::client::ResolvesClientCert;
@@ -68,6 +69,16 @@ fn logged() -> String {
     String::from_utf8(log().lock().unwrap().clone()).unwrap()
 }
 
+/// Notes that a test has this net; a second one with the same fails here, always, and not only where they meet.
+fn take(net: u8) {
+    static TAKEN: Mutex<BTreeSet<u8>> = Mutex::new(BTreeSet::new());
+    let first = TAKEN
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(net);
+    assert!(first, "two tests have net {net}: give one of them another");
+}
+
 /// A bridge of its own addresses, with the certificates of a workshop, and what it trusts.
 struct Place {
     workshop: Workshop,
@@ -80,6 +91,7 @@ impl Place {
     /// `net`: tests run side by side, each on three addresses that no other has.
     fn new(net: u8) -> Place {
         let _ = log();
+        take(net);
         let last = |last: u8| IpAddr::from([127, 77, net, last]);
         Place {
             workshop: Workshop::new(),

@@ -543,7 +543,7 @@ async fn what_is_asked_and_is_no_bridge_is_said_so() {
 
 #[tokio::test]
 async fn what_went_over_the_wire_is_there_for_who_asks_without_keys_or_numbers() {
-    let place = Place::new(36);
+    let place = Place::new(43);
     let _bridge = place.bridge().await;
     let pages = SocketAddr::new(place.ours, 9091);
     let (status, nothing) = get(pages, "/traces/last").await;
