@@ -54,6 +54,7 @@ pub mod settings;
 mod side;
 mod slot;
 mod sockets;
+pub mod sound;
 pub mod srtp;
 mod stream;
 mod tape;

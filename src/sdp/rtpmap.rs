@@ -6,6 +6,9 @@ use crate::media::{Codec, Payload};
 
 use super::reject::{Reject, quote};
 
+/// What needs no `a=rtpmap`, and may have one.
+const STATIC: [Codec; 3] = [Codec::Pcmu, Codec::Pcma, Codec::G722];
+
 /// One payload number of an m= line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Format {
@@ -55,7 +58,7 @@ fn format(number: u8, mapped: Option<&str>) -> Format {
         None => Format {
             number,
             name: assigned(number),
-            codec: None,
+            codec: STATIC.into_iter().find(|c| c.static_number() == Some(number)),
         },
     }
 }
@@ -75,12 +78,16 @@ fn mapped(media: &Media, number: u8) -> Option<&str> {
 fn codec(encoding: &str) -> Option<Codec> {
     let mut parts = encoding.split('/');
     let (name, rate) = (parts.next()?, parts.next()?.parse::<u32>().ok()?);
+    let is = |codec: Codec| name.eq_ignore_ascii_case(codec.name()) && rate == codec.clock_rate();
     // RFC 7587 §7: the channel count of Opus says nothing about what is sent, so its absence is no reason to refuse.
-    if name.eq_ignore_ascii_case("opus") && rate == 48_000 {
+    if is(Codec::Opus) {
         return Some(Codec::Opus);
     }
-    name.eq_ignore_ascii_case("telephone-event")
-        .then_some(Codec::TelephoneEvent { rate })
+    let mono = parts.next().is_none_or(|channels| channels == "1");
+    let known = STATIC.into_iter().find(|codec| mono && is(*codec));
+    known.or(name
+        .eq_ignore_ascii_case("telephone-event")
+        .then_some(Codec::TelephoneEvent { rate }))
 }
 
 /// RFC 3551 §6: audio numbers that mean something without `a=rtpmap`.
@@ -114,7 +121,11 @@ mod tests {
             names(&formats),
             "PCMU/8000, PCMA/8000, G729/8000, CN/8000, payload type 96 without a=rtpmap"
         );
-        assert!(formats.iter().all(|f| f.codec.is_none()));
+        let codecs: Vec<_> = formats.iter().map(|f| f.codec).collect();
+        assert_eq!(
+            codecs,
+            [Some(Codec::Pcmu), Some(Codec::Pcma), None, None, None]
+        );
     }
 
     #[test]
@@ -130,6 +141,14 @@ mod tests {
                 Some(Codec::TelephoneEvent { rate: 8000 })
             ]
         );
+    }
+
+    #[test]
+    fn a_static_number_may_be_mapped_too_and_two_channels_are_another_codec() {
+        let lines = "m=audio 4 RTP/AVP 9 8 96 97\r\na=rtpmap:9 g722/8000\r\na=rtpmap:8 PCMA/8000/1\r\n\
+            a=rtpmap:96 PCMU/8000/2\r\na=rtpmap:97 G722/16000\r\n";
+        let codecs: Vec<_> = read(lines).unwrap().iter().map(|f| f.codec).collect();
+        assert_eq!(codecs, [Some(Codec::G722), Some(Codec::Pcma), None, None]);
     }
 
     #[test]

@@ -77,11 +77,10 @@ fn attributes(local: &Local, section: &Section<'_>) -> Vec<Attribute> {
         Protection::Dtls(setup) => lines.extend(dtls::ours(local, setup)),
     }
     for Payload { number, codec } in section.payloads {
-        let parameters = parameters(*codec);
         let meaning = format!("{number} {codec}");
         lines.push(Attribute::with_value("rtpmap", meaning));
-        let parameters = format!("{number} {parameters}");
-        lines.push(Attribute::with_value("fmtp", parameters));
+        let fmtp = |parameters| Attribute::with_value("fmtp", format!("{number} {parameters}"));
+        lines.extend(parameters(*codec).map(fmtp));
     }
     lines.push(Attribute::with_value("ptime", PTIME));
     lines.push(Attribute::with_value("maxptime", PTIME));
@@ -113,10 +112,11 @@ pub(super) fn refused(offered: &Media) -> Media {
     media
 }
 
-fn parameters(codec: Codec) -> &'static str {
+fn parameters(codec: Codec) -> Option<&'static str> {
     match codec {
-        Codec::Opus => OPUS,
-        Codec::TelephoneEvent { .. } => DIGITS,
+        Codec::Opus => Some(OPUS),
+        Codec::TelephoneEvent { .. } => Some(DIGITS),
+        Codec::G722 | Codec::Pcma | Codec::Pcmu => None,
     }
 }
 

@@ -1,0 +1,27 @@
+//! Sound itself: packets decoded, mended, paced and encoded again, for the calls whose two sides have no codec in common.
+//!
+//! All of it is 16-bit mono at 8000 or 16000 samples a second, and machines without socket or clock.
+
+/// A codec's reading half.
+pub trait Decode {
+    /// Samples a second of what it makes: 8000 or 16000.
+    fn rate(&self) -> u32;
+
+    /// How many samples, at [`rate`](Decode::rate), the packet holds; `None`: it cannot be read.
+    fn samples(&self, payload: &[u8]) -> Option<usize>;
+
+    /// Appends the sound of a packet.
+    ///
+    /// # Errors
+    /// When it cannot be read; nothing is appended then.
+    fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Result<(), Unreadable>;
+
+    /// Appends `samples` in place of a packet that never came. `next` is the packet right after it, where that is here
+    /// already: some codecs say in it what was in the one before (RFC 6716 §2.1.7).
+    fn conceal(&mut self, samples: usize, next: Option<&[u8]>, out: &mut Vec<i16>);
+}
+
+/// A packet is not what its codec makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the packet cannot be decoded")]
+pub struct Unreadable;
