@@ -360,5 +360,6 @@ fn side(remote: SocketAddr, srtp: bool) -> SideSpec {
         },
         source: Source::Negotiated,
         direction: Direction::SendRecv,
+        ptime: wabridge::sdp::FRAME,
     }
 }

@@ -106,7 +106,7 @@ fn golden(case: &str, name: &str, text: &str) {
 fn answered(case: &str, offer: &[u8], local: &Local, capabilities: &Capabilities) -> SideSpec {
     golden(case, "offer.sdp", std::str::from_utf8(offer).unwrap());
     let remote = RemoteOffer::parse(offer, capabilities).unwrap();
-    let answered = remote.answer(local, &[Codec::Opus]).unwrap();
+    let answered = remote.answer(local, Codec::Opus).unwrap();
     golden(case, "answer.sdp", &answered.text);
     golden(case, "side.txt", &format!("{:#?}\n", answered.side));
     answered.side
@@ -310,7 +310,7 @@ fn meaning(text: &[u8]) -> Vec<String> {
 fn what_we_say_by_dtls_means_what_our_fixtures_say() {
     let mut local = local_of_two_families();
     let offer = RemoteOffer::parse(&meta("uic-offer-dtls-doc"), &towards_meta()).unwrap();
-    let answer = offer.answer(&local, &[Codec::Opus]).unwrap().text;
+    let answer = offer.answer(&local, Codec::Opus).unwrap().text;
     let fixture = meta("bridge-answer-dtls-derived");
     assert_eq!(meaning(answer.as_bytes()), meaning(&fixture));
 

@@ -64,6 +64,7 @@ fn phone(host: u8) -> (UdpSocket, SideSpec) {
         security: Security::Plain,
         source: Source::Negotiated,
         direction: Direction::SendRecv,
+        ptime: wabridge::sdp::FRAME,
     };
     (socket, side)
 }

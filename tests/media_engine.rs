@@ -112,6 +112,7 @@ impl Phone {
             security: Security::Plain,
             source: Source::Negotiated,
             direction: Direction::SendRecv,
+            ptime: wabridge::sdp::FRAME,
         }
     }
 

@@ -54,7 +54,7 @@ fn answer_as_meta(offer: &[u8]) -> Result<String, Reject> {
 
 fn answer_as(capabilities: &Capabilities, offer: &[u8]) -> Result<String, Reject> {
     let remote = RemoteOffer::parse(offer, capabilities)?;
-    Ok(remote.answer(&local(), &[Codec::Opus])?.text)
+    Ok(remote.answer(&local(), Codec::Opus)?.text)
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn survives(bytes: &[u8], secrets: &[String]) {
     for capabilities in legs() {
         let answered = RemoteOffer::parse(bytes, &capabilities).and_then(|remote| {
             keeps_secrets(&format!("{remote:?}"));
-            Ok((remote.answer(&local(), &[Codec::Opus])?, remote))
+            Ok((remote.answer(&local(), Codec::Opus)?, remote))
         });
         match answered {
             Ok((answered, remote)) => {

@@ -369,6 +369,7 @@ fn setup() -> Setup {
         target: Some("100".into()),
         pbxs: vec!["main".into()],
         keying: Keying::Set(KeyExchange::Sdes),
+        additional_codecs: Vec::new(),
     };
     let pbx = Pbx {
         name: "main".into(),
@@ -388,6 +389,7 @@ fn setup() -> Setup {
         media: IpAddr::from([192, 0, 2, 1]).into(),
         source: Source::Negotiated,
         codecs: vec![Codec::Opus, Codec::TelephoneEvent { rate: 8000 }],
+        ptime: sdp::FRAME,
         headers: Vec::new(),
         ack_when_keyed: false,
         dialling: number::Settings::default(),

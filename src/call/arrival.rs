@@ -16,7 +16,7 @@ use crate::leg::Leg;
 use crate::media::dtls::Fingerprint;
 use crate::media::ice;
 use crate::media::sdes::Crypto;
-use crate::media::{Facing, LocalPorts, OpenError, Opened};
+use crate::media::{Codec, Facing, LocalPorts, OpenError, Opened};
 use crate::number::{Masked, User};
 use crate::peer::pbx::Extension;
 use crate::peer::{Fresh, Pbx, meta, pbx};
@@ -161,7 +161,10 @@ impl Bridge {
         };
         let theirs = match pbx.as_deref() {
             // Which number is called is known later, and changes nothing about how an offer is answered.
-            None => self.setup.meta.capabilities(KeyExchange::default()),
+            None => {
+                let usual = self.setup.meta.capabilities(KeyExchange::default());
+                usual.with(&meta::ADDITIONAL, None)
+            }
             // Multiplexed RTCP is taken where a PBX offers it, and never asked for: many know nothing of it.
             Some(pbx) => Capabilities {
                 rtcp_mux: true,
@@ -184,7 +187,7 @@ impl Bridge {
             self.media.close(ends.media.id);
             return Err(no_common_media(flow.leg, &reject));
         }
-        let outgoing = self.outgoing(&route, hops_left, ends.callee);
+        let outgoing = self.outgoing(&route, hops_left, ends.callee, offer.preferred());
         let Route {
             parties, identity, ..
         } = route;
@@ -354,7 +357,14 @@ impl Bridge {
         }
     }
 
-    fn outgoing(&mut self, route: &Route, hops_left: u8, local: Local) -> Outgoing {
+    /// `sound`: what the caller is best spoken to with.
+    fn outgoing(
+        &mut self,
+        route: &Route,
+        hops_left: u8,
+        local: Local,
+        sound: Option<Codec>,
+    ) -> Outgoing {
         let Route {
             parties, callee, ..
         } = route;
@@ -380,7 +390,15 @@ impl Bridge {
             }
             Callee::User(user) => {
                 let kind = parties.number.keying.offered();
-                let offer = Offer::new(&local, &parties.meta.capabilities(kind));
+                let set: Vec<Codec> = parties
+                    .number
+                    .additional_codecs
+                    .iter()
+                    .map(|codec| Codec::from(*codec))
+                    .collect();
+                // What the PBX speaks comes first: then nothing is transcoded.
+                let capabilities = parties.meta.capabilities(kind).with(&set, sound);
+                let offer = Offer::new(&local, &capabilities);
                 let fresh = Fresh::draw(&mut self.tokens);
                 let invite =
                     parties

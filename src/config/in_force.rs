@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::{Config, Listener, Meta, Pbx, route, some};
 use crate::observe::{admin, log, records, trace};
-use crate::policy::{KeyExchange, Keying, Number};
+use crate::policy::{AdditionalCodec, KeyExchange, Keying, Number};
 use crate::secret::Source;
 use crate::sip::{transaction, transport};
 use crate::{call, media};
@@ -48,6 +48,7 @@ struct Business<'a> {
     hostname: &'a str,
     keying: &'static str,
     offer: Option<KeyExchange>,
+    additional_codecs: &'a [AdditionalCodec],
 }
 
 impl Config {
@@ -118,6 +119,7 @@ impl<'a> Business<'a> {
             hostname: &number.hostname,
             keying,
             offer,
+            additional_codecs: &number.additional_codecs,
         };
         match password {
             Source::File(file) => business.password_file = Some(file),

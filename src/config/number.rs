@@ -9,7 +9,7 @@ use super::meta::is_host_name;
 use super::password::{self, Words};
 use super::some;
 use crate::number::E164;
-use crate::policy::{KeyExchange, Keying, Number};
+use crate::policy::{AdditionalCodec, KeyExchange, Keying, Number};
 use crate::secret::{Keys, Secret, Source};
 
 /// `[[number]]` as it is written.
@@ -38,6 +38,9 @@ pub(super) struct Settings {
     keying: Choice,
     /// For `auto`: what our offers ask for.
     offer: Option<KeyExchange>,
+    /// What it may speak beside Opus, as it is set at Meta.
+    #[serde(default)]
+    additional_codecs: Vec<AdditionalCodec>,
 }
 
 /// `keying`
@@ -62,6 +65,7 @@ impl Settings {
         document: &Document<'_>,
     ) -> Option<(Number, Source)> {
         self.check_names(at, document);
+        self.check_codecs(at, document);
         let keying = self.keying(at, document);
         let pbxs = self.pbxs(at, pbxs, document);
         let password = self.password(at, folder, document);
@@ -72,6 +76,7 @@ impl Settings {
             target: self.target,
             pbxs: pbxs?,
             keying,
+            additional_codecs: self.additional_codecs,
             hostname: self.hostname.unwrap_or_else(|| meta_hostname.to_owned()),
         };
         Some((number, source))
@@ -86,6 +91,17 @@ impl Settings {
                 &format!("{at}.hostname"),
                 &format!("{name:?} is no host name"),
                 "give the name that is set as SIP server of this number at Meta",
+            );
+        }
+    }
+
+    fn check_codecs(&self, at: &str, document: &Document<'_>) {
+        let codecs = &self.additional_codecs;
+        if (1..codecs.len()).any(|place| codecs[..place].contains(&codecs[place])) {
+            document.problem(
+                &format!("{at}.additional_codecs"),
+                "one of them is listed twice",
+                "list each once",
             );
         }
     }

@@ -71,6 +71,9 @@ pub struct Settings {
     /// What is offered to it and taken from it, in our order of preference.
     #[serde(default = "formats")]
     pub codecs: Vec<Format>,
+    /// Milliseconds of sound that it is asked to put into a packet.
+    #[serde(default = "ptime")]
+    pub ptime: u8,
     /// Further headers of every INVITE to it.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -91,8 +94,14 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// Sound.
+    /// Sound as Meta has it.
     Opus,
+    /// Sound, wideband.
+    G722,
+    /// Sound: G.711 A-law.
+    Pcma,
+    /// Sound: G.711 µ-law.
+    Pcmu,
     /// Digits (RFC 4733).
     TelephoneEvent,
 }
@@ -101,6 +110,9 @@ impl From<Format> for Codec {
     fn from(format: Format) -> Codec {
         match format {
             Format::Opus => Codec::Opus,
+            Format::G722 => Codec::G722,
+            Format::Pcma => Codec::Pcma,
+            Format::Pcmu => Codec::Pcmu,
             Format::TelephoneEvent => Codec::TelephoneEvent { rate: 8000 },
         }
     }
@@ -216,16 +228,24 @@ impl Settings {
     }
 
     fn check_codecs(&self, at: &str, document: &Document<'_>) {
-        let count = |format| self.codecs.iter().filter(|f| **f == format).count();
-        let (what, remedy) = match (count(Format::Opus), count(Format::TelephoneEvent)) {
-            (0, _) => (
-                "without \"opus\" there is no sound: WhatsApp speaks Opus, and nothing is transcoded",
-                "list \"opus\", and allow it in the PBX",
-            ),
-            (1, ..=1) => return,
-            _ => ("one of them is listed twice", "list each once"),
-        };
-        document.problem(&format!("{at}.codecs"), what, remedy);
+        let codecs = &self.codecs;
+        let problem = |key, what, remedy| document.problem(&format!("{at}.{key}"), what, remedy);
+        if codecs
+            .iter()
+            .all(|format| *format == Format::TelephoneEvent)
+        {
+            problem(
+                "codecs",
+                "there is no codec of sound",
+                "list what the PBX speaks: \"opus\", \"g722\", \"pcma\", \"pcmu\"",
+            );
+        }
+        if (1..codecs.len()).any(|place| codecs[..place].contains(&codecs[place])) {
+            problem("codecs", "one of them is listed twice", "list each once");
+        }
+        if !PTIMES.contains(&self.ptime) {
+            problem("ptime", "must be 10, 20, 30, 40, 50 or 60 ms", "");
+        }
     }
 
     fn check_places(&self, at: &str, document: &Document<'_>) {
@@ -348,8 +368,21 @@ fn transport() -> Protocol {
     Protocol::Udp
 }
 
+/// Milliseconds that a packet of sound may be asked to hold.
+const PTIMES: [u8; 6] = [10, 20, 30, 40, 50, 60];
+
 fn formats() -> Vec<Format> {
-    vec![Format::Opus, Format::TelephoneEvent]
+    vec![
+        Format::Opus,
+        Format::G722,
+        Format::Pcma,
+        Format::Pcmu,
+        Format::TelephoneEvent,
+    ]
+}
+
+fn ptime() -> u8 {
+    20
 }
 
 fn source() -> Source {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::Setup;
 use crate::config::{self, Config};
@@ -64,6 +65,7 @@ pub(super) async fn of(
             media: pbx.facing(&config.media),
             source: pbx.source,
             codecs: pbx.codecs.iter().copied().map(Codec::from).collect(),
+            ptime: Duration::from_millis(pbx.ptime.into()),
             headers: pbx.headers.clone().into_iter().collect(),
             ack_when_keyed: pbx.ack_when_keyed,
             dialling: pbx.dialling.clone(),

@@ -186,6 +186,8 @@ pub struct SideSpec {
     pub source: Source,
     /// Which way RTP flows: a side on hold is not sent to, though its session lives on.
     pub direction: Direction,
+    /// How much sound a packet for it holds, where we make that packet: 10 to 60 ms.
+    pub ptime: Duration,
 }
 
 impl SideSpec {

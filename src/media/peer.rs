@@ -125,6 +125,7 @@ mod tests {
             security: Security::Plain,
             source,
             direction: Direction::SendRecv,
+            ptime: std::time::Duration::from_millis(20),
         })
     }
 

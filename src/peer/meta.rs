@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use crate::leg::Leg;
+use crate::media::Codec;
 use crate::number::{E164, User};
-use crate::policy::{KeyExchange, Number};
+use crate::policy::{AdditionalCodec, KeyExchange, Number};
 use crate::sdp::{Capabilities, Keying, Setup};
 use crate::sip::dialog::Identity;
 use crate::sip::digest::client::{Asked, Client, Login, NoAnswer, Target as Authenticated};
@@ -84,6 +85,18 @@ impl Meta {
             hops_left,
         }
         .with_sdp(sdp)
+    }
+}
+
+/// What Meta's offers may list beside Opus, and ours to it where the number is set so (settings API, 2026-06-26).
+pub const ADDITIONAL: [Codec; 2] = [Codec::Pcma, Codec::Pcmu];
+
+impl From<AdditionalCodec> for Codec {
+    fn from(codec: AdditionalCodec) -> Codec {
+        match codec {
+            AdditionalCodec::Pcma => Codec::Pcma,
+            AdditionalCodec::Pcmu => Codec::Pcmu,
+        }
     }
 }
 
@@ -322,6 +335,7 @@ mod tests {
             target: None,
             pbxs: vec!["main".into()],
             keying: Default::default(),
+            additional_codecs: Vec::new(),
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Pbx {
     pub source: Source,
     /// What is offered to it and taken from it, in our order of preference.
     pub codecs: Vec<Codec>,
+    /// How much sound it is asked to put into a packet.
+    pub ptime: Duration,
     /// Further headers of every INVITE to it.
     pub headers: Vec<(String, String)>,
     /// Whether its 200 to a WhatsApp user is acknowledged only when Meta's leg has its keys: some play from our ACK on,
@@ -78,7 +80,10 @@ impl Ports {
 impl Pbx {
     /// What its leg can carry.
     pub fn capabilities(&self) -> Capabilities {
-        Capabilities::pbx(self.keying, self.source).preferring(&self.codecs)
+        Capabilities {
+            ptime: self.ptime,
+            ..Capabilities::pbx(self.keying, self.source).preferring(&self.codecs)
+        }
     }
 
     /// How we name ourselves on a leg that is spoken over `protocol`.
@@ -322,6 +327,7 @@ mod tests {
             media: std::net::IpAddr::from([192, 0, 2, 1]).into(),
             source: Source::Negotiated,
             codecs: vec![Codec::Opus],
+            ptime: crate::sdp::FRAME,
             headers: vec![("X-Tenant".into(), "acme".into())],
             ack_when_keyed: false,
             dialling: number::Settings::default(),

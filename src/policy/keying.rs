@@ -1,5 +1,5 @@
-//! How the media of a number's calls with Meta gets its keys. It is a setting of the number at Meta and not negotiated
-//! call by call (SIP guide, 2025-12-15), and may change there without our being told.
+//! What a number is set to at Meta about media. How its calls get their keys is not negotiated call by call (SIP guide,
+//! 2025-12-15), and may change there without our being told.
 
 use std::fmt;
 
@@ -14,6 +14,16 @@ pub enum KeyExchange {
     Dtls,
     /// Keys in SDP (RFC 4568).
     Sdes,
+}
+
+/// What Meta calls `audio.additional_codecs`: G.711 beside Opus, which is always there (settings API, 2026-06-26).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdditionalCodec {
+    /// G.711 A-law.
+    Pcma,
+    /// G.711 µ-law.
+    Pcmu,
 }
 
 impl fmt::Display for KeyExchange {

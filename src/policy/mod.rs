@@ -5,7 +5,7 @@
 //!   route     called number ─▶ PBX and extension;  PBX and what it claims ─▶ the business number that calls
 //!   rules     a user's call that goes elsewhere than its number says
 //!   ways      the addresses of a PBX, in the order in which a call tries them;  health: which of them answer
-//!   keying    how the number's media gets its keys at Meta: what we offer, and what we expect
+//!   keying    what the number's media is at Meta: how it gets its keys, and which codecs there are beside Opus
 //! ```
 //!
 //! Nothing here believes a header that the other side could have written as it liked: a source address is checked
@@ -19,7 +19,7 @@ pub mod sources;
 pub mod ways;
 
 pub use health::Health;
-pub use keying::{KeyExchange, Keying};
+pub use keying::{AdditionalCodec, KeyExchange, Keying};
 pub use route::{Number, Numbers};
 pub use sources::Sources;
 pub use ways::Way;

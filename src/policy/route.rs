@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keying::Keying;
+use super::keying::{AdditionalCodec, Keying};
 use crate::number::{self, E164, User};
 use crate::secret::Secret;
 
@@ -21,6 +21,8 @@ pub struct Number {
     pub pbxs: Vec<String>,
     /// How its media gets its keys at Meta.
     pub keying: Keying,
+    /// What it may speak beside Opus, as it is set at Meta.
+    pub additional_codecs: Vec<AdditionalCodec>,
 }
 
 impl Number {
@@ -119,6 +121,7 @@ mod tests {
             target: None,
             pbxs: vec![pbx.to_owned()],
             keying: Keying::default(),
+            additional_codecs: Vec::new(),
         }
     }
 

@@ -217,6 +217,7 @@ mod tests {
             target: None,
             pbxs: vec!["main".into()],
             keying: Default::default(),
+            additional_codecs: Vec::new(),
         }
     }
 

@@ -26,6 +26,8 @@ pub use offer::Offer;
 pub use reject::Reject;
 pub use remote::{Answered, RemoteOffer};
 
+use std::time::Duration;
+
 use crate::media::dtls::Fingerprint;
 use crate::media::sdes::Crypto;
 use crate::media::{Codec, LocalPorts, Payload, Security, Source, ice};
@@ -46,6 +48,8 @@ pub struct Capabilities {
     pub keyings: Vec<Keying>,
     /// Which end of the DTLS handshake an offer leaves us.
     pub setup: Setup,
+    /// How much sound a packet is asked to hold (`a=ptime`).
+    pub ptime: Duration,
     /// Whether RTCP may share the RTP port (RFC 5761): offered, and taken up where the peer offers it. Where DTLS keys the
     /// leg it does so whatever this says.
     pub rtcp_mux: bool,
@@ -58,21 +62,24 @@ impl Capabilities {
     /// not offer them.
     pub fn meta(keyings: Vec<Keying>, setup: Setup) -> Capabilities {
         Capabilities {
-            payloads: numbered(111, 126),
+            payloads: vec![OPUS, digits(126)],
             keyings,
             setup,
+            ptime: FRAME,
             rtcp_mux: true,
             // That Meta's relay sends from where it receives is likely, but documented nowhere; its keys tell it.
             source: Source::Authentic,
         }
     }
 
-    /// Opus and digits towards a PBX, RTCP on a port of its own.
+    /// All that we carry towards a PBX, RTCP on a port of its own.
     pub fn pbx(keying: Keying, source: Source) -> Capabilities {
+        let sound = [OPUS].into_iter().chain(STATIC.map(numbered));
         Capabilities {
-            payloads: numbered(111, 101),
+            payloads: sound.chain([digits(101)]).collect(),
             keyings: vec![keying],
             setup: Setup::default(),
+            ptime: FRAME,
             rtcp_mux: false,
             source,
         }
@@ -87,19 +94,64 @@ impl Capabilities {
             ..self
         }
     }
+
+    /// The same, and these codecs of sound as well, which have numbers of their own; those in `first` before all others.
+    #[must_use]
+    pub fn with(mut self, codecs: &[Codec], first: Option<Codec>) -> Capabilities {
+        for codec in codecs.iter().filter(|codec| STATIC.contains(codec)) {
+            let place = self.payloads.iter().position(|p| !p.codec.is_audio());
+            let place = match first == Some(*codec) {
+                true => 0,
+                false => place.unwrap_or(self.payloads.len()),
+            };
+            self.payloads.insert(place, numbered(*codec));
+        }
+        self
+    }
+
+    /// What sound is preferred among these.
+    pub fn preferred(&self, codecs: &[Codec]) -> Option<Codec> {
+        let mut ours = self.payloads.iter().map(|payload| payload.codec);
+        ours.find(|codec| codec.is_audio() && codecs.contains(codec))
+    }
+
+    /// Whether a peer may use it. Digits are taken on the clock of either sound where they are taken at all.
+    fn carries(&self, codec: Codec) -> bool {
+        let events = matches!(
+            codec,
+            Codec::TelephoneEvent {
+                rate: 8_000 | 48_000
+            }
+        );
+        let mut ours = self.payloads.iter().map(|payload| payload.codec);
+        ours.any(|ours| ours == codec || (events && !ours.is_audio()))
+    }
 }
 
-fn numbered(opus: u8, digits: u8) -> Vec<Payload> {
-    vec![
-        Payload {
-            number: opus,
-            codec: Codec::Opus,
-        },
-        Payload {
-            number: digits,
-            codec: Codec::TelephoneEvent { rate: 8000 },
-        },
-    ]
+/// What packets hold unless somebody asks for more or less; Meta takes nothing else.
+pub const FRAME: Duration = Duration::from_millis(20);
+
+/// Codecs whose payload numbers need no `a=rtpmap`, the best first.
+pub const STATIC: [Codec; 3] = [Codec::G722, Codec::Pcma, Codec::Pcmu];
+
+const OPUS: Payload = Payload {
+    number: 111,
+    codec: Codec::Opus,
+};
+
+fn digits(number: u8) -> Payload {
+    Payload {
+        number,
+        codec: Codec::TelephoneEvent { rate: 8000 },
+    }
+}
+
+/// A codec under its own number.
+fn numbered(codec: Codec) -> Payload {
+    Payload {
+        number: codec.static_number().unwrap_or(OPUS.number),
+        codec,
+    }
 }
 
 /// How the media of a leg is keyed.

@@ -43,6 +43,7 @@ impl Offer {
             rtcp_mux: capabilities.rtcp_mux || dtls,
             direction: Direction::SendRecv,
             mid: dtls.then_some(MID),
+            ptime: capabilities.ptime,
         };
         let mut session = write::session(local);
         session.attributes.extend(section.mid.map(write::bundle));
@@ -79,6 +80,7 @@ impl Offer {
             security: stream.keys.security(&self.local),
             source: self.capabilities.source,
             direction: stream.direction(),
+            ptime: stream.ptime,
         })
     }
 
@@ -154,7 +156,9 @@ mod tests {
     fn a_plain_offer_names_no_key() {
         let offer = Offer::new(&local(5000), &plain());
         assert!(
-            offer.text().contains("m=audio 5000 RTP/AVP 111 101\r\n"),
+            offer
+                .text()
+                .contains("m=audio 5000 RTP/AVP 111 9 8 0 101\r\n"),
             "{}",
             offer.text()
         );
@@ -219,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_in_g711_is_refused_by_name() {
-        let error = Offer::new(&local(5000), &plain())
+    fn an_answer_in_a_codec_that_was_not_offered_is_refused_by_name() {
+        let error = Offer::new(&local(5000), &plain().preferring(&[Codec::Opus]))
             .accept(&sdp("m=audio 4000 RTP/AVP 0\n"))
             .unwrap_err();
         assert_eq!(

@@ -61,13 +61,18 @@ impl RemoteOffer {
         self.stream.rtp(&local.ports).map(drop)
     }
 
-    /// Answers with the codecs of sound in `carried`, in that order, and no others: they are what the other leg
-    /// agreed to. `telephone-event` stays whenever it was offered, even if the other leg has none: digits nobody
-    /// takes are dropped by the relay, while a peer that was refused them would send them as tones.
-    pub fn answer(&self, local: &Local, carried: &[Codec]) -> Result<Answered, Reject> {
+    /// What sound this side is best spoken to with: our own preference among what was offered.
+    pub fn preferred(&self) -> Option<Codec> {
+        self.capabilities.preferred(&self.codecs())
+    }
+
+    /// Answers with one codec of sound, so that the peer sends no other: the one that was offered. `telephone-event` stays
+    /// whenever it was offered, even if the other leg has none: digits nobody takes are dropped by the relay, while a peer
+    /// that was refused them would send them as tones.
+    pub fn answer(&self, local: &Local, sound: Codec) -> Result<Answered, Reject> {
         let remote_rtp = self.stream.rtp(&local.ports)?;
         let remote_rtcp = self.stream.rtcp(&self.capabilities);
-        let payloads = self.agreed(carried)?;
+        let payloads = self.agreed(sound)?;
         let section = write::Section {
             proto: self.proto(),
             payloads: &payloads,
@@ -75,6 +80,7 @@ impl RemoteOffer {
             rtcp_mux: remote_rtcp.is_none(),
             direction: self.stream.stated,
             mid: self.stream.mid.as_deref(),
+            ptime: self.capabilities.ptime,
         };
         let text = self.describe(local, &section);
         let side = SideSpec {
@@ -85,6 +91,7 @@ impl RemoteOffer {
             security: self.stream.keys.security(local),
             source: self.capabilities.source,
             direction: self.stream.direction(),
+            ptime: self.stream.ptime,
         };
         Ok(Answered { text, side })
     }
@@ -109,31 +116,30 @@ impl RemoteOffer {
             .map_or("RTP/AVP", |m| m.proto.as_str())
     }
 
-    fn agreed(&self, carried: &[Codec]) -> Result<Vec<Payload>, Reject> {
-        let of = |codec: &Codec| self.common.iter().find(|p| p.codec == *codec).copied();
-        let mut agreed: Vec<Payload> = carried
-            .iter()
-            .filter(|c| c.is_audio())
-            .filter_map(of)
-            .collect();
-        if agreed.is_empty() {
-            return Err(Reject::NoCommonCodec {
-                theirs: names(&self.stream.formats),
-                ours: list(carried),
-            });
-        }
-        agreed.extend(self.common.iter().filter(|p| !p.codec.is_audio()));
-        Ok(agreed)
+    fn agreed(&self, sound: Codec) -> Result<Vec<Payload>, Reject> {
+        let mut common = self.common.iter();
+        let sound = common.find(|p| p.codec == sound && sound.is_audio());
+        let sound = sound.ok_or_else(|| Reject::NoCommonCodec {
+            theirs: names(&self.stream.formats),
+            ours: list([]),
+        })?;
+        Ok([*sound].into_iter().chain(self.digits()).collect())
+    }
+
+    /// One format of digits, on the clock that Meta's have if there is a choice.
+    fn digits(&self) -> Option<Payload> {
+        let events = || self.common.iter().filter(|p| !p.codec.is_audio());
+        let usual = events().find(|p| p.codec.clock_rate() == 8_000);
+        usual.or(events().next()).copied()
     }
 }
 
 /// The peer's formats that we carry; an error if none of them is sound.
 pub(super) fn common(stream: &Stream, capabilities: &Capabilities) -> Result<Vec<Payload>, Reject> {
-    let ours: Vec<Codec> = capabilities.payloads.iter().map(|p| p.codec).collect();
     let mut common: Vec<Payload> = Vec::new();
     for payload in stream.formats.iter().filter_map(|f| f.payload()) {
         // A codec under two numbers is used under the one the peer likes better.
-        if ours.contains(&payload.codec) && common.iter().all(|p| p.codec != payload.codec) {
+        if capabilities.carries(payload.codec) && common.iter().all(|p| p.codec != payload.codec) {
             common.push(payload);
         }
     }
@@ -142,16 +148,13 @@ pub(super) fn common(stream: &Stream, capabilities: &Capabilities) -> Result<Vec
     }
     Err(Reject::NoCommonCodec {
         theirs: names(&stream.formats),
-        ours: list(&ours),
+        ours: list(capabilities.payloads.iter().map(|p| p.codec)),
     })
 }
 
-fn list(codecs: &[Codec]) -> String {
-    let names: Vec<String> = codecs
-        .iter()
-        .filter(|c| c.is_audio())
-        .map(Codec::to_string)
-        .collect();
+fn list(codecs: impl IntoIterator<Item = Codec>) -> String {
+    let sound = codecs.into_iter().filter(|codec| codec.is_audio());
+    let names: Vec<String> = sound.map(|codec| codec.to_string()).collect();
     if names.is_empty() {
         "nothing else".into()
     } else {
@@ -179,6 +182,8 @@ impl std::fmt::Debug for Answered {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::media::{Direction, Security};
     use crate::sdp::tests::{local, plain, sdp};
@@ -193,7 +198,7 @@ mod tests {
     }
 
     fn answer(rest: &str) -> Answered {
-        offer(rest).answer(&local(5000), &[Codec::Opus]).unwrap()
+        offer(rest).answer(&local(5000), Codec::Opus).unwrap()
     }
 
     #[test]
@@ -217,18 +222,38 @@ mod tests {
         ];
         assert_eq!(answered.side.send, expected);
         assert_eq!(answered.side.receive, expected);
-        assert_eq!(offer(OPUS).codecs(), [Codec::Opus, DIGITS]);
+        assert_eq!(offer(OPUS).codecs(), [Codec::Pcmu, Codec::Opus, DIGITS]);
     }
 
     #[test]
     fn digits_are_answered_wherever_they_were_offered() {
-        let carried_without = offer(OPUS).answer(&local(5000), &[Codec::Opus]).unwrap();
+        let carried_without = offer(OPUS).answer(&local(5000), Codec::Opus).unwrap();
         assert!(carried_without.text.contains("telephone-event"));
         let none_offered = "m=audio 4000 RTP/AVP 96\na=rtpmap:96 opus/48000/2\n";
         let answered = offer(none_offered)
-            .answer(&local(5000), &[Codec::Opus, DIGITS])
+            .answer(&local(5000), Codec::Opus)
             .unwrap();
         assert!(!answered.text.contains("telephone-event"));
+    }
+
+    #[test]
+    fn the_answer_has_the_one_sound_that_we_prefer_and_digits_on_the_clock_that_meta_has() {
+        let many = "m=audio 4000 RTP/AVP 0 8 97 98 99\na=rtpmap:97 opus/48000/2\n\
+            a=rtpmap:98 telephone-event/48000\na=rtpmap:99 telephone-event/8000\na=ptime:30\n";
+        let offer = RemoteOffer::parse(
+            &sdp(many),
+            &plain().preferring(&[Codec::Pcma, Codec::Opus, DIGITS]),
+        )
+        .unwrap();
+        assert_eq!(offer.preferred(), Some(Codec::Pcma));
+        let answered = offer.answer(&local(5000), Codec::Pcma).unwrap();
+        assert!(answered.text.contains("m=audio 5000 RTP/AVP 8 99\r\n"));
+        assert_eq!(answered.side.ptime, Duration::from_millis(30));
+        let fast = many.replace(" 99", "");
+        let offer = RemoteOffer::parse(&sdp(&fast), &plain()).unwrap();
+        let answered = offer.answer(&local(5000), Codec::Opus).unwrap();
+        let numbers: Vec<u8> = answered.side.send.iter().map(|p| p.number).collect();
+        assert_eq!(numbers, [97, 98], "better those than none");
     }
 
     #[test]
@@ -236,7 +261,7 @@ mod tests {
         let error = RemoteOffer::parse(&sdp("m=audio 4000 RTP/AVP 18\n"), &plain()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no codec in common: the peer has G729/8000; we carry opus/48000/2"
+            "no codec in common: the peer has G729/8000; we carry opus/48000/2, G722/8000, PCMA/8000, PCMU/8000"
         );
         assert_eq!(error.status(), 488);
     }
@@ -252,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_the_other_leg_did_not_agree_to_is_not_answered() {
-        let error = offer(OPUS).answer(&local(5000), &[DIGITS]).unwrap_err();
+        let error = offer(OPUS).answer(&local(5000), DIGITS).unwrap_err();
         assert!(
             error.to_string().ends_with("we carry nothing else"),
             "{error}"
@@ -266,7 +291,7 @@ mod tests {
             ..plain()
         };
         let offer = RemoteOffer::parse(&sdp(KEYED), &capabilities).unwrap();
-        let answered = offer.answer(&local(5000), &[Codec::Opus]).unwrap();
+        let answered = offer.answer(&local(5000), Codec::Opus).unwrap();
         let ours = "a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\r\n";
         assert!(answered.text.contains(ours), "{}", answered.text);
         let Security::Sdes(keys) = answered.side.security else {
@@ -282,7 +307,7 @@ mod tests {
             ..plain()
         };
         let offer = RemoteOffer::parse(&sdp(KEYED), &capabilities).unwrap();
-        let printed = format!("{offer:?} {:?}", offer.answer(&local(5000), &[Codec::Opus]));
+        let printed = format!("{offer:?} {:?}", offer.answer(&local(5000), Codec::Opus));
         assert!(
             !printed.contains("CQkJ") && !printed.contains("BwcH") && !printed.contains("9, 9"),
             "{printed}"
@@ -332,7 +357,7 @@ mod tests {
         let side = |offered: &str, capabilities: &Capabilities| {
             let offer =
                 RemoteOffer::parse(&sdp(&format!("{OPUS}{offered}")), capabilities).unwrap();
-            let answered = offer.answer(&local(5000), &[Codec::Opus]).unwrap();
+            let answered = offer.answer(&local(5000), Codec::Opus).unwrap();
             (
                 answered.text.contains("a=rtcp-mux\r\n"),
                 answered.side.remote_rtcp.map(|a| a.port()),
@@ -349,7 +374,7 @@ mod tests {
             let text = format!("v=0\nc=IN IP4 203.0.113.9\na=group:{group}\n{OPUS}{mid}")
                 .replace('\n', "\r\n");
             let offer = RemoteOffer::parse(text.as_bytes(), &plain()).unwrap();
-            offer.answer(&local(5000), &[Codec::Opus]).unwrap().text
+            offer.answer(&local(5000), Codec::Opus).unwrap().text
         };
         let text = bundled("BUNDLE 0 1", "a=mid:0\n");
         assert!(
@@ -369,9 +394,6 @@ mod tests {
         let offer = offer(&format!("{OPUS}c=IN IP6 2001:db8::7\n"));
         let error = offer.reachable_from(&local(5000)).unwrap_err();
         assert!(error.to_string().contains("2001:db8::7"), "{error}");
-        assert_eq!(
-            offer.answer(&local(5000), &[Codec::Opus]).unwrap_err(),
-            error
-        );
+        assert_eq!(offer.answer(&local(5000), Codec::Opus).unwrap_err(), error);
     }
 }

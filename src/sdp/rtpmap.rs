@@ -4,10 +4,8 @@ use sdp_types::Media;
 
 use crate::media::{Codec, Payload};
 
+use super::STATIC;
 use super::reject::{Reject, quote};
-
-/// What needs no `a=rtpmap`, and may have one.
-const STATIC: [Codec; 3] = [Codec::Pcmu, Codec::Pcma, Codec::G722];
 
 /// One payload number of an m= line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +56,9 @@ fn format(number: u8, mapped: Option<&str>) -> Format {
         None => Format {
             number,
             name: assigned(number),
-            codec: STATIC.into_iter().find(|c| c.static_number() == Some(number)),
+            codec: STATIC
+                .into_iter()
+                .find(|c| c.static_number() == Some(number)),
         },
     }
 }

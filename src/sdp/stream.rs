@@ -1,6 +1,7 @@
 //! The audio stream of a peer's description, read: where, what, keyed how, flowing which way.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use sdp_types::{Attribute, Connection, Media, Session};
 
@@ -10,7 +11,7 @@ use super::dtls::Turn;
 use super::keys::PeerKeys;
 use super::reject::{Reject, quote};
 use super::rtpmap::{Format, formats};
-use super::{Capabilities, Keying, MAX_LINES, MAX_OCTETS};
+use super::{Capabilities, FRAME, Keying, MAX_LINES, MAX_OCTETS};
 
 /// One RTP stream as its sender described it.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Stream {
     rtcp_mux: bool,
     pub formats: Vec<Format>,
     pub keys: PeerKeys,
+    /// How much sound it wants a packet of ours to hold: 10 to 60 ms.
+    pub ptime: Duration,
     /// As the peer said it, turned round: what we may do.
     pub stated: Direction,
     /// `a=mid`, to be repeated.
@@ -127,6 +130,7 @@ pub(super) fn stream(
         rtcp_mux,
         formats,
         keys,
+        ptime: ptime(&media.attributes),
         stated: direction(&media.attributes)
             .or(direction(&session.attributes))
             .unwrap_or(Direction::SendRecv),
@@ -192,6 +196,16 @@ fn direction(attributes: &[Attribute]) -> Option<Direction> {
     })
 }
 
+/// RFC 8866 §6.4: `a=ptime` is what the peer would like, `a=maxptime` what it can bear; in steps of 10 ms, which every codec
+/// of ours can do.
+fn ptime(attributes: &[Attribute]) -> Duration {
+    let stated = |name| value(attributes, name)?.trim().parse::<u64>().ok();
+    let usual = FRAME.as_millis() as u64;
+    let most = stated("maxptime").unwrap_or(60).clamp(10, 60);
+    let wanted = stated("ptime").filter(|ms| *ms > 0).unwrap_or(usual);
+    Duration::from_millis(wanted.clamp(10, most) / 10 * 10)
+}
+
 fn bundles(session: &Session, mid: &str) -> bool {
     let groups = session
         .attributes
@@ -240,6 +254,24 @@ mod tests {
         );
         let own = read("m=audio 4000 RTP/AVP 0\nc=IN IP6 2001:db8::7\n").unwrap();
         assert_eq!(own.rtp, "[2001:db8::7]:4000".parse().unwrap());
+    }
+
+    #[test]
+    fn how_much_sound_a_packet_holds_is_what_the_peer_asks_for_and_can_bear() {
+        for (lines, ms) in [
+            ("", 20),
+            ("a=ptime:30\n", 30),
+            ("a=ptime:35\n", 30),
+            ("a=ptime:5\n", 10),
+            ("a=ptime:200\n", 60),
+            ("a=ptime:60\na=maxptime:40\n", 40),
+            ("a=maxptime:10\n", 10),
+            ("a=maxptime:0\na=ptime:0\n", 10),
+            ("a=ptime:x\n", 20),
+        ] {
+            let stream = read(&format!("m=audio 4000 RTP/AVP 0\n{lines}")).unwrap();
+            assert_eq!(stream.ptime, Duration::from_millis(ms), "{lines}");
+        }
     }
 
     #[test]

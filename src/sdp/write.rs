@@ -1,11 +1,13 @@
 //! How we describe our end.
 
+use std::time::Duration;
+
 use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 
 use crate::media::sdes::Crypto;
 use crate::media::{Codec, Direction, Payload};
 
-use super::{Local, dtls};
+use super::{FRAME, Local, dtls};
 
 /// Opus as Meta's client speaks it: wideband, mono at 20 kbit/s, 20 ms, with forward error correction. Said on both
 /// legs, since a packet from one leg is the packet of the other.
@@ -14,8 +16,8 @@ const OPUS: &str = "maxaveragebitrate=20000;maxplaybackrate=16000;minptime=20;sp
 /// The sixteen keys of a telephone (RFC 4733 §2.3); hook flash means nothing here.
 const DIGITS: &str = "0-15";
 
-/// Milliseconds of sound in a packet; Meta takes nothing else.
-const PTIME: u8 = 20;
+/// The longest packet of sound that we ask for where nothing is passed on as it comes.
+const LONGEST: Duration = Duration::from_millis(60);
 
 /// What our audio section says.
 pub(super) struct Section<'a> {
@@ -25,6 +27,8 @@ pub(super) struct Section<'a> {
     pub rtcp_mux: bool,
     pub direction: Direction,
     pub mid: Option<&'a str>,
+    /// How much sound a packet is to hold.
+    pub ptime: Duration,
 }
 
 /// What keys the section.
@@ -82,8 +86,11 @@ fn attributes(local: &Local, section: &Section<'_>) -> Vec<Attribute> {
         let fmtp = |parameters| Attribute::with_value("fmtp", format!("{number} {parameters}"));
         lines.extend(parameters(*codec).map(fmtp));
     }
-    lines.push(Attribute::with_value("ptime", PTIME));
-    lines.push(Attribute::with_value("maxptime", PTIME));
+    // Opus is passed on to Meta as it comes, and Meta takes 20 ms.
+    let opus = section.payloads.iter().any(|p| p.codec == Codec::Opus);
+    let longest = if opus { FRAME } else { LONGEST }.max(section.ptime);
+    lines.push(Attribute::with_value("ptime", section.ptime.as_millis()));
+    lines.push(Attribute::with_value("maxptime", longest.as_millis()));
     if section.rtcp_mux {
         lines.push(Attribute::new("rtcp-mux"));
     }

@@ -484,7 +484,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
             "codecs = [\"telephone-event\"]\n[media]",
             "pbx.codecs",
             "codecs",
-            "nothing is transcoded",
+            "there is no codec of sound",
         ),
         case(
             "[media]",
@@ -495,10 +495,24 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case(
             "[media]",
-            "codecs = [\"pcmu\"]\n[media]",
+            "codecs = [\"g729\"]\n[media]",
             "pbx.codecs",
             "codecs",
-            "must be \"opus\" or \"telephone-event\"",
+            "must be \"opus\", \"g722\", \"pcma\", \"pcmu\" or \"telephone-event\"",
+        ),
+        case(
+            "[media]",
+            "ptime = 25\n[media]",
+            "pbx.ptime",
+            "ptime",
+            "must be 10, 20, 30, 40, 50 or 60 ms",
+        ),
+        case(
+            "target = ",
+            "additional_codecs = [\"pcma\", \"pcma\"]\ntarget = ",
+            "number.additional_codecs",
+            "additional_codecs",
+            "listed twice",
         ),
         case(
             "[media]",

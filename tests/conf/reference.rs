@@ -185,7 +185,7 @@ fn a_value_of_the_wrong_kind_is_refused_at_its_key_and_in_the_words_of_the_file(
                 Some(
                     value
                         .as_array()
-                        .filter(|list| list[0].is_table())
+                        .filter(|list| list.first().is_some_and(toml::Value::is_table))
                         .map_or(value, |list| &list[0]),
                 )
             });

@@ -218,6 +218,7 @@ fn dialled(change: impl FnOnce(&mut Request)) -> Request {
         target: None,
         pbxs: vec!["main".into()],
         keying: Default::default(),
+        additional_codecs: Vec::new(),
     };
     let foreign = wabridge::policy::Number {
         number: "+442079460958".parse().unwrap(),

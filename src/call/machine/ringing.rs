@@ -65,8 +65,8 @@ impl Call {
             return Ok(String::new());
         };
         let side = ringing.our_offer.accept(body)?;
-        let carried: Vec<Codec> = side.send.iter().map(|payload| payload.codec).collect();
-        let answered = ringing.offer.answer(&ringing.caller_local, &carried)?;
+        let sound = spoken(caller, &ringing.offer, side.sound());
+        let answered = ringing.offer.answer(&ringing.caller_local, sound)?;
         let metas = match caller {
             Leg::Meta => &answered.side,
             Leg::Pbx => &side,
@@ -248,6 +248,13 @@ impl Call {
         let steps = self.callee.cancel(reason);
         self.take(steps, turn);
     }
+}
+
+/// What the caller is spoken to with. A PBX has its preference; Meta has what the PBX speaks, if it offers that, because then
+/// nothing is transcoded.
+fn spoken(caller: Leg, offer: &sdp::RemoteOffer, other: Option<Codec>) -> Codec {
+    let same = other.filter(|codec| caller == Leg::Meta && offer.codecs().contains(codec));
+    same.or(offer.preferred()).unwrap_or(Codec::Opus)
 }
 
 /// Our 200 to a PBX, with what Meta's 200 tells of the user (BSUID page, 2026-02-06).

@@ -208,6 +208,7 @@ fn configuration(
             target: Some("100".into()),
             pbxs: vec!["demo".into()],
             keying: policy::Keying::Set(*keying),
+            additional_codecs: Vec::new(),
         })
     };
     let passwords = vec![Source::Inline(password.clone()); BUSINESSES.len()];
@@ -252,6 +253,7 @@ fn configuration(
             srtp: false,
             source: media::Source::Negotiated,
             codecs: vec![config::Format::Opus, config::Format::TelephoneEvent],
+            ptime: 20,
             headers: Default::default(),
             ack_when_keyed: false,
             ca_file: None,

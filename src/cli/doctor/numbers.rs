@@ -280,6 +280,7 @@ mod tests {
             target: None,
             pbxs: vec!["main".into()],
             keying: Keying::default(),
+            additional_codecs: Vec::new(),
         }
     }
 
@@ -343,6 +344,7 @@ mod tests {
     fn what_must_be_set_at_meta_is_said_with_its_name_port_and_keying() {
         let sdes = Number {
             keying: Keying::Set(KeyExchange::Sdes),
+            additional_codecs: Vec::new(),
             ..number()
         };
         let said = at_meta(&sdes, 5061).what;

@@ -208,7 +208,7 @@ fn codecs(pbx: &Pbx, answer: &Response) -> Finding {
         return Finding::note(
             ABOUT,
             format!("{name}: it does not say which codecs it speaks"),
-            "it must offer and take Opus: allow=opus for the bridge in Asterisk",
+            "it needs one of pbx.codecs: allow=opus, g722, alaw or ulaw for the bridge in Asterisk",
         );
     }
     let keying = if pbx.srtp {
@@ -219,20 +219,34 @@ fn codecs(pbx: &Pbx, answer: &Response) -> Finding {
     let ours: Vec<Codec> = pbx.codecs.iter().copied().map(Codec::from).collect();
     let capabilities = Capabilities::pbx(keying, pbx.source).preferring(&ours);
     match RemoteOffer::parse(&answer.body, &capabilities) {
-        Ok(offer) => match ours.iter().find(|ours| !offer.codecs().contains(ours)) {
-            None => Finding::ok(ABOUT, format!("{name}: it offers all of pbx.codecs")),
-            Some(missing) => Finding::warn(
-                ABOUT,
-                format!("{name}: it does not offer {missing}, which pbx.codecs lists"),
-                "allow it in the PBX (digits: dtmf_mode=rfc4733 in Asterisk), or take it out of pbx.codecs",
-            ),
-        },
+        Ok(offer) => carried(name, &ours, &offer),
         Err(reject) => Finding::fail(
             ABOUT,
             format!("{name}: what it offers cannot be carried: {reject}"),
-            "allow Opus for the bridge (allow=opus in Asterisk), and see pbx.srtp",
+            "allow one of pbx.codecs for the bridge (allow=opus or alaw in Asterisk), and see pbx.srtp",
         ),
     }
+}
+
+/// What becomes of what the PBX offers.
+fn carried(name: &str, ours: &[Codec], offer: &RemoteOffer) -> Finding {
+    let has_digits = |codecs: &[Codec]| codecs.iter().any(|codec| !codec.is_audio());
+    if has_digits(ours) && !has_digits(&offer.codecs()) {
+        return Finding::warn(
+            ABOUT,
+            format!("{name}: it does not offer telephone-event/8000, which pbx.codecs lists"),
+            "allow it in the PBX (dtmf_mode=rfc4733 in Asterisk), or take it out of pbx.codecs",
+        );
+    }
+    Finding::ok(
+        ABOUT,
+        match offer.preferred() {
+            Some(codec) if codec != Codec::Opus => {
+                format!("{name}: its sound is {codec}, and is made Opus here, and back")
+            }
+            _ => format!("{name}: its sound is Opus, which is passed on as it is"),
+        },
+    )
 }
 
 #[cfg(test)]
@@ -297,14 +311,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pbx_that_speaks_opus_is_well_and_one_that_speaks_g711_alone_is_not() {
+    async fn a_pbx_that_speaks_opus_is_well_and_so_is_g711_where_it_is_listed() {
         const OPUS: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
             m=audio 4000 RTP/AVP 107\r\na=rtpmap:107 opus/48000/2\r\n";
         const G711: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
             m=audio 4000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n";
         let opus_alone = judged(1, 200, OPUS, "codecs = ['opus']").await;
         assert_eq!(levels(&opus_alone), [Level::Ok, Level::Ok, Level::Ok]);
-        let findings = answering(2, 200, G711).await;
+        let g711 = judged(6, 200, G711, "codecs = ['pcma', 'opus']").await;
+        assert_eq!(levels(&g711), [Level::Ok, Level::Ok, Level::Ok]);
+        assert!(g711[1].what.contains("made Opus here"), "{}", g711[1]);
+        let findings = judged(2, 200, G711, "codecs = ['opus', 'pcmu']").await;
         assert_eq!(levels(&findings), [Level::Ok, Level::Fail, Level::Ok]);
         assert!(findings[1].what.contains("PCMA"), "{}", findings[1]);
     }

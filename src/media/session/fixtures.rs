@@ -48,6 +48,7 @@ pub(super) fn side(rtp: &str, rtcp: Option<&str>, payloads: &[(u8, Codec)]) -> S
         security: Security::Plain,
         source: Source::Negotiated,
         direction: Direction::SendRecv,
+        ptime: Duration::from_millis(20),
     }
 }
 

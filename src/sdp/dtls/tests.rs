@@ -36,7 +36,7 @@ fn offered() -> String {
 fn answer(rest: &str) -> Result<Answered, Reject> {
     let offer = RemoteOffer::parse(&sdp(rest), &both())?;
     assert_eq!(offer.keying(), Keying::Dtls);
-    offer.answer(&local(5000), &[Codec::Opus])
+    offer.answer(&local(5000), Codec::Opus)
 }
 
 fn accept(ours: Setup, rest: &str) -> Result<SideSpec, Reject> {
@@ -322,7 +322,7 @@ fn rtcp_shares_the_port_whatever_the_leg_does_otherwise() {
         ..both()
     };
     let offer = RemoteOffer::parse(&sdp(&offered()), &capabilities).unwrap();
-    let answered = offer.answer(&local(5000), &[Codec::Opus]).unwrap();
+    let answered = offer.answer(&local(5000), Codec::Opus).unwrap();
     assert!(answered.text.contains("a=rtcp-mux\r\n") && answered.side.remote_rtcp.is_none());
     assert!(
         Offer::new(&local(5000), &capabilities)
@@ -362,7 +362,7 @@ fn one_address_family_in_common_is_enough() {
         "the peer's media is at 2001:db8::9, ours at 192.0.2.1: not the same IP version"
     );
     let both = only(&format!("{IPV4}{IPV6}"))
-        .answer(&dual, &[Codec::Opus])
+        .answer(&dual, Codec::Opus)
         .unwrap();
     assert_eq!(
         both.side.remote_rtp,
@@ -418,7 +418,7 @@ fn a_transport_that_no_keying_has_is_named_with_all_that_would_do() {
 #[test]
 fn neither_password_is_printed() {
     let offer = RemoteOffer::parse(&sdp(&offered()), &both()).unwrap();
-    let answered = offer.answer(&local(5000), &[Codec::Opus]).unwrap();
+    let answered = offer.answer(&local(5000), Codec::Opus).unwrap();
     let ours = Offer::new(&local(5000), &both());
     let side = ours.accept(&sdp(&with(SETUP, "a=setup:active\n")));
     let printed = format!("{offer:?} {answered:?} {ours:?} {side:?}");
