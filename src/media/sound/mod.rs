@@ -2,6 +2,19 @@
 //!
 //! All of it is 16-bit mono at 8000 or 16000 samples a second, and machines without socket or clock.
 
+mod conceal;
+mod decoder;
+mod encoder;
+mod error;
+mod g711;
+mod g722;
+mod opus;
+
+pub use decoder::Decoder;
+pub use encoder::Encoder;
+pub use error::SoundError;
+pub use opus::OpusSettings;
+
 /// A codec's reading half.
 pub trait Decode {
     /// Samples a second of what it makes: 8000 or 16000.
