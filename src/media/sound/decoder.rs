@@ -65,6 +65,10 @@ impl Decode for Decoder {
     fn conceal(&mut self, samples: usize, next: Option<&[u8]>, out: &mut Vec<i16>) {
         self.codec_mut().conceal(samples, next, out);
     }
+
+    fn repeats(&self) -> bool {
+        matches!(self, Decoder::Opus(_))
+    }
 }
 
 /// The law of a codec that has no other rate than G.711's.

@@ -4,16 +4,23 @@
 
 mod conceal;
 mod decoder;
+mod delay;
 mod encoder;
 mod error;
 mod g711;
 mod g722;
+mod jitter;
 mod opus;
+mod player;
+#[cfg(test)]
+mod player_tests;
+mod stretch;
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use error::SoundError;
 pub use opus::OpusSettings;
+pub use player::{Played, Player, Settings, Stats};
 
 /// A codec's reading half.
 pub trait Decode {
@@ -32,6 +39,11 @@ pub trait Decode {
     /// Appends `samples` in place of a packet that never came. `next` is the packet right after it, where that is here
     /// already: some codecs say in it what was in the one before (RFC 6716 §2.1.7).
     fn conceal(&mut self, samples: usize, next: Option<&[u8]>, out: &mut Vec<i16>);
+
+    /// Whether packets of this codec may say what was in the one before, so that one is worth waiting for when much is lost.
+    fn repeats(&self) -> bool {
+        false
+    }
 }
 
 /// A packet is not what its codec makes.

@@ -1,0 +1,221 @@
+//! Packets that wait to be played, in the order they were sent; and which of those that come belong there.
+//!
+//! ```text
+//!   comes ──▶ follows what came before? ──yes──▶ seen already? ──no──▶ in its place, by sequence number
+//!                  │ no                               └─yes──▶ dropped
+//!                  └──▶ dropped, but remembered: when the next one follows it, the source began anew (RFC 3550 §A.1)
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::media::rtp::{Seq, Timestamp};
+
+/// What waits at most: 2.5 s of packets of 20 ms, of any size that a network carries.
+const MOST_PACKETS: usize = 128;
+const MOST_OCTETS: usize = 128 * 1024;
+
+/// Sequence numbers that may be missing, and by which a packet may be behind, in a stream that goes on (RFC 3550 §A.1).
+const MAX_DROPOUT: i64 = 3_000;
+const MAX_MISORDER: i64 = 100;
+
+/// Packets refused in a row after which the source is taken as it is.
+const STUBBORN: u32 = 25;
+
+/// A packet that waits.
+pub(super) struct Waiting {
+    /// Sequence number without wraps; the zero is that of the first packet of the stream.
+    pub(super) seq: i64,
+    /// When it begins, in samples since the first packet of the stream.
+    pub(super) at: i64,
+    /// Samples in it.
+    pub(super) samples: usize,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Waiting {
+    /// Where its sound ends.
+    pub(super) fn end(&self) -> i64 {
+        self.at + self.samples as i64
+    }
+}
+
+/// What a packet is to those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It belongs to the stream, so many packets after the newest, or before it; and begins so many samples after the first.
+    Stream { seq: i64, at: i64, ahead: i64 },
+    /// The source began anew with this one: nothing known before holds.
+    Anew,
+    /// It came before.
+    Duplicate,
+    /// It cannot be of this stream.
+    Strange,
+}
+
+/// The packets of one stream.
+pub(super) struct Queue {
+    rate: i64,
+    clock_rate: i64,
+    newest: Option<Newest>,
+    suspect: Option<(Seq, Timestamp)>,
+    refused: u32,
+    waiting: VecDeque<Waiting>,
+    octets: usize,
+}
+
+/// The packet sent last of those that came.
+struct Newest {
+    number: Seq,
+    timestamp: Timestamp,
+    seq: i64,
+    /// Clock units since the first packet.
+    units: i64,
+    samples: usize,
+    /// Which of the packets up to this one came: bit 0 is this one.
+    came: u128,
+}
+
+impl Queue {
+    /// For sound at `rate` of a source whose timestamps count `clock_rate`.
+    pub(super) fn new(rate: u32, clock_rate: u32) -> Queue {
+        Queue {
+            rate: i64::from(rate.max(1)),
+            clock_rate: i64::from(clock_rate.max(1)),
+            newest: None,
+            suspect: None,
+            refused: 0,
+            waiting: VecDeque::new(),
+            octets: 0,
+        }
+    }
+
+    /// Forgets all: another source.
+    pub(super) fn reset(&mut self) {
+        self.waiting.clear();
+        self.octets = 0;
+        self.newest = None;
+        self.suspect = None;
+        self.refused = 0;
+    }
+
+    /// Looks where a packet belongs that came at `now`. `usual` is the range of transits that a stream that goes on has.
+    pub(super) fn place(
+        &mut self,
+        number: Seq,
+        timestamp: Timestamp,
+        now: i64,
+        usual: Option<(i64, i64)>,
+    ) -> Place {
+        let Some(newest) = &self.newest else {
+            return Place::Anew;
+        };
+        let ahead = i64::from(number.since(newest.number));
+        let units = newest.units + i64::from(timestamp.since(newest.timestamp));
+        let at = (units * self.rate).div_euclid(self.clock_rate);
+        let newest_at = (newest.units * self.rate).div_euclid(self.clock_rate);
+        let jump = at - newest_at - ahead * newest.samples as i64;
+        let unusual = usual.is_some_and(|(from, to)| !(from..=to).contains(&(now - at)));
+        // Half a second that sequence numbers do not explain is a pause when it really took as long, else another clock.
+        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&ahead) || jump.abs() > self.rate / 2 && unusual
+        {
+            return self.strange(number, timestamp);
+        }
+        if ahead <= 0 && newest.came >> ahead.unsigned_abs() & 1 == 1 {
+            return Place::Duplicate;
+        }
+        Place::Stream {
+            seq: newest.seq + ahead,
+            at,
+            ahead,
+        }
+    }
+
+    /// Refuses a packet of the stream that came too late; whether so many did that the stream must have changed.
+    pub(super) fn refuse(&mut self) -> bool {
+        self.refused += 1;
+        self.refused >= STUBBORN
+    }
+
+    fn strange(&mut self, number: Seq, timestamp: Timestamp) -> Place {
+        let follows = self.suspect.is_some_and(|(before, then)| {
+            number == before.next() && i64::from(timestamp.since(then)).abs() <= self.clock_rate
+        });
+        if follows || self.refuse() {
+            return Place::Anew;
+        }
+        self.suspect = Some((number, timestamp));
+        Place::Strange
+    }
+
+    /// Notes that this packet of the stream came, though it may not wait.
+    pub(super) fn note(&mut self, number: Seq, timestamp: Timestamp, samples: usize, place: Place) {
+        self.suspect = None;
+        match (place, &mut self.newest) {
+            (Place::Stream { ahead, .. }, Some(newest)) if ahead <= 0 => {
+                newest.came |= 1 << ahead.unsigned_abs().min(127);
+            }
+            (Place::Stream { seq, ahead, .. }, Some(newest)) => {
+                let shift = u32::try_from(ahead).unwrap_or(u32::MAX);
+                newest.came = newest.came.checked_shl(shift).unwrap_or(0) | 1;
+                newest.units += i64::from(timestamp.since(newest.timestamp));
+                newest.number = number;
+                newest.timestamp = timestamp;
+                newest.seq = seq;
+                newest.samples = samples;
+            }
+            (Place::Anew, newest) => {
+                *newest = Some(Newest {
+                    number,
+                    timestamp,
+                    seq: 0,
+                    units: 0,
+                    samples,
+                    came: 1,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets a packet wait; returns how many older ones had to go for it.
+    pub(super) fn push(&mut self, seq: i64, at: i64, samples: usize, payload: &[u8]) -> u64 {
+        self.refused = 0;
+        let index = self.waiting.partition_point(|packet| packet.seq < seq);
+        let payload = payload.to_vec();
+        self.octets += payload.len();
+        self.waiting.insert(
+            index,
+            Waiting {
+                seq,
+                at,
+                samples,
+                payload,
+            },
+        );
+        let mut gone = 0;
+        while self.waiting.len() > 1
+            && (self.waiting.len() > MOST_PACKETS || self.octets > MOST_OCTETS)
+        {
+            self.pop();
+            gone += 1;
+        }
+        gone
+    }
+
+    /// The packet sent first of those that wait.
+    pub(super) fn front(&self) -> Option<&Waiting> {
+        self.waiting.front()
+    }
+
+    /// Takes that packet.
+    pub(super) fn pop(&mut self) -> Option<Waiting> {
+        let packet = self.waiting.pop_front()?;
+        self.octets = self.octets.saturating_sub(packet.payload.len());
+        Some(packet)
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
