@@ -166,6 +166,12 @@ impl Agreed {
         };
         same.or_else(event).copied()
     }
+
+    /// How this side is told of digits, if it is by events.
+    pub(crate) fn events(&self) -> Option<Payload> {
+        let mut send = self.spec.send.iter();
+        send.find(|p| !p.codec.is_audio()).copied()
+    }
 }
 
 /// What protects and what opens with these keys.

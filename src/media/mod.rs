@@ -31,6 +31,8 @@ mod agreed;
 pub mod codec;
 mod common;
 pub mod demux;
+mod dialled;
+pub mod digits;
 pub mod dtls;
 mod early;
 mod engine;
@@ -66,6 +68,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use codec::Codec;
+pub use digits::Press;
 pub use engine::{Engine, Handle};
 pub use facing::{Facing, fault};
 pub use ports::PortUse;
@@ -165,6 +168,14 @@ pub enum Command {
     Start {
         /// The side that may be sent to.
         leg: Leg,
+    },
+    /// A key was pressed on the other side, which said so in signalling: this one is told of it in its stream, after the
+    /// presses before it.
+    Press {
+        /// The side that is told.
+        leg: Leg,
+        /// What was pressed.
+        press: Press,
     },
 }
 
@@ -337,6 +348,15 @@ pub enum MediaEvent {
         /// Why, in words fit for a Reason header.
         why: String,
     },
+    /// A key was pressed on this leg, and the other one cannot be told of it in its stream.
+    Pressed {
+        /// The session.
+        id: SessionId,
+        /// The leg on which it was pressed.
+        leg: Leg,
+        /// What was pressed.
+        press: Press,
+    },
     /// What was recorded of the session, which ends: only where somebody wanted that ([`Handle::record`]).
     Recorded {
         /// The session.
@@ -397,6 +417,10 @@ pub struct SideStats {
     pub unsent: u64,
     /// Silence frames of our own among `sent`.
     pub silence_sent: u64,
+    /// Key presses that signalling brought for the peer, and that it is told of by events among `sent`.
+    pub digits: u64,
+    /// The same that it could not be told of: too many at once, or no events were agreed.
+    pub digits_lost: u64,
 }
 
 /// What a peer reports of the RTP that it hears from us (RFC 3550 §6.4.1).

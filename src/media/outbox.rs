@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
+use super::digits::Press;
 use super::tape::{Crossing, Tape};
 use crate::leg::Leg;
 
@@ -25,6 +26,8 @@ pub(crate) enum News {
     Keyed,
     /// It cannot be sent to; why.
     Failed(String),
+    /// A key was pressed on it, of which the other one is not told in its stream.
+    Pressed(Press),
 }
 
 /// Packets to send and news to tell, each in order.

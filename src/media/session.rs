@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::common::Common;
+use super::dialled::Dialled;
 use super::early::Early;
 use super::kept::Kept;
 use super::outbox::{Outbox, Socket};
@@ -22,6 +23,8 @@ pub(crate) struct Session {
     kept: Option<Box<Kept>>,
     /// What came from the PBX before it was agreed with and started.
     early: Option<Box<Early>>,
+    /// What the user dials, where the PBX is not told of it in its stream.
+    dialled: Option<Box<Dialled>>,
     common: Arc<Common>,
 }
 
@@ -39,6 +42,7 @@ impl Session {
             pbx: Side::new(Leg::Pbx, common.clone(), pbx, wall, now),
             kept: None,
             early: None,
+            dialled: None,
             common,
         }
     }
@@ -55,6 +59,7 @@ impl Session {
     ) -> Result<(), KeyError> {
         match command {
             Command::Agree { leg, side } => self.side(leg).agree(side, now)?,
+            Command::Press { leg, press } => self.side(leg).press(press, now),
             Command::Start { leg } => {
                 if leg == Leg::Pbx {
                     self.forget();
@@ -91,6 +96,9 @@ impl Session {
         let Some(heard) = near.receive(socket, from, datagram, now, out) else {
             return self.release(now, out);
         };
+        if leg == Leg::Meta && !heard.codec.is_audio() && far.has_agreed() && !far.takes_events() {
+            return self.dialled.get_or_insert_default().hear(&heard, now, out);
+        }
         if keeps {
             let kept = self.kept.get_or_insert_default();
             return kept.keep(&heard, most, now);
@@ -111,13 +119,17 @@ impl Session {
         self.pbx.tick_path(now, out);
         // Before the silence that Meta would be sent in place of it.
         self.release(now, out);
+        if let Some(dialled) = &mut self.dialled {
+            dialled.tick(now, out);
+        }
         self.meta.tick(now, out);
         self.pbx.tick(now, out);
     }
 
     /// When [`Session::tick`] is next due; ask again after every input.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.meta.deadline(), self.pbx.deadline()]
+        let dialled = self.dialled.as_ref().and_then(|dialled| dialled.deadline());
+        [self.meta.deadline(), self.pbx.deadline(), dialled]
             .into_iter()
             .flatten()
             .min()
@@ -196,6 +208,8 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod digits_tests;
 #[cfg(test)]
 mod dtls_tests;
 #[cfg(test)]

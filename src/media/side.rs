@@ -8,6 +8,7 @@ use super::agreed::{Agreed, rescale};
 use super::codec::Codec;
 use super::common::Common;
 use super::demux::Kind;
+use super::digits::Writer;
 use super::outbox::{News, Outbox, Socket};
 use super::reports::Reports;
 use super::rtcp::WallClock;
@@ -17,6 +18,7 @@ use super::stream::{Arriving, Place, Stream};
 use super::{SideSpec, SideStats};
 use crate::leg::Leg;
 
+mod digits;
 mod keying;
 
 /// 20 ms of silence as Opus: CELT, fullband, mono, one frame that says no more than "silent" (RFC 6716 §4.3).
@@ -52,6 +54,8 @@ pub(crate) struct Side {
     started: Option<Instant>,
     ssrc: Ssrc,
     stream: Stream,
+    /// Key presses that the peer is told of, once there was one.
+    digits: Option<Box<Writer>>,
     reports: Reports,
     /// When RTP was last sent, or if it had been kept, came.
     sent: Option<Instant>,
@@ -100,6 +104,7 @@ impl Side {
             started: None,
             ssrc,
             stream: Stream::new(before, Timestamp(lot.timestamp), now),
+            digits: None,
             reports: Reports::new(ssrc, common.timing.report, wall),
             common,
             sent: None,
@@ -226,6 +231,10 @@ impl Side {
             marker: header.marker,
             audio: heard.codec.is_audio(),
         };
+        if heard.codec.is_audio() && self.is_dialling() {
+            self.stream.leave_out(&arriving);
+            return Ok(());
+        }
         if payload.codec == heard.codec {
             let place = self.stream.place(&arriving, now).ok_or(Lost::Repeated)?;
             self.send(payload.number, place, heard.payload, now, out);
@@ -268,8 +277,11 @@ impl Side {
         self.stats.unsent += 1;
     }
 
-    /// Does what is due: silence, reports, the news that the peer is silent.
+    /// Does what is due: digits, silence, reports, the news that the peer is silent.
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Outbox) {
+        if self.digits_due().is_some_and(|due| due <= now) {
+            self.write_digits(now, out);
+        }
         if self.comfort_due().is_some_and(|due| due <= now) {
             self.comfort(now, out);
         }
@@ -287,7 +299,12 @@ impl Side {
     /// When [`Side::tick`] is next due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let path_due = self.agreed.as_ref().and_then(Agreed::path_due);
-        let own = [self.comfort_due(), self.report_due(), self.silence_due()];
+        let own = [
+            self.digits_due(),
+            self.comfort_due(),
+            self.report_due(),
+            self.silence_due(),
+        ];
         own.into_iter().chain([path_due]).flatten().min()
     }
 

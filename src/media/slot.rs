@@ -143,6 +143,7 @@ impl Slot {
                 News::Silent => MediaEvent::Silent { id, leg },
                 News::Keyed => MediaEvent::Keyed { id, leg },
                 News::Failed(why) => MediaEvent::Failed { id, leg, why },
+                News::Pressed(press) => MediaEvent::Pressed { id, leg, press },
             });
         }
         out.clear();

@@ -110,22 +110,50 @@ impl Stream {
 
     /// A place for a frame of our own, where the source leaves a silence.
     pub(crate) fn insert(&mut self, now: Instant) -> Place {
+        let timestamp = self.due(now);
         let place = Place {
-            seq: self.newest.next(),
-            timestamp: self.due(now),
             marker: self.source.is_none(),
+            ..self.insert_at(timestamp)
         };
-        if let Some(mapping) = &mut self.source {
-            mapping.seq_offset = mapping.seq_offset.wrapping_add(1);
-            mapping.floor = mapping.newest;
-            mapping.interrupted = true;
-        }
-        self.give(place.seq);
         // Counted in whole frames from the last one, so that the clock does not lag behind by the rests.
         let samples = place.timestamp.0.wrapping_sub(self.clock.0.0);
         let due = self.clock.1 + Duration::from_millis(u64::from(samples / SAMPLES_PER_MS));
         self.clock = (place.timestamp, due);
         place
+    }
+
+    /// A place for a packet of our own at a time that is not the present: those of an event share its beginning.
+    pub(crate) fn insert_at(&mut self, timestamp: Timestamp) -> Place {
+        let seq = self.newest.next();
+        if let Some(mapping) = &mut self.source {
+            mapping.seq_offset = mapping.seq_offset.wrapping_add(1);
+            mapping.floor = mapping.newest;
+            mapping.interrupted = true;
+        }
+        self.give(seq);
+        Place {
+            seq,
+            timestamp,
+            marker: false,
+        }
+    }
+
+    /// A packet of the source has no place, for ours stand where it would. It is not to look lost.
+    pub(crate) fn leave_out(&mut self, packet: &Arriving) {
+        let Some(mapping) = self.source.as_mut().filter(|m| m.ssrc == packet.ssrc) else {
+            return;
+        };
+        let ahead = packet.seq.since(mapping.newest);
+        if ahead > 0 && ahead < MAX_DROPOUT {
+            mapping.seq_offset = mapping.seq_offset.wrapping_sub(ahead.unsigned_abs());
+            (mapping.newest, mapping.floor) = (packet.seq, packet.seq);
+            mapping.interrupted = true;
+        }
+    }
+
+    /// Hz of its clock.
+    pub(crate) fn clock_rate(&self) -> u32 {
+        SAMPLES_PER_MS * 1000
     }
 
     /// The stream's clock at this moment, for sender reports (RFC 3550 §6.4.1).
@@ -238,7 +266,7 @@ impl Stream {
     }
 
     /// The timestamp of a frame that is due now: whole frames after the newest audio, at least one once there is any.
-    fn due(&self, now: Instant) -> Timestamp {
+    pub(crate) fn due(&self, now: Instant) -> Timestamp {
         let frames = (self.elapsed(now) / FRAME).max(u32::from(self.given != 0));
         self.clock.0.plus(frames.wrapping_mul(FRAME))
     }
@@ -445,6 +473,29 @@ mod tests {
         assert_eq!(l.wait(10).audio(A, 18, 5_960), Some((1002, 20_160, true)));
         assert_eq!(l.audio(A, 17, 5_000), None, "its place has gone");
         assert_eq!(l.wait(20).audio(A, 19, 6_920), Some((1003, 21_120, false)));
+    }
+
+    #[test]
+    fn what_is_left_out_for_an_event_of_ours_leaves_no_gap() {
+        let mut l = line();
+        l.audio(A, 17, 0);
+        let begun = l.wait(20).stream.insert(l.now);
+        assert_eq!((begun.seq.0, begun.timestamp.0), (1001, 960));
+        for seq in [18, 20, 19] {
+            let (ssrc, seq, timestamp) = (Ssrc(A), Seq(seq), Timestamp(0));
+            l.stream.leave_out(&Arriving {
+                ssrc,
+                seq,
+                timestamp,
+                marker: false,
+                audio: true,
+            });
+        }
+        let end = l.wait(60).stream.insert_at(begun.timestamp);
+        assert_eq!((end.seq.0, end.timestamp.0), (1002, 960));
+        assert_eq!(l.audio(A, 21, 3_840), Some((1003, 3_840, true)));
+        assert_eq!(l.wait(20).audio(A, 22, 4_800), Some((1004, 4_800, false)));
+        assert_eq!(l.audio(A, 19, 1_920), None, "it was left out");
     }
 
     #[test]

@@ -1,0 +1,166 @@
+//! Digits that signalling brings to a session, and those that it is told of.
+
+use std::time::Duration;
+
+use super::fixtures::*;
+use crate::leg::Leg;
+use crate::media::digits::Key;
+use crate::media::outbox::News;
+use crate::media::{Codec, Command, Direction, Press, SideSpec};
+
+fn press(written: char, ms: u64) -> Press {
+    Press {
+        key: Key::from_char(written).unwrap(),
+        duration: Duration::from_millis(ms),
+    }
+}
+
+/// A PBX that is told of digits by INFO.
+fn pbx_by_info() -> SideSpec {
+    side(PBX, Some(PBX_RTCP), &[(107, Codec::Opus)])
+}
+
+impl Call {
+    fn press(&mut self, written: char, ms: u64) -> &mut Self {
+        self.command(Command::Press {
+            leg: Leg::Meta,
+            press: press(written, ms),
+        })
+    }
+
+    /// The events that Meta heard: key, end bit, duration in units of 8 kHz.
+    fn events(&self) -> Vec<(u8, bool, u16)> {
+        let events = self.rtp(Leg::Meta).into_iter();
+        let events = events.filter(|(header, _)| header.payload_type == 126);
+        let told = events.map(|(_, p)| (p[0], p[1] & 0x80 != 0, u16::from_be_bytes([p[2], p[3]])));
+        told.collect()
+    }
+
+    /// What signalling was told of presses.
+    fn pressed(&self) -> Vec<(Duration, Press)> {
+        let told = self.told.iter().filter_map(|(at, leg, news)| match news {
+            News::Pressed(press) if *leg == Leg::Meta => Some((*at, *press)),
+            _ => None,
+        });
+        told.collect()
+    }
+}
+
+#[test]
+fn a_press_that_signalling_brings_is_an_event_in_metas_stream_in_place_of_sound() {
+    let mut call = talking();
+    call.talk(Leg::Pbx, 1, 0..10).press('5', 60);
+    call.talk(Leg::Pbx, 1, 10..30);
+    assert_eq!(
+        call.events(),
+        [
+            (5, false, 160),
+            (5, false, 320),
+            (5, true, 480),
+            (5, true, 480),
+            (5, true, 480)
+        ]
+    );
+    let heard = call.rtp(Leg::Meta);
+    let first = heard
+        .iter()
+        .position(|(h, _)| h.payload_type == 126)
+        .unwrap();
+    let event = &heard[first..first + 5];
+    assert!(event[0].0.marker && event[1..].iter().all(|(h, _)| !h.marker));
+    assert!(
+        event
+            .iter()
+            .all(|(h, _)| h.timestamp == event[0].0.timestamp)
+    );
+    for pair in heard.windows(2) {
+        assert_eq!(pair[1].0.seq, pair[0].0.seq.next(), "nothing looks lost");
+        assert!(pair[1].0.timestamp.since(pair[0].0.timestamp) >= 0);
+    }
+    let numbers: Vec<_> = heard.iter().filter_map(|(_, p)| number_of(p)).collect();
+    assert_eq!(numbers[..11], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15]);
+    let stats = call.session.stats().meta;
+    assert_eq!((stats.digits, stats.digits_lost), (1, 0));
+}
+
+#[test]
+fn presses_while_nothing_else_is_said_are_heard_in_order() {
+    let mut call = talking();
+    call.wait(1_000)
+        .press('1', 40)
+        .press('1', 40)
+        .press('#', 40);
+    call.wait(1_000);
+    let ends: Vec<u8> = call.events().iter().filter(|e| e.1).map(|e| e.0).collect();
+    assert_eq!(ends, [1, 1, 1, 1, 1, 1, 11, 11, 11]);
+}
+
+#[test]
+fn presses_wait_until_meta_may_be_sent_to() {
+    let mut call = agreed();
+    call.start(Leg::Pbx).press('7', 40).wait(500);
+    assert!(call.rtp(Leg::Meta).is_empty());
+    call.start(Leg::Meta).wait(500);
+    assert_eq!(call.events().len(), 4);
+    let mut hold = meta();
+    hold.direction = Direction::Inactive;
+    call.agree(Leg::Meta, hold).press('8', 40).wait(5_000);
+    assert_eq!(call.events().len(), 4);
+    call.agree(Leg::Meta, meta()).wait(500);
+    assert_eq!(call.events().len(), 8);
+}
+
+#[test]
+fn a_press_that_cannot_be_told_is_counted() {
+    let mut call = agreed();
+    call.agree(Leg::Meta, side(META, None, &[(111, Codec::Opus)]));
+    call.start(Leg::Pbx)
+        .start(Leg::Meta)
+        .press('1', 40)
+        .wait(500);
+    assert!(call.events().is_empty());
+    for _ in 0..130 {
+        call.command(Command::Press {
+            leg: Leg::Pbx,
+            press: press('2', 40),
+        });
+    }
+    let stats = call.session.stats();
+    assert_eq!((stats.meta.digits, stats.meta.digits_lost), (0, 1));
+    // One is under way.
+    assert_eq!((stats.pbx.digits, stats.pbx.digits_lost), (129, 1));
+}
+
+#[test]
+fn what_the_user_dials_is_news_where_the_pbx_takes_no_events() {
+    let mut call = talking();
+    call.agree(Leg::Pbx, pbx_by_info());
+    for (seq, payload) in [
+        (1, [9, 10, 0, 160]),
+        (2, [9, 10, 1, 64]),
+        (3, [9, 138, 1, 224]),
+    ] {
+        call.meta_sends(&frame_at(126, 2, seq, 960, &payload))
+            .wait(20);
+    }
+    call.meta_sends(&frame_at(126, 2, 4, 960, &[9, 138, 1, 224]));
+    assert_eq!(
+        call.pressed(),
+        [(Duration::from_millis(40), press('9', 60))]
+    );
+    // All ends of the next are lost.
+    call.meta_sends(&frame_at(126, 2, 5, 9_600, &[11, 10, 0, 160]));
+    call.wait(200);
+    let pressed: Vec<_> = call.pressed().into_iter().map(|(_, press)| press).collect();
+    assert_eq!(pressed, [press('9', 60), press('#', 20)]);
+    assert!(call.rtp(Leg::Pbx).is_empty(), "nothing of it in the stream");
+}
+
+#[test]
+fn events_go_through_where_both_sides_have_them_and_are_no_news() {
+    let mut call = talking();
+    call.meta_sends(&frame_at(126, 2, 1, 960, &[9, 138, 1, 224]))
+        .wait(500);
+    assert_eq!(call.rtp(Leg::Pbx)[0].1, [9, 138, 1, 224]);
+    assert!(call.pressed().is_empty());
+}
