@@ -23,6 +23,8 @@ mod business_calls;
 mod cancel;
 #[path = "flows/digest.rs"]
 mod digest;
+#[path = "flows/digits.rs"]
+mod digits;
 #[path = "flows/early_media.rs"]
 mod early_media;
 #[path = "flows/failover.rs"]

@@ -390,6 +390,7 @@ fn setup() -> Setup {
         source: Source::Negotiated,
         codecs: vec![Codec::Opus, Codec::TelephoneEvent { rate: 8000 }],
         ptime: sdp::FRAME,
+        dtmf: Default::default(),
         headers: Vec::new(),
         ack_when_keyed: false,
         dialling: number::Settings::default(),

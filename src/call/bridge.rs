@@ -245,6 +245,7 @@ impl Bridge {
         let (session, event) = match event {
             MediaEvent::Silent { id, leg } => (id, machine::Event::Silent(leg)),
             MediaEvent::Keyed { id, leg } => (id, machine::Event::Keyed(leg)),
+            MediaEvent::Pressed { id, leg, press } => (id, machine::Event::Pressed(leg, press)),
             MediaEvent::Failed { id, leg, why } => (id, machine::Event::MediaFailed(leg, why)),
             MediaEvent::Closed { id, stats } => (id, machine::Event::MediaClosed(stats)),
             // Whoever watches has it already, and a call is none the wiser.
@@ -317,6 +318,9 @@ impl Bridge {
                     client, response, ..
                 } => {
                     if let Some((call, purpose)) = self.live.of_client(client) {
+                        if !response.is_provisional() {
+                            self.live.settled(client);
+                        }
                         self.tell(call, machine::Event::Response(purpose, response), now, out);
                     } else {
                         self.errand_answered(client, response, now, out);
@@ -330,6 +334,7 @@ impl Bridge {
 
     fn lost(&mut self, client: ClientId, why: String, now: Instant, out: &mut Vec<Action>) {
         if let Some((call, purpose)) = self.live.of_client(client) {
+            self.live.settled(client);
             self.tell(call, machine::Event::Lost(purpose, why), now, out);
         } else {
             self.errand_lost(client, why, now, out);

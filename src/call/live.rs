@@ -95,6 +95,21 @@ impl Live {
         }
     }
 
+    /// Nothing more comes of a client transaction, unless it is an INVITE's, which may have another 2xx. A long call may
+    /// have any number of the others.
+    pub fn settled(&mut self, client: ClientId) {
+        let Some((id, purpose)) = self.of_client(client) else {
+            return;
+        };
+        if matches!(purpose, Purpose::Invite(_)) {
+            return;
+        }
+        self.clients.remove(&client);
+        if let Some(entry) = self.calls.get_mut(&id) {
+            entry.clients.retain(|other| *other != client);
+        }
+    }
+
     /// A dialog belongs to a leg of a call.
     pub fn join(&mut self, dialog: DialogId, id: CallId, leg: Leg) {
         if let Some(entry) = self.calls.get_mut(&id) {

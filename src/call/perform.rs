@@ -110,10 +110,8 @@ impl Bridge {
             machine::Action::Seen(place, fate) => self.errands.upkeep.seen(&place, fate, now),
             machine::Action::Mark(mark) => out.push(Action::Note(Note::Mark { call: id, mark })),
             machine::Action::Media(command) => {
-                out.push(Action::Note(Note::Mark {
-                    call: id,
-                    mark: mark_of(&command),
-                }));
+                let mark = mark_of(&command);
+                out.extend(mark.map(|mark| Action::Note(Note::Mark { call: id, mark })));
                 if let Some(session) = self.live.get_mut(id).map(|call| call.session()) {
                     self.media.command(session, command);
                 }
@@ -134,8 +132,8 @@ impl Bridge {
     }
 }
 
-fn mark_of(command: &Command) -> Mark {
-    match command {
+fn mark_of(command: &Command) -> Option<Mark> {
+    Some(match command {
         Command::Start { leg } => Mark::Started(*leg),
         Command::Agree { leg, side } => Mark::Agreed {
             leg: *leg,
@@ -143,5 +141,7 @@ fn mark_of(command: &Command) -> Mark {
             keying: Keying::of(&side.security),
             remote: side.remote_rtp,
         },
-    }
+        // The INFO that it comes from is noted already, and what was pressed is nobody's business.
+        Command::Press { .. } => return None,
+    })
 }

@@ -119,6 +119,11 @@ impl<'t> Document<'t> {
         self.report(Severity::Warning, path, what, remedy);
     }
 
+    /// Whether a key is written, or has its default.
+    pub(super) fn names(&self, path: &str) -> bool {
+        self.keys.iter().any(|key| key.path == path)
+    }
+
     /// Whether anything reported so far forbids using the file.
     pub(super) fn is_refused(&self) -> bool {
         let problems = self.problems.borrow();

@@ -23,6 +23,7 @@ mod number;
 mod password;
 mod pbx;
 mod pbx_address;
+mod pbx_dtmf;
 mod pbx_media;
 mod print;
 mod problem;

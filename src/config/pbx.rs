@@ -14,6 +14,7 @@ use super::networks;
 use super::pbx_address::{self, Place};
 use super::register::Register;
 use super::{headers, listen};
+use crate::media::digits::Form;
 use crate::media::{Codec, Source};
 use crate::number::{self, E164};
 use crate::policy::health;
@@ -74,6 +75,9 @@ pub struct Settings {
     /// Milliseconds of sound that it is asked to put into a packet.
     #[serde(default = "ptime")]
     pub ptime: u8,
+    /// How it tells of digits, and is told of them.
+    #[serde(default)]
+    pub dtmf: Form,
     /// Further headers of every INVITE to it.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -224,6 +228,7 @@ impl Settings {
         self.check_sources(at, document);
         self.check_tls(at, document);
         self.check_codecs(at, document);
+        self.check_dtmf(at, document);
         headers::check(&format!("{at}.headers"), &self.headers, document);
     }
 

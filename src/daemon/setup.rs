@@ -66,6 +66,7 @@ pub(super) async fn of(
             source: pbx.source,
             codecs: pbx.codecs.iter().copied().map(Codec::from).collect(),
             ptime: Duration::from_millis(pbx.ptime.into()),
+            dtmf: pbx.dtmf,
             headers: pbx.headers.clone().into_iter().collect(),
             ack_when_keyed: pbx.ack_when_keyed,
             dialling: pbx.dialling.clone(),

@@ -1,7 +1,9 @@
 //! What each side expects of us, and what it means by what it says.
 //!
 //! [`meta`] holds everything we know about `wa.meta.vc`, [`pbx`] everything a PBX may need; neither knows the other.
+//! [`info`] is how some of those say that a key was pressed.
 
+pub mod info;
 pub mod meta;
 mod meta_refusals;
 pub mod pbx;

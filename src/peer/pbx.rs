@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::leg::Leg;
+use crate::media::digits::Form;
 use crate::media::{Codec, Facing, Source};
 use crate::number::{self, BadNumber, E164, User};
 use crate::policy::{Way, health};
@@ -41,6 +42,8 @@ pub struct Pbx {
     pub codecs: Vec<Codec>,
     /// How much sound it is asked to put into a packet.
     pub ptime: Duration,
+    /// How it tells of digits, and is told of them.
+    pub dtmf: Form,
     /// Further headers of every INVITE to it.
     pub headers: Vec<(String, String)>,
     /// Whether its 200 to a WhatsApp user is acknowledged only when Meta's leg has its keys: some play from our ACK on,
@@ -78,11 +81,13 @@ impl Ports {
 }
 
 impl Pbx {
-    /// What its leg can carry.
+    /// What its leg can carry: of its codecs those that its digits get along with.
     pub fn capabilities(&self) -> Capabilities {
+        let codecs = self.codecs.iter().copied();
+        let codecs: Vec<Codec> = codecs.filter(|codec| self.dtmf.allows(*codec)).collect();
         Capabilities {
             ptime: self.ptime,
-            ..Capabilities::pbx(self.keying, self.source).preferring(&self.codecs)
+            ..Capabilities::pbx(self.keying, self.source).preferring(&codecs)
         }
     }
 
@@ -328,6 +333,7 @@ mod tests {
             source: Source::Negotiated,
             codecs: vec![Codec::Opus],
             ptime: crate::sdp::FRAME,
+            dtmf: Form::default(),
             headers: vec![("X-Tenant".into(), "acme".into())],
             ack_when_keyed: false,
             dialling: number::Settings::default(),

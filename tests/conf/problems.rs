@@ -516,6 +516,20 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case(
             "[media]",
+            "dtmf = \"sms\"\n[media]",
+            "pbx.dtmf",
+            "dtmf",
+            "must be \"rfc4733\", \"info\" or \"inband\"",
+        ),
+        case(
+            "[media]",
+            "codecs = [\"opus\"]\ndtmf = \"inband\"\n[media]",
+            "pbx.dtmf",
+            "dtmf",
+            "no codec of this PBX carries tones",
+        ),
+        case(
+            "[media]",
             "headers = { call-id = \"x\" }\n[media]",
             "pbx.headers.call-id",
             "headers",
@@ -826,6 +840,20 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
             "pbx_listener",
             "[pbx_listener]",
             "no PBX can reach",
+        ),
+        case(
+            "[media]",
+            "codecs = [\"opus\", \"telephone-event\"]\ndtmf = \"info\"\n[media]",
+            "pbx.codecs",
+            "codecs",
+            "\"telephone-event\" is not offered to this PBX",
+        ),
+        case(
+            "[media]",
+            "codecs = [\"opus\", \"pcma\"]\ndtmf = \"inband\"\n[media]",
+            "pbx.codecs",
+            "codecs",
+            "\"opus\" is not offered to this PBX",
         ),
         case(
             "[media]",

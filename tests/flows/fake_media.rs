@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use wabridge::leg::Leg;
 use wabridge::media::{
-    Command, Facing, LocalPorts, OpenError, Opened, Plane, Security, SessionId, SessionStats,
-    SideSpec,
+    Command, Facing, LocalPorts, OpenError, Opened, Plane, Press, Security, SessionId,
+    SessionStats, SideSpec,
 };
 
 /// What the fake media engine was told.
@@ -15,6 +15,7 @@ pub struct Media {
     pub open: Vec<SessionId>,
     pub agreed: Vec<(Leg, SideSpec)>,
     pub started: Vec<Leg>,
+    pub pressed: Vec<(Leg, Press)>,
     pub closed: Vec<SessionId>,
     pub exhausted: bool,
     /// Addresses of ours that have no port for a PBX.
@@ -105,6 +106,7 @@ impl Plane for Engine {
         match command {
             Command::Agree { leg, side } => media.agreed.push((leg, side)),
             Command::Start { leg } => media.started.push(leg),
+            Command::Press { leg, press } => media.pressed.push((leg, press)),
         }
     }
 

@@ -63,9 +63,9 @@ fn other_methods_are_not_allowed_in_a_call_and_the_call_goes_on() {
     for leg in [Meta, Pbx] {
         let mut w = World::new();
         let up = w.user_talks();
+        // INFO: flows/digits.rs
         for method in [
             "UPDATE",
-            "INFO",
             "REFER",
             "NOTIFY",
             "MESSAGE",

@@ -97,6 +97,7 @@ pub fn setup() -> Setup {
         source: Source::Negotiated,
         codecs: vec![Codec::Opus, Codec::TelephoneEvent { rate: 8000 }],
         ptime: wabridge::sdp::FRAME,
+        dtmf: Default::default(),
         headers: Vec::new(),
         ack_when_keyed: false,
         dialling: number::Settings::default(),

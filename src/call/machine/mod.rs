@@ -6,9 +6,11 @@
 //! ```
 //!
 //! Closing lasts until every transaction of the call has ended and its media session is closed. Here are the states
-//! and the transactions; what happens in them is told in [`ringing`], [`attempts`], [`talking`] and [`teardown`].
+//! and the transactions; what happens in them is told in [`ringing`], [`attempts`], [`talking`], [`info`] and
+//! [`teardown`].
 
 mod attempts;
+mod info;
 mod ringing;
 mod talking;
 mod teardown;
@@ -38,6 +40,7 @@ use crate::sip::token::Tokens;
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::{Flow, Hop, Target};
 use attempts::Abandoned;
+use info::Infos;
 use teardown::reason_of;
 use turn::Turn;
 
@@ -114,6 +117,8 @@ pub struct Call {
     unproven: Vec<(Leg, Request, Target)>,
     /// A BYE that went out on the PBX's own connection, and its Contact, should that connection be gone.
     detour: Option<Box<(Request, Hop)>>,
+    /// What the PBX is to be told of the user's digits.
+    infos: Infos,
     /// Client transactions that have not ended.
     pending: usize,
     began: Instant,
@@ -231,6 +236,7 @@ impl Call {
             held: None,
             unproven: Vec::new(),
             detour: None,
+            infos: Infos::default(),
             pending: 0,
             began: now,
             answered: None,
@@ -270,6 +276,7 @@ impl Call {
             Event::AnswerSent => self.start_meta(&mut turn),
             Event::Silent(leg) => self.silent(leg, &mut turn),
             Event::Keyed(leg) => self.keyed(leg, &mut turn),
+            Event::Pressed(leg, press) => self.pressed(leg, press, &mut turn),
             Event::Faced(faced) => self.faced(faced, &mut turn),
             Event::MediaFailed(leg, why) => self.media_failed(leg, &why, &mut turn),
             Event::MediaClosed(stats) => self.media_closed(*stats, &mut turn),
@@ -401,6 +408,7 @@ impl Call {
         match purpose {
             Purpose::Invite(_) => Some(self.callee_leg()),
             Purpose::Bye(leg) => Some(leg),
+            Purpose::Info => Some(Leg::Pbx),
             Purpose::Errand => None,
         }
     }
@@ -457,7 +465,7 @@ impl Call {
                 Some(abandoned) => !abandoned.invite.is_pending(),
                 None => !self.callee.is_pending(),
             },
-            Purpose::Bye(_) | Purpose::Errand => false,
+            Purpose::Bye(_) | Purpose::Info | Purpose::Errand => false,
         };
         if !response.is_provisional() && !settled {
             self.pending = self.pending.saturating_sub(1);
@@ -479,6 +487,7 @@ impl Call {
                 self.take(steps, turn);
             }
             Purpose::Bye(leg) => self.bye_answered(leg, &response, turn),
+            Purpose::Info => self.info_answered(&response, turn),
             Purpose::Errand => {}
         }
     }
@@ -493,6 +502,7 @@ impl Call {
                 }
             }
             Purpose::Bye(Leg::Pbx) => return self.bye_by_detour(turn),
+            Purpose::Info => return self.info_lost(&why, turn),
             Purpose::Bye(Leg::Meta) | Purpose::Errand => return,
         }
         self.seen(Err(why.clone()), turn);

@@ -38,6 +38,7 @@ impl Call {
             // Meta documents 500 for a re-INVITE and forwards none (FAQ, 2025-11-13); the call goes on.
             Method::INVITE => 500,
             Method::OPTIONS => 200,
+            Method::INFO if leg == Leg::Pbx => return self.info(server, request, turn),
             _ => 405,
         };
         let mut response = build::response(request, status, None);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::call::errands::Place;
 use crate::call::watch::Mark;
 use crate::leg::Leg;
-use crate::media::{Command, Facing, LocalPorts, OpenError, SessionStats};
+use crate::media::{Command, Facing, LocalPorts, OpenError, Press, SessionStats};
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Request, Response};
 use crate::sip::token::Tokens;
@@ -33,6 +33,8 @@ pub enum Event {
     Keyed(Leg),
     /// Where the PBX's side of the media session listens now, as [`Action::Face`] wanted, or why it does not.
     Faced(Result<LocalPorts, OpenError>),
+    /// A key was pressed on a leg, and the other is not told of it in its stream.
+    Pressed(Leg, Press),
     /// No media can be sent to a leg; why.
     MediaFailed(Leg, String),
     /// The media session is closed.
@@ -52,6 +54,8 @@ pub enum Purpose {
     Invite(usize),
     /// A BYE to a leg.
     Bye(Leg),
+    /// An INFO to the PBX.
+    Info,
     /// A CANCEL, or a BYE that has credentials: whatever it is answered, nothing follows.
     Errand,
 }

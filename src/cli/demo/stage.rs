@@ -254,6 +254,7 @@ fn configuration(
             source: media::Source::Negotiated,
             codecs: vec![config::Format::Opus, config::Format::TelephoneEvent],
             ptime: 20,
+            dtmf: Default::default(),
             headers: Default::default(),
             ack_when_keyed: false,
             ca_file: None,

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Codec;
+
 pub use read::Reader;
 pub use write::{Packet, Writer};
 
@@ -88,6 +90,18 @@ pub enum Form {
     Info,
     /// By tones in its sound.
     Inband,
+}
+
+impl Form {
+    /// Whether a codec may be agreed with such a PBX. Events are for one that has its digits so, or it would hear each
+    /// twice; and what Opus makes of a tone, at the bit rate of speech, is no digit any more.
+    pub fn allows(self, codec: Codec) -> bool {
+        match self {
+            Form::Rfc4733 => true,
+            Form::Info => codec.is_audio(),
+            Form::Inband => codec.is_audio() && codec != Codec::Opus,
+        }
+    }
 }
 
 /// What a stream's events are counted in, both in Hz.

@@ -26,6 +26,8 @@ impl Method {
     pub const OPTIONS: Method = Method::Known(rsip::Method::Options);
     /// RFC 3261 §10
     pub const REGISTER: Method = Method::Known(rsip::Method::Register);
+    /// RFC 6086
+    pub const INFO: Method = Method::Known(rsip::Method::Info);
     /// RFC 3311
     pub const UPDATE: Method = Method::Known(rsip::Method::Update);
 
