@@ -13,8 +13,8 @@
 /// The last so many packets make up most of what is known: 5 s of packets of 20 ms.
 const MEMORY: f32 = 250.0;
 
-/// What it costs to lose all packets, in milliseconds of waiting: the E-model holds 1 % of loss for about as bad as 27 ms
-/// more of a delay that is long already, and for worse when it is short (ITU-T G.107 §7.4, §7.5, G.113 table I.4).
+/// What it costs to lose all packets, in milliseconds of waiting. To the E-model 1 % of loss is about as bad as 27 ms more of
+/// a delay that is long already, for G.711 with concealment; and worse when it is short (ITU-T G.107 §7).
 const COST_OF_ALL: f32 = 2_700.0;
 
 /// Seconds for which the quickest packet is remembered: it is the older or the newer of two spans as long as this.

@@ -116,8 +116,10 @@ impl Queue {
         let jump = at - newest_at - ahead * newest.samples as i64;
         let unusual = usual.is_some_and(|(from, to)| !(from..=to).contains(&(now - at)));
         // Half a second that sequence numbers do not explain is a pause when it really took as long, else another clock.
-        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&ahead) || jump.abs() > self.rate / 2 && unusual
-        {
+        // And nobody sends half a second ahead of time.
+        let unlikely = unusual && jump.abs() > self.rate / 2
+            || ahead > 1 && usual.is_some_and(|(from, _)| now - at < from);
+        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&ahead) || unlikely {
             return self.strange(number, timestamp);
         }
         if ahead <= 0 && newest.came >> ahead.unsigned_abs() & 1 == 1 {

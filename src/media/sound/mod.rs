@@ -14,6 +14,7 @@ mod opus;
 mod player;
 #[cfg(test)]
 mod player_tests;
+mod ready;
 mod stretch;
 
 pub use decoder::Decoder;

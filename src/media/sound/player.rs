@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::Decode;
 use super::delay::Estimate;
 use super::jitter::{Place, Queue, Waiting};
+use super::ready::Ready;
 use super::stretch::{self, Need};
 use crate::media::rtp::{Seq, Timestamp};
 
@@ -56,7 +57,7 @@ pub enum Played {
 /// What became of the packets of all sources, and what was done to the sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// How much later sound is heard now than it could be in the quickest case. Zero in a pause.
+    /// How much later sound is heard than in the quickest case; in a pause, than it was.
     pub delay: Duration,
     /// What `delay` should be.
     pub target: Duration,
@@ -84,28 +85,20 @@ pub struct Stats {
 
 /// Jitter buffer and decoder of one direction.
 pub struct Player<D: Decode> {
-    decoder: D,
     /// Samples a second.
     rate: i64,
     max_delay: i64,
     queue: Queue,
     estimate: Estimate,
-    /// Samples played so far: the start of the next to be played, by our clock.
-    clock: i64,
+    ready: Ready<D>,
     /// When it was last played, and how much.
     last: Option<(Instant, i64)>,
-    /// Decoded, not yet played.
-    ready: Vec<i16>,
     /// Where in the stream we are; none before its first packet is decoded.
     cursor: Option<Cursor>,
     /// Samples made up since, while the next packet is not there.
     filled: i64,
     /// Nothing came for so long that silence is played.
     idle: bool,
-    /// The last samples of `ready` are the decoder's guess.
-    guessing: bool,
-    /// By our clock, where the last sound, mending and pause end.
-    ends: Ends,
     /// By our clock, when a piece was last put in or taken out.
     changed: i64,
     stats: Stats,
@@ -122,13 +115,6 @@ struct Cursor {
     pausing: bool,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Ends {
-    sound: i64,
-    mended: i64,
-    pause: i64,
-}
-
 impl<D: Decode> Player<D> {
     /// Plays what `decoder` makes of a source whose timestamps count `clock_rate`.
     pub fn new(decoder: D, clock_rate: u32, settings: Settings) -> Self {
@@ -139,15 +125,11 @@ impl<D: Decode> Player<D> {
                 / 1000,
             queue: Queue::new(rate, clock_rate),
             estimate: Estimate::new(rate, settings.min_delay, settings.max_delay),
-            decoder,
-            clock: 0,
+            ready: Ready::new(decoder),
             last: None,
-            ready: Vec::new(),
             cursor: None,
             filled: 0,
             idle: true,
-            guessing: false,
-            ends: Ends::default(),
             changed: 0,
             stats: Stats::default(),
         }
@@ -158,7 +140,8 @@ impl<D: Decode> Player<D> {
         self.stats.packets += 1;
         // 200 ms: the longest packet of any of our codecs is 120 ms.
         let samples = self
-            .decoder
+            .ready
+            .decoder()
             .samples(payload)
             .filter(|s| (1..=self.rate / 5).contains(&(*s as i64)));
         let Some(samples) = samples else {
@@ -201,7 +184,7 @@ impl<D: Decode> Player<D> {
         };
         self.queue.note(seq, timestamp, samples, place);
         self.learn(came - at, usable - at);
-        if matches!(place, Place::Stream { ahead: 2, .. }) && self.decoder.repeats() {
+        if matches!(place, Place::Stream { ahead: 2, .. }) && self.ready.decoder().repeats() {
             // The one before did not come; had this one been waited for, it would have been mended.
             self.estimate.mendable(usable - at + samples as i64);
         }
@@ -215,21 +198,8 @@ impl<D: Decode> Player<D> {
             self.make(wanted - self.ready.len());
         }
         self.adapt(wanted);
-        for (out, sample) in out.iter_mut().zip(self.ready.drain(..wanted)) {
-            *out = sample;
-        }
-        let (from, length) = (self.clock, wanted as i64);
-        self.clock += length;
-        self.last = Some((now, length));
-        if self.ends.mended > from {
-            Played::Mended
-        } else if self.ends.sound > from {
-            Played::Sound
-        } else if self.ends.pause > from {
-            Played::Pause
-        } else {
-            Played::Nothing
-        }
+        self.last = Some((now, wanted as i64));
+        self.ready.play(out)
     }
 
     /// Another source begins (SSRC): nothing known of the last one holds. What was counted stays.
@@ -240,7 +210,14 @@ impl<D: Decode> Player<D> {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        let mut stats = self.stats;
+        let counts = self.ready.counts();
+        let mut stats = Stats {
+            concealed: counts.concealed,
+            recovered: counts.recovered,
+            stretched: counts.stretched,
+            shrunk: counts.shrunk,
+            ..self.stats
+        };
         if let (Some(base), Some(target)) = (self.estimate.base(), self.estimate.target()) {
             stats.target = self.time(target - base);
         }
@@ -250,7 +227,7 @@ impl<D: Decode> Player<D> {
     /// When a packet came that came `now`, and when it can first be played, by our clock.
     fn arrival(&self, now: Instant) -> (i64, i64) {
         let Some((last, length)) = self.last else {
-            return (self.clock, self.clock);
+            return (self.ready.clock(), self.ready.clock());
         };
         let since = now
             .saturating_duration_since(last)
@@ -262,11 +239,11 @@ impl<D: Decode> Player<D> {
         // Just in time is too late when clocks drift: the time to act is before the first packet misses its turn.
         let margin = 3 * self.rate / 1000;
         let usable = if since + margin > length {
-            self.clock + length
+            self.ready.clock() + length
         } else {
-            self.clock
+            self.ready.clock()
         };
-        (self.clock - length + since, usable)
+        (self.ready.clock() - length + since, usable)
     }
 
     fn learn(&mut self, transit: i64, usable: i64) {
@@ -277,7 +254,7 @@ impl<D: Decode> Player<D> {
         if self.idle && self.queue.len() == 0 && long_after {
             self.estimate.resume(transit);
         }
-        self.estimate.observe(transit, usable, self.clock);
+        self.estimate.observe(transit, usable, self.ready.clock());
     }
 
     /// Whether something else was already heard in place of this packet.
@@ -306,7 +283,7 @@ impl<D: Decode> Player<D> {
 
     /// Drops what would be heard too late, where something newer is there.
     fn catch_up(&mut self) {
-        let heard = self.clock + self.ready.len() as i64;
+        let heard = self.ready.end();
         let (Some(base), Some(target)) = (self.estimate.base(), self.estimate.target()) else {
             return;
         };
@@ -339,7 +316,7 @@ impl<D: Decode> Player<D> {
         let Some(front) = self.queue.front() else {
             return Wait::Empty;
         };
-        let heard = self.clock + self.ready.len() as i64;
+        let heard = self.ready.end();
         let early = (self.estimate.target().unwrap_or(0) - (heard - front.at)).min(self.max_delay);
         let pause = |samples: i64| match usize::try_from(samples) {
             Ok(samples @ 1..) => Wait::Pause { samples },
@@ -381,56 +358,38 @@ impl<D: Decode> Player<D> {
         let Some(packet) = self.queue.pop() else {
             return;
         };
-        let follows = self
-            .cursor
-            .is_some_and(|c| packet.seq == c.seq + 1 && packet.at - c.end <= self.rate / 200);
-        if !follows && !self.guessing && !self.idle {
-            // Lets the decoder go over to where the stream goes on.
-            self.conceal(self.rate as usize / 100, None);
+        let follows = |c: Cursor| packet.seq == c.seq + 1 && packet.at - c.end <= self.rate / 200;
+        if !self.idle && !self.cursor.is_some_and(follows) {
+            self.ready.join();
         }
         if let Some(cursor) = self.cursor {
             let missing = u64::try_from(packet.seq - cursor.seq - 1).unwrap_or(0);
             self.stats.lost = self.stats.lost.saturating_add(missing);
         }
-        let before = self.ready.len();
-        if self
-            .decoder
-            .decode(&packet.payload, &mut self.ready)
-            .is_err()
-            || self.ready.len() == before
-        {
-            self.ready.truncate(before);
-            self.stats.discarded += 1;
-            self.conceal(packet.samples, None);
+        // Another size of packets after a loss: what was made up is not heard again.
+        let heard = self
+            .cursor
+            .filter(|_| self.filled == 0)
+            .map_or(0, |c| c.end - packet.at);
+        let heard = if heard > self.rate / 200 {
+            usize::try_from(heard).unwrap_or(0)
         } else {
-            self.guessing = false;
-            // Another size of packets after a loss: what was made up is not heard again.
-            let heard = self
-                .cursor
-                .filter(|_| self.filled == 0)
-                .map_or(0, |c| c.end - packet.at);
-            if heard > self.rate / 200 {
-                let cut = usize::try_from(heard)
-                    .unwrap_or(0)
-                    .min(self.ready.len() - before);
-                self.ready.drain(before..before + cut);
-            }
-            self.ends.sound = self.clock + self.ready.len() as i64;
+            0
+        };
+        let before = self.ready.len();
+        if !self.ready.decode(&packet.payload, heard) {
+            self.stats.discarded += 1;
+            self.ready.conceal(packet.samples, None);
         }
         if std::mem::take(&mut self.idle) {
-            fade(
-                self.ready
-                    .iter_mut()
-                    .skip(before)
-                    .take(self.rate as usize / 200),
-            );
+            self.ready.swell(before);
         }
         self.filled = 0;
         self.cursor = Some(Cursor {
             end: packet.end(),
             seq: packet.seq,
             samples: packet.samples as i64,
-            // RFC 7587 §3.1.3: no codec says a sound in two octets; Opus says in them that it will be silent.
+            // No codec says a sound in two octets; Opus says in them that it will be silent (RFC 7587 §3.1.3).
             pausing: packet.payload.len() <= 2,
         });
     }
@@ -438,7 +397,8 @@ impl<D: Decode> Player<D> {
     /// Makes up a lost packet, or a part of it.
     fn mend(&mut self, samples: usize, mendable: bool) {
         let next = self.queue.front().map(|packet| packet.payload.clone());
-        self.conceal(samples, next.as_deref().filter(|_| mendable));
+        self.ready
+            .conceal(samples, next.as_deref().filter(|_| mendable));
         if let Some(cursor) = &mut self.cursor {
             cursor.end += samples as i64 + std::mem::take(&mut self.filled);
         }
@@ -446,14 +406,14 @@ impl<D: Decode> Player<D> {
 
     /// Waits for the time of the next packet, which is there already.
     fn pause(&mut self, wanted: usize, samples: usize) {
+        let frame = self.frame(wanted).min(samples);
         if self.idle {
-            self.silence(wanted.min(samples));
+            self.ready.silence(wanted.min(samples));
         } else if self.cursor.is_some() {
-            let samples = self.frame(wanted).min(samples);
-            self.breathe(samples);
-            self.filled += samples as i64;
+            self.ready.breathe(frame);
+            self.filled += frame as i64;
         } else {
-            self.conceal(self.frame(wanted).min(samples), None);
+            self.ready.conceal(frame, None);
         }
     }
 
@@ -468,43 +428,20 @@ impl<D: Decode> Player<D> {
             self.rate / 5
         };
         if self.idle {
-            self.silence(wanted);
+            self.ready.silence(wanted);
             return;
         }
         let before = self.ready.len();
         if pausing {
-            self.breathe(frame);
+            self.ready.breathe(frame);
         } else {
-            self.conceal(frame, None);
+            self.ready.conceal(frame, None);
         }
-        self.filled += (self.ready.len() - before) as i64;
+        self.filled += frame as i64;
         if self.filled >= patience {
-            fade(self.ready.iter_mut().skip(before).rev());
+            self.ready.sink(before);
             self.idle = true;
         }
-    }
-
-    fn silence(&mut self, samples: usize) {
-        self.ready.resize(self.ready.len() + samples, 0);
-    }
-
-    fn breathe(&mut self, samples: usize) {
-        self.guess(samples, None);
-        self.ends.pause = self.clock + self.ready.len() as i64;
-    }
-
-    fn conceal(&mut self, samples: usize, next: Option<&[u8]>) {
-        self.guess(samples, next);
-        self.ends.mended = self.clock + self.ready.len() as i64;
-        self.stats.concealed += samples as u64;
-        self.stats.recovered += next.map_or(0, |_| samples as u64);
-    }
-
-    fn guess(&mut self, samples: usize, next: Option<&[u8]>) {
-        let end = self.ready.len() + samples;
-        self.decoder.conceal(samples, next, &mut self.ready);
-        self.ready.resize(end, 0);
-        self.guessing = true;
     }
 
     /// Whole frames of 10 ms, which every codec can make up.
@@ -524,58 +461,45 @@ impl<D: Decode> Player<D> {
         if self.filled > 0 || self.idle {
             return;
         }
-        let lag = self.clock + self.ready.len() as i64 - cursor.end;
+        let lag = self.ready.end() - cursor.end;
         self.stats.delay = self.time(lag - base);
         self.stats.longest = self.stats.longest.max(self.stats.delay);
         let (excess, ms) = (lag - target, self.rate / 1000);
-        let rested = self.clock - self.changed;
+        let rested = self.ready.clock() - self.changed;
         let by = if excess < -2 * ms && rested >= 40 * ms {
-            self.lengthen(-excess)
+            let need = if excess < -10 * ms {
+                Need::Great
+            } else {
+                Need::Some
+            };
+            self.ready
+                .stretch(usize::try_from(-excess).unwrap_or(0), need)
         } else if excess > 5 * ms {
+            // The more there is the sooner it must go; but at most a quarter faster than it was said, and in a quiet
+            // place at any time.
             let need = match () {
-                () if excess > 60 * ms => Need::Great,
+                () if excess > 60 * ms && rested >= 60 * ms => Need::Great,
+                () if excess > 30 * ms && rested >= 60 * ms => Need::Some,
                 () if rested >= 200 * ms => Need::Some,
                 () => Need::None,
             };
-            -self.shorten(wanted, excess, need)
+            self.shrink(wanted, excess, need)
         } else {
             0
         };
         if by != 0 {
-            self.changed = self.clock;
-            for end in [
-                &mut self.ends.sound,
-                &mut self.ends.mended,
-                &mut self.ends.pause,
-            ] {
-                *end += if *end > self.clock { by } else { 0 };
-            }
+            self.changed = self.ready.clock();
         }
     }
 
-    fn lengthen(&mut self, missing: i64) -> i64 {
-        let need = if missing > self.rate / 100 {
-            Need::Great
-        } else {
-            Need::Some
-        };
-        let least = usize::try_from(missing).unwrap_or(0);
-        let added = stretch::stretch(&mut self.ready, self.rate as u32, least, need);
-        self.stats.stretched += added as u64;
-        added as i64
-    }
-
-    fn shorten(&mut self, wanted: usize, excess: i64, need: Need) -> i64 {
+    fn shrink(&mut self, wanted: usize, excess: i64, need: Need) -> usize {
         let most = usize::try_from(excess)
             .unwrap_or(0)
-            .min(stretch::longest(self.rate as u32));
+            .min(stretch::longest(self.rate as usize));
         while self.ready.len() < wanted + most && matches!(self.wait(), Wait::Decode) {
             self.decode();
         }
-        let most = most.min(self.ready.len() - wanted);
-        let removed = stretch::shrink(&mut self.ready, self.rate as u32, most, need);
-        self.stats.shrunk += removed as u64;
-        removed as i64
+        self.ready.shrink(wanted, most, need)
     }
 
     fn time(&self, samples: i64) -> Duration {
@@ -598,12 +522,4 @@ enum Wait {
     Pause { samples: usize },
     /// Nothing: no packet is there.
     Empty,
-}
-
-/// Sound that swells from nothing.
-fn fade<'a>(sound: impl ExactSizeIterator<Item = &'a mut i16>) {
-    let length = sound.len() as f32 + 1.0;
-    for (i, sample) in sound.enumerate() {
-        *sample = (f32::from(*sample) * (i + 1) as f32 / length) as i16;
-    }
 }

@@ -19,8 +19,8 @@ const ALIKE: f32 = 0.75;
 const QUIET: f32 = 100.0;
 
 /// The longest piece taken out or put in at once, in samples.
-pub(super) fn longest(rate: u32) -> usize {
-    rate as usize * LONGEST_MS / 1000
+pub(super) fn longest(rate: usize) -> usize {
+    rate * LONGEST_MS / 1000
 }
 
 /// How sure it must be that nobody hears it.
@@ -35,10 +35,10 @@ pub(super) enum Need {
 }
 
 /// Takes a piece of at most `most` samples out of the start of `sound`; returns how long it was.
-pub(super) fn shrink(sound: &mut Vec<i16>, rate: u32, most: usize, need: Need) -> usize {
-    let mix = rate as usize / MIX;
+pub(super) fn shrink(sound: &mut Vec<i16>, rate: usize, most: usize, need: Need) -> usize {
+    let mix = rate / MIX;
     let most = most.min(longest(rate)).min(sound.len().saturating_sub(mix));
-    let Some(join) = find(sound, rate as usize / SHORTEST, most, mix, need) else {
+    let Some(join) = find(sound, rate / SHORTEST, most, mix, need) else {
         return 0;
     };
     let mixed = join.mix(sound.get(..mix), sound.get(join.piece..));
@@ -50,10 +50,10 @@ pub(super) fn shrink(sound: &mut Vec<i16>, rate: u32, most: usize, need: Need) -
 }
 
 /// Repeats a piece of the start of `sound`, at least `least` samples long where that can be; returns how long it was.
-pub(super) fn stretch(sound: &mut Vec<i16>, rate: u32, least: usize, need: Need) -> usize {
-    let mix = (rate as usize / MIX).min(sound.len() / 3);
+pub(super) fn stretch(sound: &mut Vec<i16>, rate: usize, least: usize, need: Need) -> usize {
+    let mix = (rate / MIX).min(sound.len() / 3);
     let most = longest(rate).min(sound.len().saturating_sub(mix));
-    let least = least.clamp(rate as usize / SHORTEST, most.max(rate as usize / SHORTEST));
+    let least = least.clamp(rate / SHORTEST, most.max(rate / SHORTEST));
     // A long piece is not worth a join that is heard.
     let sure = if need == Need::Great {
         Need::Some
@@ -61,7 +61,7 @@ pub(super) fn stretch(sound: &mut Vec<i16>, rate: u32, least: usize, need: Need)
         need
     };
     let join = find(sound, least, most, mix, sure)
-        .or_else(|| find(sound, rate as usize / SHORTEST, most, mix, need));
+        .or_else(|| find(sound, rate / SHORTEST, most, mix, need));
     let Some(join) = join else { return 0 };
     let mixed = join.mix(sound.get(join.piece..join.piece + mix), sound.get(..));
     let head: Vec<i16> = sound.iter().copied().take(join.piece).collect();
