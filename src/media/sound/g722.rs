@@ -113,6 +113,8 @@ impl Decode for G722Decoder {
     }
 
     fn conceal(&mut self, samples: usize, _next: Option<&[u8]>, out: &mut Vec<i16>) {
+        // The bands stay as they were. To run them over what is made up here gains 1 dB after a short loss, and costs 5
+        // after a long one, whose fading they would take for the talker's.
         self.concealment.conceal(samples, out);
     }
 }
@@ -273,6 +275,50 @@ mod tests {
                     "{peak} at {hertz} Hz from {from} to {to}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn after_a_loss_it_is_soon_as_if_nothing_had_been_lost() {
+        for rate in [8000, 16_000] {
+            let sound: Vec<i16> = tone(rate, 150.0)
+                .iter()
+                .zip(tone(rate, 1100.0))
+                .map(|(a, b)| a / 2 + b / 4)
+                .collect();
+            let mut octets = Vec::new();
+            G722Encoder::new(rate).unwrap().encode(&sound, &mut octets);
+            let (mut whole, mut torn) = (Vec::new(), Vec::new());
+            let (mut all, mut some) = (
+                G722Decoder::new(rate).unwrap(),
+                G722Decoder::new(rate).unwrap(),
+            );
+            for (i, packet) in octets.chunks(160).enumerate() {
+                all.decode(packet, &mut whole).unwrap();
+                match i {
+                    20..=22 => some.conceal(rate as usize / 50, None, &mut torn),
+                    _ => some.decode(packet, &mut torn).unwrap(),
+                }
+            }
+            assert_eq!(torn.len(), whole.len());
+            let ratio = |from_ms: usize| {
+                let range = from_ms * rate as usize / 1000..(from_ms + 20) * rate as usize / 1000;
+                let pairs = torn[range.clone()].iter().zip(&whole[range]);
+                let (off, all) = pairs.fold((1.0, 1.0), |(off, all), (&a, &b)| {
+                    (off + f64::from(a - b).powi(2), all + f64::from(b).powi(2))
+                });
+                10.0 * f64::log10(all / off)
+            };
+            assert!(
+                ratio(500) > 12.0,
+                "{} dB 40 ms after it at {rate}",
+                ratio(500)
+            );
+            assert!(
+                ratio(560) > 20.0,
+                "{} dB 100 ms after it at {rate}",
+                ratio(560)
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! All of it is 16-bit mono at 8000 or 16000 samples a second, and machines without socket or clock.
 
+mod comfort;
 mod conceal;
 mod decoder;
 mod delay;
@@ -16,7 +17,9 @@ mod player;
 mod player_tests;
 mod ready;
 mod stretch;
+pub mod tones;
 
+pub use comfort::ComfortNoise;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use error::SoundError;
