@@ -9,10 +9,13 @@ use super::{COLUMNS, KEYS, ROWS, amplitude};
 /// dBm0 of each of the two tones.
 const LEVEL: f32 = -10.0;
 
-/// The shortest tone and the shortest pause that every receiver must recognise (ITU-T Q.24), and the longest tone made.
-const SHORTEST: Duration = Duration::from_millis(40);
-const PAUSE: Duration = Duration::from_millis(40);
+/// The shortest tone, which is the 40 ms that every receiver must recognise (ITU-T Q.24) between its two edges, and the
+/// longest.
+const SHORTEST: Duration = Duration::from_millis(45);
 const LONGEST: Duration = Duration::from_secs(10);
+
+/// The shortest pause that every receiver must take for one.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// Keys that may wait for their turn; what is pressed beyond is dropped.
 const MOST_WAITING: usize = 64;
@@ -46,7 +49,7 @@ impl Generator {
         }
     }
 
-    /// Has a key (its event code, 0–15) sounded for so long, 40 ms at least, after those pressed before it. `false`: there is
+    /// Has a key (its event code, 0–15) sounded for so long, 45 ms to 10 s, after those pressed before it. `false`: there is
     /// no such key, or 64 wait already.
     pub fn press(&mut self, code: u8, duration: Duration) -> bool {
         let Some(pair) = pair(code).filter(|_| self.waiting.len() < MOST_WAITING) else {

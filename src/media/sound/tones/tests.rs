@@ -339,7 +339,7 @@ fn a_key_is_loud_but_not_too_loud_and_leaves_the_sound_after_it_alone() {
     assert!(generator.is_idle());
     assert!(
         generator.press(10, Duration::ZERO),
-        "too short is made 40 ms"
+        "too short is made 45 ms"
     );
     let mut sound = vec![77; 1600];
     generator.write(&mut sound);
@@ -348,12 +348,12 @@ fn a_key_is_loud_but_not_too_loud_and_leaves_the_sound_after_it_alone() {
     assert!((12_000..15_000).contains(&peak), "{peak}");
     assert_eq!(sound[0], 0);
     assert!(
-        sound[..320]
+        sound[..360]
             .windows(2)
             .all(|pair| (pair[0] - pair[1]).abs() < 14_000)
     );
-    assert_eq!(sound[320..640], [0; 320], "the pause");
-    assert_eq!(sound[640..], [77; 960]);
+    assert_eq!(sound[360..680], [0; 320], "the pause");
+    assert_eq!(sound[680..], [77; 920]);
     generator.write(&mut sound);
     assert_eq!(sound[1000], 77);
 }
