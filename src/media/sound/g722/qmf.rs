@@ -1,30 +1,34 @@
 //! The quadrature mirror filters, which take the sound apart into two bands and join them again (ITU-T G.722 §5).
 
-/// Half of the 24 coefficients, times 8192: the other half mirrors it.
-const HALF: [i32; 12] = [3, -11, -11, 53, 12, -156, 32, 362, -210, -805, 951, 3876];
+/// The 24 coefficients, times 8192, in twos: for the samples in even and in odd places.
+const COEFFICIENTS: [[i32; 2]; 12] = [
+    [3, -11],
+    [-11, 53],
+    [12, -156],
+    [32, 362],
+    [-210, -805],
+    [951, 3876],
+    [3876, 951],
+    [-805, -210],
+    [362, 32],
+    [-156, 12],
+    [53, -11],
+    [-11, 3],
+];
 
-/// The last 24 values, newest first.
+/// The last 24 values in twos, newest first.
 #[derive(Debug, Default)]
-struct Line([i16; 24]);
+struct Line([[i16; 2]; 12]);
 
 impl Line {
     /// Takes two values, `newest` after `newer`, and returns the sums over those in even and in odd places.
     fn filter(&mut self, newer: i16, newest: i16) -> (i32, i32) {
-        self.0.copy_within(..22, 2);
-        if let Some(start) = self.0.first_chunk_mut() {
-            *start = [newest, newer];
-        }
-        let coefficients = HALF.iter().chain(HALF.iter().rev());
-        let products = || {
-            coefficients
-                .clone()
-                .zip(&self.0)
-                .map(|(&h, &x)| h * i32::from(x))
-        };
-        (
-            products().step_by(2).sum(),
-            products().skip(1).step_by(2).sum(),
-        )
+        self.0.copy_within(..11, 1);
+        self.0[0] = [newest, newer];
+        let pairs = COEFFICIENTS.iter().zip(&self.0);
+        pairs.fold((0, 0), |(a, b), (h, x)| {
+            (a + h[0] * i32::from(x[0]), b + h[1] * i32::from(x[1]))
+        })
     }
 }
 
