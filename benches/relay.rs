@@ -361,5 +361,6 @@ fn side(remote: SocketAddr, srtp: bool) -> SideSpec {
         source: Source::Negotiated,
         direction: Direction::SendRecv,
         ptime: wabridge::sdp::FRAME,
+        tones: false,
     }
 }

@@ -65,6 +65,7 @@ fn phone(host: u8) -> (UdpSocket, SideSpec) {
         source: Source::Negotiated,
         direction: Direction::SendRecv,
         ptime: wabridge::sdp::FRAME,
+        tones: false,
     };
     (socket, side)
 }

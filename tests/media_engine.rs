@@ -113,6 +113,7 @@ impl Phone {
             source: Source::Negotiated,
             direction: Direction::SendRecv,
             ptime: wabridge::sdp::FRAME,
+            tones: false,
         }
     }
 

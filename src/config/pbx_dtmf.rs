@@ -22,7 +22,10 @@ impl Pbx {
         };
         document.warning(
             &format!("{at}.codecs"),
-            &format!("{:?} is not offered to this PBX, for dtmf does not go with it", Codec::from(*useless).name()),
+            &format!(
+                "{:?} is not offered to this PBX, for dtmf does not go with it",
+                Codec::from(*useless).name()
+            ),
             "take it out of codecs, or leave dtmf out",
         );
     }

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::across::Digits;
 use super::common::Common;
 use super::demux::Kind;
 use super::path::Path;
@@ -165,6 +166,25 @@ impl Agreed {
                 .find(|p| !codec.is_audio() && !p.codec.is_audio())
         };
         same.or_else(event).copied()
+    }
+
+    /// What sound this side is sent.
+    pub(crate) fn sound(&self) -> Option<Codec> {
+        self.spec.sound()
+    }
+
+    /// How much of it a packet holds.
+    pub(crate) fn ptime(&self) -> Duration {
+        self.spec.ptime
+    }
+
+    /// How this side has digits.
+    pub(crate) fn digits(&self) -> Digits {
+        match self.events() {
+            _ if self.spec.tones => Digits::Tones,
+            Some(_) => Digits::Events,
+            None => Digits::Elsewhere,
+        }
     }
 
     /// How this side is told of digits, if it is by events.

@@ -4,12 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use super::settings::Timing;
+use super::transcode::Manner;
 use super::{dtls, ice};
 
 /// Times, certificate and addresses, the same for every session.
 pub(crate) struct Common {
     /// Times of the packet path.
     pub(crate) timing: Timing,
+    /// How sound is treated where it is transcoded.
+    pub(crate) manner: Manner,
     /// Times of ICE.
     pub(crate) ice: ice::Settings,
     /// Certificate and times of DTLS.

@@ -80,6 +80,7 @@ impl Engine {
         let address = |pool: &Arc<Pool>| SocketAddr::new(pool.address(), 0);
         let common = Common {
             timing: settings.timing(),
+            manner: settings.manner(),
             ice: settings.ice(),
             dtls: dtls::Context::new(&certificate, &settings.dtls()).map_err(io::Error::other)?,
             meta: pools.metas().map(address).collect(),

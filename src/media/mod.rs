@@ -27,11 +27,11 @@
 //!   Start{Pbx} ▶ packets of the PBX are kept: the newest of them, for as long as the settings say ──┘
 //! ```
 
+mod across;
 mod agreed;
 pub mod codec;
 mod common;
 pub mod demux;
-mod dialled;
 pub mod digits;
 pub mod dtls;
 mod early;
@@ -61,6 +61,7 @@ pub mod srtp;
 mod stream;
 mod tape;
 mod totals;
+mod transcode;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
@@ -199,6 +200,8 @@ pub struct SideSpec {
     pub direction: Direction,
     /// How much sound a packet for it holds, where we make that packet: 10 to 60 ms.
     pub ptime: Duration,
+    /// Whether it has its digits as tones in its sound.
+    pub tones: bool,
 }
 
 impl SideSpec {
@@ -417,10 +420,15 @@ pub struct SideStats {
     pub unsent: u64,
     /// Silence frames of our own among `sent`.
     pub silence_sent: u64,
-    /// Key presses that signalling brought for the peer, and that it is told of by events among `sent`.
+    /// Key presses that did not come in the other side's stream, or on another clock, and that the peer is told of by events
+    /// among `sent`.
     pub digits: u64,
     /// The same that it could not be told of: too many at once, or no events were agreed.
     pub digits_lost: u64,
+    /// Milliseconds that the peer's sound waits in the jitter buffer now; `None` where it is passed on as it comes.
+    pub buffered_ms: Option<f64>,
+    /// Milliseconds of its sound that were made up in place of what did not come.
+    pub mended_ms: u64,
 }
 
 /// What a peer reports of the RTP that it hears from us (RFC 3550 §6.4.1).

@@ -126,6 +126,7 @@ mod tests {
             source,
             direction: Direction::SendRecv,
             ptime: std::time::Duration::from_millis(20),
+            tones: false,
         })
     }
 

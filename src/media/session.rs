@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::across::{Across, Digits, Told};
 use super::common::Common;
-use super::dialled::Dialled;
 use super::early::Early;
 use super::kept::Kept;
-use super::outbox::{Outbox, Socket};
+use super::outbox::{News, Outbox, Socket};
 use super::rtcp::WallClock;
-use super::side::{Lot, Side};
+use super::side::{Lost, Lot, Side};
 use super::srtp::KeyError;
-use super::{Command, SessionStats};
+use super::{Command, SessionStats, SideStats};
 use crate::leg::Leg;
 
 /// A session, as its worker sees it.
@@ -23,8 +23,9 @@ pub(crate) struct Session {
     kept: Option<Box<Kept>>,
     /// What came from the PBX before it was agreed with and started.
     early: Option<Box<Early>>,
-    /// What the user dials, where the PBX is not told of it in its stream.
-    dialled: Option<Box<Dialled>>,
+    /// What each side says, on its way to the other.
+    to_pbx: Across,
+    to_meta: Across,
     common: Arc<Common>,
 }
 
@@ -42,7 +43,8 @@ impl Session {
             pbx: Side::new(Leg::Pbx, common.clone(), pbx, wall, now),
             kept: None,
             early: None,
-            dialled: None,
+            to_pbx: Across::default(),
+            to_meta: Across::default(),
             common,
         }
     }
@@ -87,17 +89,37 @@ impl Session {
             let lost = early.keep(socket, from, datagram, now);
             return self.pbx.count_strangers(lost);
         }
-        let (near, far) = match leg {
-            Leg::Meta => (&mut self.meta, &mut self.pbx),
-            Leg::Pbx => (&mut self.pbx, &mut self.meta),
+        let (near, across, far) = match leg {
+            Leg::Meta => (&mut self.meta, &mut self.to_pbx, &mut self.pbx),
+            Leg::Pbx => (&mut self.pbx, &mut self.to_meta, &mut self.meta),
         };
+        let (sound, digits) = (near.sound(), near.digits());
         let most = self.common.timing.keep;
         let keeps = leg == Leg::Pbx && !most.is_zero() && far.is_awaited();
         let Some(heard) = near.receive(socket, from, datagram, now, out) else {
             return self.release(now, out);
         };
-        if leg == Leg::Meta && !heard.codec.is_audio() && far.has_agreed() && !far.takes_events() {
-            return self.dialled.get_or_insert_default().hear(&heard, now, out);
+        match far.wanted() {
+            Some(wanted) if heard.codec.is_audio() => {
+                if !across.passes(&heard, digits, &wanted) {
+                    if !across.hear(&heard, digits, &wanted, &self.common.manner, now) {
+                        near.count(Lost::NoPayload);
+                    }
+                    return self.speak(leg, now, out);
+                }
+                across.pass_on();
+            }
+            // Of what a PBX presses, Meta is told in its stream or not at all.
+            Some(wanted)
+                if !across.passes_events(sound, &wanted)
+                    && (leg == Leg::Meta || wanted.digits == Digits::Events) =>
+            {
+                for stroke in across.read(&heard, sound, now) {
+                    tell(across.tell(stroke, wanted.digits), leg, far, now, out);
+                }
+                return;
+            }
+            _ => {}
         }
         if keeps {
             let kept = self.kept.get_or_insert_default();
@@ -105,6 +127,41 @@ impl Session {
         }
         if let Err(lost) = far.forward(&heard, now, out) {
             near.count(lost);
+        }
+    }
+
+    /// Sends what is due of what is transcoded of this leg, or keeps it as what comes as it is wanted.
+    fn speak(&mut self, leg: Leg, now: Instant, out: &mut Outbox) {
+        let (near, across, far) = match leg {
+            Leg::Meta => (&mut self.meta, &mut self.to_pbx, &mut self.pbx),
+            Leg::Pbx => (&mut self.pbx, &mut self.to_meta, &mut self.meta),
+        };
+        let most = self.common.timing.keep;
+        let keeps = leg == Leg::Pbx && !most.is_zero() && far.is_awaited();
+        let Some(transcoder) = across.transcoder() else {
+            return;
+        };
+        while let Some((due, heard)) = transcoder.next(now) {
+            if keeps {
+                let kept = self.kept.get_or_insert_default();
+                kept.keep(&heard, most, due);
+            } else if let Err(lost) = far.forward(&heard, due, out) {
+                near.count(lost);
+            }
+            for stroke in transcoder.strokes() {
+                far.stroke(stroke, due);
+            }
+        }
+    }
+
+    /// Lets go of keys of this leg of which nothing is heard any more.
+    fn let_go(&mut self, leg: Leg, now: Instant, out: &mut Outbox) {
+        let (across, far) = match leg {
+            Leg::Meta => (&mut self.to_pbx, &mut self.pbx),
+            Leg::Pbx => (&mut self.to_meta, &mut self.meta),
+        };
+        if let Some(stroke) = across.tick(now) {
+            tell(across.tell(stroke, far.digits()), leg, far, now, out);
         }
     }
 
@@ -119,8 +176,9 @@ impl Session {
         self.pbx.tick_path(now, out);
         // Before the silence that Meta would be sent in place of it.
         self.release(now, out);
-        if let Some(dialled) = &mut self.dialled {
-            dialled.tick(now, out);
+        for leg in [Leg::Meta, Leg::Pbx] {
+            self.speak(leg, now, out);
+            self.let_go(leg, now, out);
         }
         self.meta.tick(now, out);
         self.pbx.tick(now, out);
@@ -128,11 +186,9 @@ impl Session {
 
     /// When [`Session::tick`] is next due; ask again after every input.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let dialled = self.dialled.as_ref().and_then(|dialled| dialled.deadline());
-        [self.meta.deadline(), self.pbx.deadline(), dialled]
-            .into_iter()
-            .flatten()
-            .min()
+        let sides = [self.meta.deadline(), self.pbx.deadline()];
+        let across = [self.to_meta.deadline(), self.to_pbx.deadline()];
+        sides.into_iter().chain(across).flatten().min()
     }
 
     /// Says goodbye to both sides.
@@ -150,8 +206,8 @@ impl Session {
     /// What was carried so far.
     pub(crate) fn stats(&self) -> SessionStats {
         SessionStats {
-            meta: self.meta.stats(),
-            pbx: self.pbx.stats(),
+            meta: with_sound(self.meta.stats(), &self.to_pbx),
+            pbx: with_sound(self.pbx.stats(), &self.to_meta),
         }
     }
 
@@ -198,6 +254,7 @@ impl Session {
         if let Some(kept) = self.kept.take() {
             self.meta.count_held_back(kept.count());
         }
+        self.to_meta.pass_on();
     }
 
     fn side(&mut self, leg: Leg) -> &mut Side {
@@ -205,6 +262,25 @@ impl Session {
             Leg::Meta => &mut self.meta,
             Leg::Pbx => &mut self.pbx,
         }
+    }
+}
+
+/// Tells of a key that was pressed on `leg`.
+fn tell(told: Option<Told>, leg: Leg, far: &mut Side, now: Instant, out: &mut Outbox) {
+    match told {
+        Some(Told::Stroke(stroke)) => far.stroke(stroke, now),
+        Some(Told::Press(press)) => out.tell(leg, News::Pressed(press)),
+        None => {}
+    }
+}
+
+/// What a side carried, and what became of its sound on the way to the other.
+fn with_sound(stats: SideStats, across: &Across) -> SideStats {
+    let (held, mended) = across.stats();
+    SideStats {
+        buffered_ms: held.map(|held| held.as_secs_f64() * 1000.0),
+        mended_ms: u64::try_from(mended.as_millis()).unwrap_or(u64::MAX),
+        ..stats
     }
 }
 
@@ -218,5 +294,7 @@ mod far;
 mod fixtures;
 #[cfg(test)]
 mod kept_tests;
+#[cfg(test)]
+mod sound_tests;
 #[cfg(test)]
 mod tests;

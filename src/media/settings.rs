@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::sound::{self, OpusSettings};
+use super::transcode::Manner;
 use super::{dtls, fault, ice};
 
 /// The `[media]` table of the configuration.
@@ -40,6 +42,15 @@ pub struct Settings {
     /// Milliseconds of what the PBX says that are kept while Meta cannot be sent to yet, and sent at once when it can: the
     /// newest, because it joins what follows. 0: none.
     pub kept_audio: u16,
+    /// Milliseconds that sound which is transcoded is held back at least, so that it comes evenly; 0: as little as the
+    /// network lets us.
+    pub min_delay: u16,
+    /// Milliseconds that it is held back at most; what comes later is lost.
+    pub max_delay: u16,
+    /// How much the Opus encoder works for its sound, 0 to 10.
+    pub opus_complexity: u8,
+    /// Whether the Opus encoder sends nothing while nobody speaks (DTX).
+    pub opus_dtx: bool,
     /// Seconds for which a path to Meta is looked for by ICE, where DTLS makes the keys. Meta's client hangs up after 20 s
     /// without media.
     pub ice_timeout: u16,
@@ -66,6 +77,10 @@ impl Default for Settings {
             comfort_interval: 400,
             report_interval: 5,
             kept_audio: 2_000,
+            min_delay: sound::Settings::default().min_delay,
+            max_delay: sound::Settings::default().max_delay,
+            opus_complexity: OpusSettings::default().complexity,
+            opus_dtx: false,
             ice_timeout: 15,
             dtls_timeout: 10,
             consent_timeout: 30,
@@ -109,6 +124,13 @@ impl Settings {
             ("comfort_interval", self.comfort_interval, 20..=10_000, "ms"),
             ("report_interval", self.report_interval, 1..=15, "s"),
             ("kept_audio", self.kept_audio, 0..=10_000, "ms"),
+            ("max_delay", self.max_delay, 40..=1_000, "ms"),
+            (
+                "min_delay",
+                self.min_delay,
+                0..=self.max_delay.min(500),
+                "ms",
+            ),
             ("ice_timeout", self.ice_timeout, 1..=60, "s"),
             ("dtls_timeout", self.dtls_timeout, 1..=25, "s"),
             ("consent_timeout", self.consent_timeout, 10..=30, "s"),
@@ -117,6 +139,9 @@ impl Settings {
                 let (from, to) = allowed.into_inner();
                 problems.push(format!("media.{key}: must be {from} to {to} {unit}"));
             }
+        }
+        if self.opus_complexity > 10 {
+            problems.push("media.opus_complexity: must be 0 to 10".into());
         }
         problems
     }
@@ -162,6 +187,21 @@ impl Settings {
             comfort: Duration::from_millis(self.comfort_interval.into()),
             report: Duration::from_secs(self.report_interval.into()),
             keep: Duration::from_millis(self.kept_audio.into()),
+        }
+    }
+
+    /// How sound is treated that is transcoded.
+    pub(crate) fn manner(&self) -> Manner {
+        Manner {
+            opus: OpusSettings {
+                complexity: self.opus_complexity,
+                dtx: self.opus_dtx,
+                ..OpusSettings::default()
+            },
+            player: sound::Settings {
+                min_delay: self.min_delay,
+                max_delay: self.max_delay,
+            },
         }
     }
 

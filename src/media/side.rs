@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::across::{Digits, Wanted};
 use super::agreed::{Agreed, rescale};
 use super::codec::Codec;
 use super::common::Common;
@@ -21,8 +22,20 @@ use crate::leg::Leg;
 mod digits;
 mod keying;
 
-/// 20 ms of silence as Opus: CELT, fullband, mono, one frame that says no more than "silent" (RFC 6716 §4.3).
-const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+/// Samples of G.711 in 20 ms.
+const FRAME: usize = 160;
+
+/// 20 ms of silence: in Opus CELT, fullband, mono, one frame that says no more than "silent" (RFC 6716 §4.3).
+fn silence(codec: Codec) -> Option<&'static [u8]> {
+    match codec {
+        Codec::Opus => Some(&[0xf8, 0xff, 0xfe]),
+        Codec::Pcma => Some(&[0xd5; FRAME]),
+        Codec::Pcmu => Some(&[0xff; FRAME]),
+        // Not a codec of Meta, and nobody else is sent silence.
+        Codec::G722 | Codec::TelephoneEvent { .. } => None,
+    }
+}
+
 /// Octets that buffers begin with: a frame at twice the bit rate Meta wants, or a report. Others make them grow once.
 const ROOM: usize = 256;
 
@@ -122,6 +135,9 @@ impl Side {
     /// # Errors
     /// When a key cannot be used; nothing is then agreed.
     pub(crate) fn agree(&mut self, spec: SideSpec, now: Instant) -> Result<(), KeyError> {
+        if let Some(sound) = spec.sound() {
+            self.stream.count_in(sound.clock_rate(), now);
+        }
         self.agreed = Some(Agreed::new(spec, self.agreed.take())?);
         self.look_for_path(now);
         Ok(())
@@ -204,6 +220,28 @@ impl Side {
             header: packet.header(),
             codec,
             payload: packet.payload(),
+        })
+    }
+
+    /// What sound it is sent, and so most likely sends.
+    pub(crate) fn sound(&self) -> Option<Codec> {
+        self.agreed.as_ref()?.sound()
+    }
+
+    /// How it has digits.
+    pub(crate) fn digits(&self) -> Digits {
+        self.agreed.as_ref().map(Agreed::digits).unwrap_or_default()
+    }
+
+    /// What it wants of the other side.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        let agreed = self.agreed.as_ref()?;
+        Some(Wanted {
+            sound: agreed.sound()?,
+            ptime: agreed.ptime(),
+            // Meta takes 20 ms and nothing else (SIP guide, 2025-12-15: maxptime).
+            strict: self.leg == Leg::Meta,
+            digits: agreed.digits(),
         })
     }
 
@@ -328,7 +366,7 @@ impl Side {
     fn comfort_due(&self) -> Option<Instant> {
         let agreed = self.agreed.as_ref()?;
         let speaks = self.leg == Leg::Meta && self.started.is_some() && agreed.may_send();
-        (speaks && agreed.payload(Codec::Opus).is_some()).then_some(())?;
+        (speaks && agreed.sound().and_then(silence).is_some()).then_some(())?;
         Some(
             self.sent
                 .map_or(self.heard?, |sent| sent + self.common.timing.comfort),
@@ -355,13 +393,13 @@ impl Side {
     }
 
     fn comfort(&mut self, now: Instant, out: &mut Outbox) {
-        let payload = self
-            .agreed
-            .as_ref()
-            .and_then(|agreed| agreed.payload(Codec::Opus));
-        if let Some(payload) = payload {
+        let agreed = self.agreed.as_ref();
+        let payload = agreed.and_then(|agreed| agreed.payload(agreed.sound()?));
+        if let Some(payload) = payload
+            && let Some(silence) = silence(payload.codec)
+        {
             let place = self.stream.insert(now);
-            self.send(payload.number, place, &SILENCE, now, out);
+            self.send(payload.number, place, silence, now, out);
             self.stats.silence_sent += 1;
         }
     }

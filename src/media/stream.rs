@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 
 use super::rtp::{Seq, Ssrc, Timestamp};
 
-/// Samples of the stream's clock in one 20 ms frame. The clock is 48 kHz in every call: Opus is the only voice, and
-/// events share its base (RFC 4733 §2.1).
-const FRAME: u32 = 960;
-/// Samples of the stream's clock in a millisecond.
-const SAMPLES_PER_MS: u32 = 48;
+/// The clock of Opus in Hz, which every stream has until something else is agreed. Events share the base of their sound
+/// (RFC 4733 §2.1).
+const OPUS: u32 = 48_000;
+/// Milliseconds in a frame.
+const FRAME_MS: u32 = 20;
 /// How far back a packet may come and still find its place (RFC 3550 appendix A.1).
 const MAX_MISORDER: i16 = 100;
 /// How many packets in a row may be lost before the source is taken to have started anew (the same).
 const MAX_DROPOUT: i16 = 3000;
-/// How far the source's clock may run ahead of ours between two packets, in samples: network jitter, not more.
-const CLOCK_AHEAD: u32 = 48_000;
-/// How far behind the newest audio an event may have begun, in samples.
-const EVENT_BEHIND: i32 = 2 * 48_000;
+/// How far the source's clock may run ahead of ours between two packets, in milliseconds: network jitter, not more.
+const CLOCK_AHEAD_MS: u32 = 1_000;
+/// How far behind the newest audio an event may have begun, in milliseconds.
+const EVENT_BEHIND_MS: u32 = 2_000;
 
 /// What must be known of a packet to place it.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,8 @@ pub(crate) struct Place {
 /// One SSRC, one sequence, one clock.
 #[derive(Debug)]
 pub(crate) struct Stream {
+    /// Samples of its clock in a millisecond.
+    per_ms: u32,
     /// Newest sequence number given out.
     newest: Seq,
     /// Which of the last 128 numbers were given out; bit 0 is `newest`.
@@ -79,6 +81,7 @@ impl Stream {
     /// A stream that begins after `before`, at `timestamp` now.
     pub(crate) fn new(before: Seq, timestamp: Timestamp, now: Instant) -> Stream {
         Stream {
+            per_ms: OPUS / 1000,
             newest: before,
             given: 0,
             clock: (timestamp, now),
@@ -117,7 +120,7 @@ impl Stream {
         };
         // Counted in whole frames from the last one, so that the clock does not lag behind by the rests.
         let samples = place.timestamp.0.wrapping_sub(self.clock.0.0);
-        let due = self.clock.1 + Duration::from_millis(u64::from(samples / SAMPLES_PER_MS));
+        let due = self.clock.1 + Duration::from_millis(u64::from(samples / self.per_ms));
         self.clock = (place.timestamp, due);
         place
     }
@@ -153,7 +156,17 @@ impl Stream {
 
     /// Hz of its clock.
     pub(crate) fn clock_rate(&self) -> u32 {
-        SAMPLES_PER_MS * 1000
+        self.per_ms * 1000
+    }
+
+    /// From now on its clock counts `rate` Hz, for its sound is another codec's: it goes on from where it stands.
+    pub(crate) fn count_in(&mut self, rate: u32, now: Instant) {
+        let per_ms = (rate / 1000).max(1);
+        if per_ms != self.per_ms {
+            self.clock = (self.timestamp(now), now);
+            self.per_ms = per_ms;
+            self.source = None;
+        }
     }
 
     /// The stream's clock at this moment, for sender reports (RFC 3550 §6.4.1).
@@ -205,16 +218,15 @@ impl Stream {
         let mapped = packet.timestamp.plus(mapping.ts_offset);
         let ahead = mapped.since(self.clock.0);
         let mut marker = packet.marker || std::mem::take(&mut mapping.interrupted);
-        let timestamp =
-            if ahead > 0 && ahead.unsigned_abs() <= self.elapsed(now).saturating_add(CLOCK_AHEAD) {
-                mapped
-            } else {
-                let timestamp = self.due(now);
-                mapping.ts_offset = timestamp.0.wrapping_sub(packet.timestamp.0);
-                mapping.floor = packet.seq.plus(u16::MAX);
-                marker = true;
-                timestamp
-            };
+        let timestamp = if ahead > 0 && ahead.unsigned_abs() <= self.latest(now) {
+            mapped
+        } else {
+            let timestamp = self.due(now);
+            mapping.ts_offset = timestamp.0.wrapping_sub(packet.timestamp.0);
+            mapping.floor = packet.seq.plus(u16::MAX);
+            marker = true;
+            timestamp
+        };
         self.clock = (timestamp, now);
         Place {
             seq,
@@ -256,10 +268,9 @@ impl Stream {
         let earliest = if mapping.interrupted {
             1
         } else {
-            -EVENT_BEHIND
+            -((EVENT_BEHIND_MS * self.per_ms) as i32)
         };
-        let latest = i64::from(self.elapsed(now)) + i64::from(CLOCK_AHEAD);
-        let plausible = ahead >= earliest && i64::from(ahead) <= latest;
+        let plausible = ahead >= earliest && i64::from(ahead) <= i64::from(self.latest(now));
         let ours = if plausible { mapped } else { self.due(now) };
         mapping.event = Some((packet.timestamp, ours));
         ours
@@ -267,14 +278,21 @@ impl Stream {
 
     /// The timestamp of a frame that is due now: whole frames after the newest audio, at least one once there is any.
     pub(crate) fn due(&self, now: Instant) -> Timestamp {
-        let frames = (self.elapsed(now) / FRAME).max(u32::from(self.given != 0));
-        self.clock.0.plus(frames.wrapping_mul(FRAME))
+        let frame = FRAME_MS * self.per_ms;
+        let frames = (self.elapsed(now) / frame).max(u32::from(self.given != 0));
+        self.clock.0.plus(frames.wrapping_mul(frame))
+    }
+
+    /// How far ahead of the newest audio the next may be, in samples.
+    fn latest(&self, now: Instant) -> u32 {
+        let ahead = CLOCK_AHEAD_MS * self.per_ms;
+        self.elapsed(now).saturating_add(ahead)
     }
 
     /// Samples since the newest audio was due.
     fn elapsed(&self, now: Instant) -> u32 {
         let micros = now.saturating_duration_since(self.clock.1).as_micros();
-        (micros * u128::from(SAMPLES_PER_MS) / 1000) as u32
+        (micros * u128::from(self.per_ms) / 1000) as u32
     }
 
     /// Notes that `seq`, newer than all before, is given out.
@@ -479,7 +497,8 @@ mod tests {
     fn what_is_left_out_for_an_event_of_ours_leaves_no_gap() {
         let mut l = line();
         l.audio(A, 17, 0);
-        let begun = l.wait(20).stream.insert(l.now);
+        l.wait(20);
+        let begun = l.stream.insert(l.now);
         assert_eq!((begun.seq.0, begun.timestamp.0), (1001, 960));
         for seq in [18, 20, 19] {
             let (ssrc, seq, timestamp) = (Ssrc(A), Seq(seq), Timestamp(0));

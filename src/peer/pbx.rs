@@ -87,6 +87,7 @@ impl Pbx {
         let codecs: Vec<Codec> = codecs.filter(|codec| self.dtmf.allows(*codec)).collect();
         Capabilities {
             ptime: self.ptime,
+            tones: self.dtmf == Form::Inband,
             ..Capabilities::pbx(self.keying, self.source).preferring(&codecs)
         }
     }

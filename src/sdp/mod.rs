@@ -53,6 +53,8 @@ pub struct Capabilities {
     /// Whether RTCP may share the RTP port (RFC 5761): offered, and taken up where the peer offers it. Where DTLS keys the
     /// leg it does so whatever this says.
     pub rtcp_mux: bool,
+    /// Whether digits are tones in the sound; goes into the `SideSpec` as it is.
+    pub tones: bool,
     /// Which senders the media side accepts; goes into the `SideSpec` as it is.
     pub source: Source,
 }
@@ -66,6 +68,7 @@ impl Capabilities {
             keyings,
             setup,
             ptime: FRAME,
+            tones: false,
             rtcp_mux: true,
             // That Meta's relay sends from where it receives is likely, but documented nowhere; its keys tell it.
             source: Source::Authentic,
@@ -80,6 +83,7 @@ impl Capabilities {
             keyings: vec![keying],
             setup: Setup::default(),
             ptime: FRAME,
+            tones: false,
             rtcp_mux: false,
             source,
         }

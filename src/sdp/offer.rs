@@ -81,6 +81,7 @@ impl Offer {
             source: self.capabilities.source,
             direction: stream.direction(),
             ptime: stream.ptime,
+            tones: self.capabilities.tones,
         })
     }
 

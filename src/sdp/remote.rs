@@ -92,6 +92,7 @@ impl RemoteOffer {
             source: self.capabilities.source,
             direction: self.stream.direction(),
             ptime: self.stream.ptime,
+            tones: self.capabilities.tones,
         };
         Ok(Answered { text, side })
     }

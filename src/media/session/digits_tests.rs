@@ -78,7 +78,7 @@ fn a_press_that_signalling_brings_is_an_event_in_metas_stream_in_place_of_sound(
         assert!(pair[1].0.timestamp.since(pair[0].0.timestamp) >= 0);
     }
     let numbers: Vec<_> = heard.iter().filter_map(|(_, p)| number_of(p)).collect();
-    assert_eq!(numbers[..11], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15]);
+    assert_eq!(numbers[..11], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14]);
     let stats = call.session.stats().meta;
     assert_eq!((stats.digits, stats.digits_lost), (1, 0));
 }
@@ -163,4 +163,50 @@ fn events_go_through_where_both_sides_have_them_and_are_no_news() {
         .wait(500);
     assert_eq!(call.rtp(Leg::Pbx)[0].1, [9, 138, 1, 224]);
     assert!(call.pressed().is_empty());
+}
+
+/// A PBX that speaks G.711, and has its events on the clock of that.
+fn pbx_in_g711() -> SideSpec {
+    side(PBX, Some(PBX_RTCP), &[(8, Codec::Pcma), (101, EVENT_8K)])
+}
+
+#[test]
+fn digits_to_a_side_of_other_sound_are_written_anew_on_its_clock_while_they_last() {
+    let mut call = talking();
+    call.agree(Leg::Pbx, pbx_in_g711()).wait(1_000);
+    // A press of 100 ms of which the first packets and all ends but one are lost, and another right after it.
+    for (seq, payload) in [
+        (3, [4, 10, 1, 224]),
+        (4, [4, 10, 2, 128]),
+        (5, [4, 138, 3, 32]),
+    ] {
+        call.pbx_sends(&frame_at(101, 9, seq, 800, &payload))
+            .wait(20);
+    }
+    let first = call.events()[0];
+    assert_eq!(first, (4, false, 160), "at once, from its beginning");
+    call.wait(100);
+    call.pbx_sends(&frame_at(101, 9, 9, 3_000, &[4, 138, 1, 64]))
+        .wait(500);
+    let ends: Vec<_> = call.events().into_iter().filter(|e| e.1).collect();
+    assert_eq!(
+        ends,
+        [
+            (4, true, 800),
+            (4, true, 800),
+            (4, true, 800),
+            (4, true, 320),
+            (4, true, 320),
+            (4, true, 320)
+        ]
+    );
+    let heard = call.rtp(Leg::Meta);
+    let begins: Vec<_> = heard
+        .iter()
+        .filter(|(h, _)| h.payload_type == 126 && h.marker)
+        .collect();
+    assert_eq!(begins.len(), 2);
+    // 160 ms lie between them.
+    assert_eq!(begins[1].0.timestamp.since(begins[0].0.timestamp), 160 * 48);
+    assert_eq!(call.session.stats().meta.digits, 2);
 }

@@ -9,6 +9,7 @@ use super::far::*;
 use super::fixtures::*;
 use super::{Session, Side};
 use crate::leg::Leg;
+use crate::media::across::Across;
 use crate::media::agreed::Agreed;
 use crate::media::demux::Kind;
 use crate::media::dtls::Role;
@@ -415,7 +416,7 @@ fn a_call_without_dtls_pays_a_pointer_for_it() {
         + size_of::<Option<srtp::Receiver>>();
     let aligned = (parts + pointer).next_multiple_of(align_of::<Agreed>());
     assert_eq!(size_of::<Agreed>(), aligned);
-    let parts = 2 * size_of::<Side>() + 3 * pointer;
+    let parts = 2 * size_of::<Side>() + 2 * size_of::<Across>() + 3 * pointer;
     assert!(size_of::<Session>() <= parts.next_multiple_of(align_of::<Session>()));
 }
 

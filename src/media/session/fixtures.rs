@@ -49,6 +49,7 @@ pub(super) fn side(rtp: &str, rtcp: Option<&str>, payloads: &[(u8, Codec)]) -> S
         source: Source::Negotiated,
         direction: Direction::SendRecv,
         ptime: Duration::from_millis(20),
+        tones: false,
     }
 }
 
@@ -138,6 +139,7 @@ pub(super) fn with(settings: Settings) -> Call {
 pub(super) fn common(settings: &Settings) -> Arc<Common> {
     Arc::new(Common {
         timing: settings.timing(),
+        manner: settings.manner(),
         ice: settings.ice(),
         dtls: dtls::Context::new(&CERTIFICATE, &settings.dtls()).unwrap(),
         meta: OURS.map(at).to_vec(),

@@ -159,9 +159,9 @@ fn start_before_the_agreement_takes_effect_with_it() {
 #[test]
 fn payload_numbers_are_mapped_by_codec_both_ways() {
     let mut call = talking();
-    call.pbx_sends(&frame(107, 1, 1, b"to meta"))
+    call.pbx_sends(&frame(107, 1, 1, b"voice to meta"))
         .pbx_sends(&frame(101, 1, 2, &[5, 10, 0, 160]));
-    call.meta_sends(&frame(111, 2, 1, b"to pbx"))
+    call.meta_sends(&frame(111, 2, 1, b"voice to pbx"))
         .meta_sends(&frame(126, 2, 2, &[5, 10, 0, 160]));
     let numbers = |leg| {
         call.rtp(leg)
@@ -171,7 +171,7 @@ fn payload_numbers_are_mapped_by_codec_both_ways() {
     };
     assert_eq!(numbers(Leg::Meta), [111, 111, 126]);
     assert_eq!(numbers(Leg::Pbx), [107, 101]);
-    assert_eq!(call.rtp(Leg::Pbx)[0].1, b"to pbx");
+    assert_eq!(call.rtp(Leg::Pbx)[0].1, b"voice to pbx");
 }
 
 #[test]

@@ -1,32 +1,52 @@
-//! Key presses that signalling has of a peer's other half: this side's peer is told of them by events in its stream.
+//! Key presses that come by signalling, as tones or on another clock: this side's peer is told of them by events in its
+//! stream.
 
 use std::time::Instant;
 
 use super::Side;
 use crate::media::agreed::Agreed;
-use crate::media::digits::{Clocks, Packet, Press, Writer};
+use crate::media::digits::{Clocks, Packet, Press, Stroke, Writer};
 use crate::media::outbox::Outbox;
 use crate::media::stream::Place;
 
 impl Side {
     /// Tells the peer of a press, after those that it has not been told of yet.
     pub(crate) fn press(&mut self, press: Press, now: Instant) {
-        let Some(clocks) = self.clocks() else {
-            self.stats.digits_lost += 1;
-            return;
-        };
+        let told = self.writer().map(|digits| digits.press(press, now));
+        self.count_digit(told);
+    }
+
+    /// Tells the peer of a key while it is being pressed.
+    pub(crate) fn stroke(&mut self, stroke: Stroke, now: Instant) {
+        match (self.writer(), stroke) {
+            (Some(digits), Stroke::Up(press)) => digits.up(press.duration),
+            (Some(digits), Stroke::Down(key)) => {
+                let told = digits.down(key, now);
+                self.count_digit(Some(told));
+            }
+            (None, Stroke::Down(_)) => self.count_digit(None),
+            (None, Stroke::Up(_)) => {}
+        }
+    }
+
+    fn count_digit(&mut self, told: Option<bool>) {
+        match told {
+            Some(true) => self.stats.digits += 1,
+            Some(false) | None => self.stats.digits_lost += 1,
+        }
+    }
+
+    /// Writes events for the peer, if it takes any.
+    fn writer(&mut self) -> Option<&mut Writer> {
+        let clocks = self.clocks()?;
         let digits = self
             .digits
             .get_or_insert_with(|| Box::new(Writer::new(clocks)));
         digits.count_in(clocks);
-        match digits.press(press, now) {
-            true => self.stats.digits += 1,
-            false => self.stats.digits_lost += 1,
-        }
+        Some(digits)
     }
 
-    /// Whether the peer may be told of digits by events.
-    pub(crate) fn takes_events(&self) -> bool {
+    fn takes_events(&self) -> bool {
         self.agreed.as_ref().is_some_and(|a| a.events().is_some())
     }
 

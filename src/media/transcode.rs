@@ -1,0 +1,271 @@
+//! One direction of a call whose two sides have no codec in common: packets that come when they like become others, at a
+//! steady pace.
+//!
+//! ```text
+//!   hear ──▶ Player: in order, decoded, mended ──▶ a frame when it is due ──▶ Encoder ──▶ next
+//! ```
+//!
+//! What comes out is a source of its own, with numbers of its own; the other side's [`Stream`](super::stream::Stream) takes
+//! it on as it does any other. From the first packet on it never falls silent: where nothing is heard, the other side hears
+//! a quiet noise, and the line does not seem dead.
+
+use std::time::{Duration, Instant};
+
+use super::codec::Codec;
+use super::digits::{Key, Press, Stroke};
+use super::rtp::{Header, Seq, Ssrc, Timestamp};
+use super::side::Heard;
+use super::sound::tones::{Detector, Found, Generator};
+use super::sound::{
+    self, ComfortNoise, Decoder, Encoder, OpusSettings, Played, Player, SoundError,
+};
+
+/// How far we may be behind our own clock, before what was missed is left out: a worker that could not run.
+const MOST_BEHIND: Duration = Duration::from_millis(200);
+
+/// Our clock goes so far behind that of the packets: then one that is a little late is still in time.
+const LEAD: Duration = Duration::from_millis(5);
+
+/// What a transcoder makes of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// What comes.
+    pub(crate) from: Codec,
+    /// What is wanted.
+    pub(crate) to: Codec,
+    /// How much sound a packet of it is to hold: 10 to 60 ms.
+    pub(crate) ptime: Duration,
+    /// Whether keys are pressed in it by tones, which are to be told of and not to be heard.
+    pub(crate) finds_tones: bool,
+    /// Whether keys are to be heard in it.
+    pub(crate) makes_tones: bool,
+}
+
+/// How sound is treated, whatever the call.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    pub(crate) opus: OpusSettings,
+    pub(crate) player: sound::Settings,
+}
+
+/// One direction at work.
+pub(crate) struct Transcoder {
+    task: Task,
+    player: Player<Decoder>,
+    encoder: Encoder,
+    comfort: ComfortNoise,
+    detector: Option<Detector>,
+    /// The key whose tones are heard, and since which sample.
+    down: Option<(Key, u64)>,
+    generator: Option<Generator>,
+    /// What keys were found since it was last asked.
+    strokes: Vec<Stroke>,
+    /// Whom we hear.
+    source: Option<Ssrc>,
+    /// When the next frame is due; `None` before anything was heard.
+    due: Option<Instant>,
+    frame: Duration,
+    rate: u32,
+    /// The number of the next frame, and where its sound begins on the clock of `task.to`.
+    seq: Seq,
+    timestamp: Timestamp,
+    samples: Vec<i16>,
+    payload: Vec<u8>,
+}
+
+impl Transcoder {
+    /// For one task.
+    ///
+    /// # Errors
+    /// When a codec cannot be had.
+    pub(crate) fn new(task: Task, manner: &Manner) -> Result<Transcoder, SoundError> {
+        let rate = task.from.sample_rate().min(task.to.sample_rate());
+        let decoder = Decoder::new(task.from, rate)?;
+        let frame = frame(task);
+        Ok(Transcoder {
+            player: Player::new(decoder, task.from.clock_rate(), manner.player),
+            encoder: Encoder::new(task.to, rate, &manner.opus)?,
+            comfort: ComfortNoise::new(rate, SEED),
+            detector: task.finds_tones.then(|| Detector::new(rate)),
+            down: None,
+            generator: task.makes_tones.then(|| Generator::new(rate)),
+            strokes: Vec::new(),
+            source: None,
+            due: None,
+            frame,
+            rate,
+            seq: Seq(0),
+            timestamp: Timestamp(0),
+            samples: vec![0; units(frame, rate) as usize],
+            payload: Vec::new(),
+            task,
+        })
+    }
+
+    /// What it was made for.
+    pub(crate) fn task(&self) -> Task {
+        self.task
+    }
+
+    /// Takes a packet of sound. Another source is another voice: nothing of the last one is mixed into it.
+    pub(crate) fn hear(&mut self, heard: &Heard<'_>, now: Instant) {
+        let Header {
+            ssrc,
+            seq,
+            timestamp,
+            ..
+        } = heard.header;
+        if self.source.replace(ssrc).is_some_and(|was| was != ssrc) {
+            self.player.reset();
+        }
+        self.player.insert(seq, timestamp, heard.payload, now);
+        self.due.get_or_insert(now + LEAD);
+    }
+
+    /// When [`Transcoder::next`] has something next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The next packet that is due, and since when; call it until there is none.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<(Instant, Heard<'_>)> {
+        loop {
+            let due = self.due.filter(|due| *due <= now)?;
+            if now.saturating_duration_since(due) > MOST_BEHIND {
+                self.skip_to(now);
+            } else if self.make(due) {
+                let header = Header {
+                    marker: false,
+                    payload_type: 0,
+                    seq: self.seq.plus(u16::MAX),
+                    timestamp: self.timestamp.plus(self.units().wrapping_neg()),
+                    ssrc: OURS,
+                };
+                let (codec, payload) = (self.task.to, &self.payload);
+                return Some((
+                    due,
+                    Heard {
+                        header,
+                        codec,
+                        payload,
+                    },
+                ));
+            }
+        }
+    }
+
+    /// What keys were found in what was made by now.
+    pub(crate) fn strokes(&mut self) -> impl Iterator<Item = Stroke> + use<'_> {
+        self.strokes.drain(..)
+    }
+
+    /// Has a key heard after those before it; `false`: it cannot be.
+    pub(crate) fn sound(&mut self, press: Press) -> bool {
+        let generator = self.generator.as_mut();
+        generator.is_some_and(|g| g.press(press.key.code(), press.duration))
+    }
+
+    /// How long sound waits in the jitter buffer.
+    pub(crate) fn delay(&self) -> Duration {
+        self.player.stats().delay
+    }
+
+    /// How much sound was made up in place of what did not come.
+    pub(crate) fn mended(&self) -> Duration {
+        time(self.player.stats().concealed, self.rate)
+    }
+
+    /// Makes the frame that is due; `false` if it need not be sent.
+    fn make(&mut self, due: Instant) -> bool {
+        self.due = Some(due + self.frame);
+        self.timestamp = self.timestamp.plus(self.units());
+        match self.player.play(&mut self.samples, due) {
+            Played::Nothing => {
+                let length = self.samples.len();
+                self.samples.clear();
+                self.comfort.make(length, &mut self.samples);
+            }
+            Played::Sound => self.comfort.hear(&self.samples),
+            Played::Mended | Played::Pause => {}
+        }
+        self.find_keys();
+        if let Some(generator) = &mut self.generator {
+            generator.write(&mut self.samples);
+        }
+        self.payload.clear();
+        let made = self.encoder.encode(&self.samples, &mut self.payload);
+        if made.is_err() || self.encoder.in_dtx() {
+            return false;
+        }
+        self.seq = self.seq.next();
+        true
+    }
+
+    /// Finds the tones of keys in what is heard, and takes them out.
+    fn find_keys(&mut self) {
+        let Some(detector) = &mut self.detector else {
+            return;
+        };
+        let (down, strokes, rate) = (&mut self.down, &mut self.strokes, self.rate);
+        let muted = detector.hear(&self.samples, |found| match found {
+            Found::Began { code, at } => {
+                *down = Key::from_code(code).map(|key| (key, at));
+                strokes.extend(down.map(|(key, _)| Stroke::Down(key)));
+            }
+            Found::Ended { at, .. } => {
+                let duration = |since| time(at.saturating_sub(since), rate);
+                let press = down.take().map(|(key, since)| Press {
+                    key,
+                    duration: duration(since),
+                });
+                strokes.extend(press.map(Stroke::Up));
+            }
+        });
+        if let Some(muted) = self.samples.get_mut(muted) {
+            muted.fill(0);
+        }
+    }
+
+    /// Leaves out what should have been said up to now.
+    fn skip_to(&mut self, now: Instant) {
+        while let Some(due) = self.due.filter(|due| *due + self.frame <= now) {
+            self.due = Some(due + self.frame);
+            self.timestamp = self.timestamp.plus(self.units());
+        }
+    }
+
+    /// A frame on the RTP clock of what is made.
+    fn units(&self) -> u32 {
+        units(self.frame, self.task.to.clock_rate())
+    }
+}
+
+/// Where the noise of a silent line begins; it need not be hard to guess.
+const SEED: u32 = 1;
+
+/// What comes out is told from anybody else's by this; nobody sees it but the stream that takes it on.
+const OURS: Ssrc = Ssrc(0);
+
+/// How much sound goes into a packet: as is wanted, but Opus has no frames of 30 or 50 ms (RFC 6716 §2.1.4).
+fn frame(task: Task) -> Duration {
+    let ms = task.ptime.as_millis().clamp(10, 60) as u64 / 10 * 10;
+    let ms = match (task.to, ms) {
+        (Codec::Opus, 30) => 20,
+        (Codec::Opus, 50) => 40,
+        _ => ms,
+    };
+    Duration::from_millis(ms)
+}
+
+/// How long so many samples last.
+fn time(samples: u64, rate: u32) -> Duration {
+    Duration::from_micros(samples.saturating_mul(1_000_000) / u64::from(rate.max(1)))
+}
+
+/// A length of time on a clock of `rate` Hz.
+fn units(time: Duration, rate: u32) -> u32 {
+    (time.as_millis() as u32).saturating_mul(rate / 1000)
+}
+
+#[cfg(test)]
+mod tests;
