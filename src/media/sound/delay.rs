@@ -10,8 +10,8 @@
 //!
 //! Times are in samples of the sound; the zero of both clocks is anywhere.
 
-/// The last so many packets make up most of what is known: 5 s of packets of 20 ms.
-const MEMORY: f32 = 250.0;
+/// The last so many packets make up most of what is known: 3 s of packets of 20 ms.
+const MEMORY: f32 = 150.0;
 
 /// What it costs to lose all packets, in milliseconds of waiting. To the E-model 1 % of loss is about as bad as 27 ms more of
 /// a delay that is long already, for G.711 with concealment; and worse when it is short (ITU-T G.107 §7).
@@ -19,6 +19,9 @@ const COST_OF_ALL: f32 = 2_700.0;
 
 /// Seconds for which the quickest packet is remembered: it is the older or the newer of two spans as long as this.
 const SPAN: i64 = 4;
+
+/// No target is further from the quickest packet, in ms, whatever is set: nobody talks over more.
+const LONGEST: u16 = 2_000;
 
 /// What is known of the way that packets take.
 pub(super) struct Estimate {
@@ -42,7 +45,7 @@ struct Known {
 impl Estimate {
     /// For sound at `rate` samples a second; the target is at least `least` and at most `most` ms above the quickest packet.
     pub(super) fn new(rate: u32, least: u16, most: u16) -> Estimate {
-        let bins = usize::from(most.max(least)) + 1;
+        let bins = usize::from(most.max(least).min(LONGEST)) + 1;
         Estimate {
             rate: i64::from(rate),
             least: i64::from(least) * i64::from(rate) / 1000,

@@ -221,3 +221,158 @@ impl Queue {
         self.waiting.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue that got a packet of 20 ms at 8000 Hz with this number and timestamp.
+    fn begun(number: u16, timestamp: u32) -> Queue {
+        let mut queue = Queue::new(8_000, 8_000);
+        queue.note(Seq(number), Timestamp(timestamp), 160, Place::Anew);
+        queue.push(0, 0, 160, &[0; 160]);
+        queue
+    }
+
+    const USUAL: Option<(i64, i64)> = Some((-4_000, 5_600));
+
+    #[test]
+    fn numbers_and_timestamps_go_on_across_their_wraps() {
+        let mut queue = begun(65_535, u32::MAX - 79);
+        let place = queue.place(Seq(1), Timestamp(240), 320, USUAL);
+        assert_eq!(
+            place,
+            Place::Stream {
+                seq: 2,
+                at: 320,
+                ahead: 2
+            }
+        );
+        queue.note(Seq(1), Timestamp(240), 160, place);
+        let before = queue.place(Seq(0), Timestamp(80), 320, USUAL);
+        assert_eq!(
+            before,
+            Place::Stream {
+                seq: 1,
+                at: 160,
+                ahead: -1
+            }
+        );
+    }
+
+    #[test]
+    fn timestamps_of_48000_hz_count_as_samples_of_the_sound() {
+        let mut queue = Queue::new(16_000, 48_000);
+        queue.note(Seq(1), Timestamp(5), 320, Place::Anew);
+        let place = queue.place(Seq(2), Timestamp(965), 320, USUAL);
+        assert_eq!(
+            place,
+            Place::Stream {
+                seq: 1,
+                at: 320,
+                ahead: 1
+            }
+        );
+    }
+
+    #[test]
+    fn timestamps_of_g722_count_half_as_fast_as_its_samples() {
+        let mut queue = Queue::new(16_000, 8_000);
+        queue.note(Seq(1), Timestamp(0), 320, Place::Anew);
+        let place = queue.place(Seq(2), Timestamp(160), 320, USUAL);
+        assert_eq!(
+            place,
+            Place::Stream {
+                seq: 1,
+                at: 320,
+                ahead: 1
+            }
+        );
+    }
+
+    #[test]
+    fn a_packet_is_known_again_unless_it_is_from_long_ago() {
+        let mut queue = begun(100, 16_000);
+        let next = queue.place(Seq(102), Timestamp(16_320), 320, USUAL);
+        queue.note(Seq(102), Timestamp(16_320), 160, next);
+        assert_eq!(
+            queue.place(Seq(102), Timestamp(16_320), 330, USUAL),
+            Place::Duplicate
+        );
+        assert_eq!(
+            queue.place(Seq(100), Timestamp(16_000), 330, USUAL),
+            Place::Duplicate
+        );
+        assert_ne!(
+            queue.place(Seq(101), Timestamp(16_160), 330, USUAL),
+            Place::Duplicate
+        );
+        assert_eq!(
+            queue.place(Seq(1), Timestamp(160), 330, USUAL),
+            Place::Strange
+        );
+    }
+
+    #[test]
+    fn a_jump_is_believed_when_the_next_packet_follows_it() {
+        let mut queue = begun(100, 16_000);
+        assert_eq!(
+            queue.place(Seq(9_000), Timestamp(77), 160, USUAL),
+            Place::Strange
+        );
+        assert_eq!(
+            queue.place(Seq(20_000), Timestamp(77), 160, USUAL),
+            Place::Strange
+        );
+        assert_eq!(
+            queue.place(Seq(20_001), Timestamp(237), 320, USUAL),
+            Place::Anew
+        );
+    }
+
+    #[test]
+    fn a_timestamp_that_jumps_as_time_does_is_a_pause() {
+        let mut queue = begun(100, 16_000);
+        let minute = 60 * 8_000;
+        let place = queue.place(
+            Seq(101),
+            Timestamp(16_000 + minute),
+            i64::from(minute),
+            USUAL,
+        );
+        assert_eq!(
+            place,
+            Place::Stream {
+                seq: 1,
+                at: i64::from(minute),
+                ahead: 1
+            }
+        );
+        assert_eq!(
+            queue.place(Seq(101), Timestamp(16_000 + minute), 160, USUAL),
+            Place::Strange
+        );
+    }
+
+    #[test]
+    fn no_flood_makes_it_hold_more_than_it_may() {
+        let mut queue = begun(0, 0);
+        let gone: u64 = (1..10_000)
+            .map(|i| queue.push(i, i * 160, 160, &[0; 1_400]))
+            .sum();
+        assert!(
+            queue.len() <= MOST_PACKETS && queue.octets <= MOST_OCTETS,
+            "{}",
+            queue.len()
+        );
+        assert_eq!(gone + queue.len() as u64, 10_000);
+        assert_eq!(
+            queue.octets,
+            queue.waiting.iter().map(|p| p.payload.len()).sum::<usize>()
+        );
+        assert_eq!(
+            queue.front().map(|p| p.seq + queue.len() as i64),
+            Some(10_000)
+        );
+    }
+}

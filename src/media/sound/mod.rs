@@ -13,8 +13,6 @@ mod g722;
 mod jitter;
 mod opus;
 mod player;
-#[cfg(test)]
-mod player_tests;
 mod ready;
 mod stretch;
 pub mod tones;

@@ -140,10 +140,11 @@ impl<D: Decode> Ready<D> {
     pub(super) fn play(&mut self, out: &mut [i16]) -> Played {
         let length = out.len().min(self.sound.len());
         let (now, later) = out.split_at_mut(length);
-        now.iter_mut()
-            .zip(self.sound.drain(..length))
-            .for_each(|(out, sample)| *out = sample);
+        if let Some(first) = self.sound.get(..length) {
+            now.copy_from_slice(first);
+        }
         later.fill(0);
+        self.sound.drain(..length);
         let from = self.clock;
         self.clock += out.len() as i64;
         match &self.ends {

@@ -88,29 +88,29 @@ fn find(sound: &[i16], least: usize, most: usize, window: usize, need: Need) -> 
             alike: 0.0,
         });
     }
+    if need == Need::None {
+        return None;
+    }
     let own = power(start);
     let best = (least..=most)
         .filter_map(|piece| {
             let other = sound.get(piece..piece + window)?;
-            let product: f32 = start
-                .iter()
-                .zip(other)
-                .map(|(a, b)| f32::from(*a) * f32::from(*b))
-                .sum();
-            let alike = product / (own * power(other)).sqrt().max(1.0);
+            let alike = product(start, other) / (own * power(other)).sqrt().max(1.0);
             Some(Join { piece, alike })
         })
         .max_by(|a, b| a.alike.total_cmp(&b.alike))?;
-    let enough = match need {
-        Need::None => false,
-        Need::Some => best.alike >= ALIKE,
-        Need::Great => true,
-    };
-    enough.then_some(best)
+    (best.alike >= ALIKE || need == Need::Great).then_some(best)
+}
+
+fn product(a: &[i16], b: &[i16]) -> f32 {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| f32::from(*a) * f32::from(*b))
+        .sum()
 }
 
 fn power(sound: &[i16]) -> f32 {
-    sound.iter().map(|s| f32::from(*s) * f32::from(*s)).sum()
+    product(sound, sound)
 }
 
 impl Join {
@@ -131,5 +131,101 @@ impl Join {
                 ((f32::from(*from) * old + f32::from(*to) * new) / gain) as i16
             });
         mixed.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: usize = 16_000;
+
+    /// A buzz like that of a voice at 120 Hz, 40 ms of it.
+    fn voice() -> Vec<i16> {
+        let wave = |i: usize, n: usize| {
+            let turn = i as f32 * 120.0 * n as f32 / RATE as f32 * std::f32::consts::TAU;
+            4_000.0 / n as f32 * turn.sin()
+        };
+        (0..640)
+            .map(|i| (1..12).map(|n| wave(i, n)).sum::<f32>() as i16)
+            .collect()
+    }
+
+    /// A hiss like that of an f, the same each time.
+    fn hiss() -> Vec<i16> {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as i16 / 8
+        };
+        (0..6_400).map(|_| next()).collect()
+    }
+
+    fn step(sound: &[i16]) -> i32 {
+        let step = |pair: &[i16]| (i32::from(pair[0]) - i32::from(pair[1])).abs();
+        sound.windows(2).map(step).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_voice_loses_or_repeats_whole_periods_and_nobody_hears_where() {
+        // 133 samples are a period of 120 Hz.
+        let (mut shorter, mut longer) = (voice(), voice());
+        assert_eq!(shrink(&mut shorter, RATE, 200, Need::Some), 133);
+        assert_eq!(stretch(&mut longer, RATE, 100, Need::Some), 133);
+        assert_eq!((shorter.len(), longer.len()), (640 - 133, 640 + 133));
+        // Around the join, where the period is not a whole number of samples, it is the voice to the sample.
+        assert_eq!(shorter[80..], voice()[213..]);
+        assert_eq!(
+            (&longer[..133], &longer[213..]),
+            (&voice()[..133], &voice()[80..])
+        );
+        for changed in [&shorter, &longer] {
+            assert!(
+                step(changed) <= step(&voice()) * 11 / 10,
+                "{}",
+                step(changed)
+            );
+        }
+    }
+
+    #[test]
+    fn joins_of_a_hiss_are_as_loud_as_it_is() {
+        let (mut shorter, mut longer) = (vec![], vec![]);
+        for part in hiss().chunks(640) {
+            let (mut a, mut b) = (part.to_vec(), part.to_vec());
+            assert_eq!(
+                shrink(&mut a, RATE, 200, Need::Some) + stretch(&mut b, RATE, 100, Need::Some),
+                0
+            );
+            let removed = shrink(&mut a, RATE, 200, Need::Great);
+            let added = stretch(&mut b, RATE, 100, Need::Great);
+            assert!((40..=200).contains(&removed) && (40..=240).contains(&added));
+            // The join alone: where two hisses are mixed.
+            shorter.extend_from_slice(&a[..80]);
+            longer.extend_from_slice(&b[added..added + 80]);
+        }
+        let level = |sound: &[i16]| (power(sound) / sound.len() as f32).sqrt();
+        for joins in [&shorter, &longer] {
+            let change = 20.0 * (level(joins) / level(&hiss())).log10();
+            assert!(change.abs() < 1.0, "{change} dB");
+        }
+    }
+
+    #[test]
+    fn in_quiet_places_the_most_is_taken_at_once() {
+        let mut quiet: Vec<i16> = hiss().iter().take(640).map(|s| s / 100).collect();
+        assert_eq!(shrink(&mut quiet, RATE, 1_000, Need::None), 240);
+        assert_eq!(shrink(&mut voice(), RATE, 1_000, Need::None), 0);
+    }
+
+    #[test]
+    fn what_is_too_short_stays_as_it_is() {
+        for length in 0..60 {
+            let mut sound: Vec<i16> = voice().into_iter().take(length).collect();
+            let taken = shrink(&mut sound, RATE, 1_000, Need::Great);
+            assert!(taken == 0 && sound.len() == length, "{length}");
+            let added = stretch(&mut sound, RATE, 1_000, Need::Great);
+            assert_eq!(sound.len(), length + added);
+        }
     }
 }
