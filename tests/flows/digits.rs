@@ -70,6 +70,20 @@ fn with_form(form: Form) -> World {
     }))
 }
 
+/// A user calls a PBX that has its digits so, and is answered.
+fn user_talks(w: &mut World, form: Form) -> Up {
+    let (theirs, ours) = w.user_calls();
+    let mut ok = pbx_ok(&ours);
+    if form == Form::Inband {
+        let (head, _) = PBX_SDP.split_once("m=audio").unwrap();
+        ok.body = format!("{head}m=audio 16000 RTP/AVP 8\r\n").into();
+    }
+    let up = w.answers(Meta, theirs, ours, ok);
+    let ack = w.ack(&up);
+    w.sends(Meta, ack);
+    up
+}
+
 fn with_info() -> World {
     with_form(Form::Info)
 }
@@ -77,24 +91,29 @@ fn with_info() -> World {
 #[test]
 fn what_the_pbx_tells_by_info_is_pressed_towards_the_user_in_order() {
     for form in [Form::Rfc4733, Form::Info, Form::Inband] {
-        for caller in [Meta, Pbx] {
-            let mut w = with_form(form);
-            let up = match caller {
-                Meta => w.user_talks(),
-                Pbx => w.business_talks(),
-            };
-            pbx_presses(&mut w, &up, "Signal=1\r\nDuration=250\r\n");
-            pbx_presses(&mut w, &up, "Signal=1\r\nDuration=250\r\n");
-            pbx_presses(&mut w, &up, "signal= *\n");
-            let plain = info(&mut w, &up, Pbx, "application/dtmf", "#");
-            w.sends(Pbx, plain);
-            w.gets(Pbx, 200);
-            assert_eq!(pressed(&w), ["1 250", "1 250", "* 160", "# 160"]);
-            w.is_quiet();
-            w.hangs_up(&up, Meta);
-            w.leaves_nothing_behind();
-        }
+        let mut w = with_form(form);
+        let up = user_talks(&mut w, form);
+        pbx_presses(&mut w, &up, "Signal=1\r\nDuration=250\r\n");
+        pbx_presses(&mut w, &up, "Signal=1\r\nDuration=250\r\n");
+        pbx_presses(&mut w, &up, "signal= *\n");
+        let plain = info(&mut w, &up, Pbx, "application/dtmf", "#");
+        w.sends(Pbx, plain);
+        w.gets(Pbx, 200);
+        assert_eq!(pressed(&w), ["1 250", "1 250", "* 160", "# 160"]);
+        w.is_quiet();
+        w.hangs_up(&up, Meta);
+        w.leaves_nothing_behind();
     }
+}
+
+#[test]
+fn a_pbx_that_called_us_may_tell_by_info_as_well() {
+    let mut w = World::new();
+    let up = w.business_talks();
+    pbx_presses(&mut w, &up, "Signal=1");
+    assert_eq!(pressed(&w), ["1 160"]);
+    w.hangs_up(&up, Pbx);
+    w.leaves_nothing_behind();
 }
 
 #[test]
@@ -240,7 +259,7 @@ fn a_pbx_that_called_us_is_told_in_its_dialog() {
 fn a_pbx_that_has_events_or_tones_is_sent_no_info() {
     for form in [Form::Rfc4733, Form::Inband] {
         let mut w = with_form(form);
-        let up = w.user_talks();
+        let up = user_talks(&mut w, form);
         user_presses(&mut w, "5");
         w.is_quiet();
         w.hangs_up(&up, Meta);
@@ -291,7 +310,7 @@ fn an_info_that_is_never_answered_gives_way_to_the_next() {
     w.wait(ms(31_600));
     w.is_quiet();
     w.losing = None;
-    w.wait(secs(1));
+    w.wait(ms(450));
     let info = w.agrees_to(Pbx, "INFO");
     assert_eq!(told(&[info]), "2");
     w.hangs_up(&up, Meta);
