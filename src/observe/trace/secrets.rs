@@ -66,6 +66,9 @@ pub(super) fn hide(octets: &mut [u8]) {
                 (Kind::Credentials, None) => star(line),
             }
         }
+        if in_body && is_key(line) {
+            star(line);
+        }
         sdp(line);
         wherever(line);
     }
@@ -158,10 +161,23 @@ fn sdp(line: &mut [u8]) {
         star(&mut line[name.len()..]);
     } else if starts_with(line, "a=crypto:") {
         crypto(line);
-    } else if starts_with(line, "signal=") {
-        // Keys that a caller pressed, told by INFO: they may be a PIN.
-        star(&mut line["signal=".len()..]);
+    } else if let Some(value) = signal(line) {
+        star(&mut line[value..]);
     }
+}
+
+/// Where the value of `Signal=5` begins. Keys that a caller pressed, told by INFO, may be a PIN.
+fn signal(line: &[u8]) -> Option<usize> {
+    let equals = line.iter().position(|o| *o == b'=')?;
+    let name = line[..equals].trim_ascii_end();
+    name.eq_ignore_ascii_case(b"signal").then_some(equals + 1)
+}
+
+/// A key, or its code, that is a body of its own (`application/dtmf`).
+fn is_key(line: &[u8]) -> bool {
+    let key = |o: &u8| o.is_ascii_digit() || b"*#ABCDabcd".contains(o);
+    let line = line.trim_ascii();
+    (1..=2).contains(&line.len()) && line.iter().all(key)
 }
 
 /// `a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:…|2^31|1:4 UNENCRYPTED_SRTP`: tag, suite and parameters of the session stay
@@ -285,8 +301,17 @@ mod tests {
             "a=key-mgmt:mikey SECRET",
             "x-sdp: a=ice-pwd:SECRET",
             "Signal=SECRET",
+            "signal = SECRET",
         ] {
             assert!(!hidden(line).contains("SECRET"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_the_whole_body_is_hidden() {
+        for (body, shown) in [("5", "*"), (" #\r\n", " *\r\n"), ("11\n", "**\n")] {
+            let info = "INFO sip:a@b SIP/2.0\r\nContent-Type: application/dtmf\r\n\r\n";
+            assert_eq!(hidden(&format!("{info}{body}")), format!("{info}{shown}"));
         }
     }
 
