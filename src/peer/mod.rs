@@ -18,7 +18,7 @@ use crate::sip::dialog::Identity;
 use crate::sip::header::CSeq;
 use crate::sip::message::{Method, Request};
 use crate::sip::token::Tokens;
-use crate::sip::{ALLOW, NameAddr, SipUri};
+use crate::sip::{NameAddr, SipUri};
 
 /// Who calls, as the callee's phone should show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Opening {
         headers.push("Call-ID", fresh.call_id);
         headers.push("CSeq", CSeq { number: 1, method }.to_string());
         headers.push("Contact", identity.contact(contact.as_deref()).to_string());
-        headers.push("Allow", ALLOW);
+        headers.push("Allow", identity.allow);
         headers.push("User-Agent", identity.agent);
         request
     }

@@ -13,7 +13,7 @@ use crate::sip::digest::client::{Asked, Client};
 use crate::sip::message::{Common, Method, Request, Response};
 use crate::sip::register::Account;
 use crate::sip::transport::{Hop, Protocol};
-use crate::sip::{NameAddr, SipUri};
+use crate::sip::{ALLOW_INFO, NameAddr, SipUri};
 
 use super::{Caller, Fresh, Next, Opening, Refusal, Register, printable};
 
@@ -94,7 +94,10 @@ impl Pbx {
 
     /// How we name ourselves on a leg that is spoken over `protocol`.
     pub fn identity(&self, protocol: Protocol) -> Identity {
-        Identity::new(protocol, &self.our_host, self.our_ports.of(protocol))
+        Identity {
+            allow: ALLOW_INFO,
+            ..Identity::new(protocol, &self.our_host, self.our_ports.of(protocol))
+        }
     }
 
     /// What we register at one of its registrars.

@@ -7,7 +7,7 @@ use wabridge::leg::Leg::{self, Meta, Pbx};
 use wabridge::media::digits::{Form, Key};
 use wabridge::media::{Codec, MediaEvent, Press, SessionId};
 use wabridge::sip::message::Common;
-use wabridge::sip::{Request, Response};
+use wabridge::sip::{Headers, Request, Response};
 
 use crate::digest::proves_to_be;
 use crate::register::*;
@@ -114,6 +114,17 @@ fn a_pbx_that_called_us_may_tell_by_info_as_well() {
     assert_eq!(pressed(&w), ["1 160"]);
     w.hangs_up(&up, Pbx);
     w.leaves_nothing_behind();
+}
+
+#[test]
+fn the_pbx_alone_is_told_that_info_is_taken() {
+    let takes_info = |headers: &Headers| headers.get("Allow").unwrap().contains("INFO");
+    let mut w = World::new();
+    let user = w.user_talks();
+    assert!(takes_info(&user.ours.headers) && !takes_info(&user.our_ok.headers));
+    let mut w = World::new();
+    let business = w.business_talks();
+    assert!(!takes_info(&business.ours.headers) && takes_info(&business.our_ok.headers));
 }
 
 #[test]

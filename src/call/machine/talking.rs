@@ -9,7 +9,7 @@ use crate::peer::{Refusal, meta};
 use crate::sip::dialog::Unacknowledged;
 use crate::sip::message::{Method, Request};
 use crate::sip::transaction::ServerId;
-use crate::sip::{ALLOW, build};
+use crate::sip::{ALLOW, ALLOW_INFO, build};
 
 impl Call {
     pub(super) fn ack(&mut self, leg: Leg, ack: &Request, turn: &mut Turn<'_>) {
@@ -43,7 +43,11 @@ impl Call {
         };
         let mut response = build::response(request, status, None);
         if status == 405 || request.method == Method::OPTIONS {
-            response.headers.push("Allow", ALLOW);
+            let allow = match leg {
+                Leg::Meta => ALLOW,
+                Leg::Pbx => ALLOW_INFO,
+            };
+            response.headers.push("Allow", allow);
         }
         turn.respond(server, response);
         if status == 200 && request.method == Method::BYE {

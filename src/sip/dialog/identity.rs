@@ -1,5 +1,6 @@
 //! How we name ourselves to one side.
 
+use crate::sip::ALLOW;
 use crate::sip::header::{NameAddr, Via};
 use crate::sip::transport::Protocol;
 use crate::sip::uri::SipUri;
@@ -15,6 +16,8 @@ pub struct Identity {
     pub port: u16,
     /// User-Agent and Server.
     pub agent: &'static str,
+    /// Allow.
+    pub allow: &'static str,
 }
 
 impl Identity {
@@ -25,6 +28,7 @@ impl Identity {
             host: host.to_owned(),
             port,
             agent: concat!("wabridge/", env!("CARGO_PKG_VERSION")),
+            allow: ALLOW,
         }
     }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{Account, Action, Registration};
+use crate::sip::NameAddr;
 use crate::sip::digest::client::{Asked, Login, Target};
 use crate::sip::header::CSeq;
 use crate::sip::message::{Method, Request, Response};
 use crate::sip::token::Tokens;
-use crate::sip::{ALLOW, NameAddr};
 
 impl Registration {
     /// The next REGISTER, for so long; with credentials that the registrar may take without asking once more.
@@ -74,7 +74,7 @@ impl Registration {
         if let Some((name, value)) = credentials {
             headers.push(name, value);
         }
-        headers.push("Allow", ALLOW);
+        headers.push("Allow", identity.allow);
         headers.push("User-Agent", identity.agent);
         Action::Send(request)
     }
