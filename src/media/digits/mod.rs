@@ -9,6 +9,7 @@
 
 mod read;
 mod report;
+mod tones;
 mod write;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::Codec;
 
 pub use read::Reader;
+pub use tones::ToneReader;
 pub use write::{Packet, Writer};
 
 /// One of the sixteen keys of a telephone, by its event code (RFC 4733 §3.2).
