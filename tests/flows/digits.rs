@@ -10,6 +10,7 @@ use wabridge::sip::message::Common;
 use wabridge::sip::{Headers, Request, Response};
 
 use crate::digest::proves_to_be;
+use crate::log;
 use crate::register::*;
 use crate::world::*;
 
@@ -271,8 +272,14 @@ fn a_pbx_that_has_events_or_tones_is_sent_no_info() {
     for form in [Form::Rfc4733, Form::Inband] {
         let mut w = with_form(form);
         let up = user_talks(&mut w, form);
-        user_presses(&mut w, "5");
+        user_presses(&mut w, "55");
         w.is_quiet();
+        let complaints = usize::from(form == Form::Rfc4733);
+        assert_eq!(
+            log::warnings().len(),
+            complaints,
+            "events were to be agreed"
+        );
         w.hangs_up(&up, Meta);
         w.leaves_nothing_behind();
     }
@@ -307,6 +314,10 @@ fn a_pbx_that_refuses_an_info_is_told_of_the_next_all_the_same_and_the_call_goes
         }
         w.is_quiet();
         assert_eq!(w.bridge.calls(), 1);
+        let warnings = log::warnings();
+        assert_eq!(warnings.len(), 1, "once for a call: {warnings:?}");
+        let why = format!("it answers INFO with {status}");
+        assert!(warnings[0].contains(&why), "{warnings:?}");
         w.hangs_up(&up, Meta);
         w.leaves_nothing_behind();
     }

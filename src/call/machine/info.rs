@@ -65,8 +65,13 @@ impl Call {
 
     /// The media session heard a press that it cannot pass on.
     pub(super) fn pressed(&mut self, leg: Leg, press: Press, turn: &mut Turn<'_>) {
-        if leg != Leg::Meta || self.parties.pbx.dtmf != Form::Info {
-            return;
+        match (leg, self.parties.pbx.dtmf) {
+            (Leg::Meta, Form::Info) => {}
+            (Leg::Meta, Form::Rfc4733) => {
+                return self
+                    .complain("it has agreed to no telephone-event; set dtmf to what it has");
+            }
+            _ => return,
         }
         if self.infos.waiting.len() >= MOST_WAITING {
             return self.complain("it is told of them one by one, and answers too slowly");

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   telephone-event ──▶ Reader ──▶ Stroke: Down, Up ──▶ Writer ──▶ telephone-event on another clock
-//!   INFO, a tone heard ──────────▶ Press ──────────────────┘  └──▶ INFO, a tone
+//!   a tone ───────▶ ToneReader ──────┤                   │  └────▶ INFO, a tone, when it is up
+//!   INFO ─────────▶ Press ───────────┴───────────────────┘
 //! ```
 //!
 //! Digits are passwords as often as not, so they are not for the log: nothing here prints them but `Display` of [`Key`].
