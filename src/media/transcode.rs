@@ -12,10 +12,10 @@
 use std::time::{Duration, Instant};
 
 use super::codec::Codec;
-use super::digits::{Key, Press, Stroke};
+use super::digits::{Press, Stroke, ToneReader};
 use super::rtp::{Header, Seq, Ssrc, Timestamp};
 use super::side::Heard;
-use super::sound::tones::{Detector, Found, Generator};
+use super::sound::tones::Generator;
 use super::sound::{
     self, ComfortNoise, Decoder, Encoder, OpusSettings, Played, Player, SoundError,
 };
@@ -54,9 +54,7 @@ pub(crate) struct Transcoder {
     player: Player<Decoder>,
     encoder: Encoder,
     comfort: ComfortNoise,
-    detector: Option<Detector>,
-    /// The key whose tones are heard, and since which sample.
-    down: Option<(Key, u64)>,
+    keys: Option<ToneReader>,
     generator: Option<Generator>,
     /// What keys were found since it was last asked.
     strokes: Vec<Stroke>,
@@ -86,8 +84,7 @@ impl Transcoder {
             player: Player::new(decoder, task.from.clock_rate(), manner.player),
             encoder: Encoder::new(task.to, rate, &manner.opus)?,
             comfort: ComfortNoise::new(rate, SEED),
-            detector: task.finds_tones.then(|| Detector::new(rate)),
-            down: None,
+            keys: task.finds_tones.then(|| ToneReader::new(rate)),
             generator: task.makes_tones.then(|| Generator::new(rate)),
             strokes: Vec::new(),
             source: None,
@@ -188,7 +185,9 @@ impl Transcoder {
             Played::Sound => self.comfort.hear(&self.samples),
             Played::Mended | Played::Pause => {}
         }
-        self.find_keys();
+        if let Some(keys) = &mut self.keys {
+            keys.read(&mut self.samples, |stroke| self.strokes.push(stroke));
+        }
         if let Some(generator) = &mut self.generator {
             generator.write(&mut self.samples);
         }
@@ -199,31 +198,6 @@ impl Transcoder {
         }
         self.seq = self.seq.next();
         true
-    }
-
-    /// Finds the tones of keys in what is heard, and takes them out.
-    fn find_keys(&mut self) {
-        let Some(detector) = &mut self.detector else {
-            return;
-        };
-        let (down, strokes, rate) = (&mut self.down, &mut self.strokes, self.rate);
-        let muted = detector.hear(&self.samples, |found| match found {
-            Found::Began { code, at } => {
-                *down = Key::from_code(code).map(|key| (key, at));
-                strokes.extend(down.map(|(key, _)| Stroke::Down(key)));
-            }
-            Found::Ended { at, .. } => {
-                let duration = |since| time(at.saturating_sub(since), rate);
-                let press = down.take().map(|(key, since)| Press {
-                    key,
-                    duration: duration(since),
-                });
-                strokes.extend(press.map(Stroke::Up));
-            }
-        });
-        if let Some(muted) = self.samples.get_mut(muted) {
-            muted.fill(0);
-        }
     }
 
     /// Leaves out what should have been said up to now.

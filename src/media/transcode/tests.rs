@@ -1,8 +1,10 @@
 //! A transcoder in virtual time, fed with tones.
 
 use super::*;
+use crate::media::digits::Key;
 use crate::media::settings::Settings;
 use crate::media::sound::Decode;
+use crate::media::sound::tones::{Detector, Found};
 
 const MS: Duration = Duration::from_millis(1);
 
