@@ -362,5 +362,6 @@ fn side(remote: SocketAddr, srtp: bool) -> SideSpec {
         direction: Direction::SendRecv,
         ptime: wabridge::sdp::FRAME,
         tones: false,
+        extended_reports: Default::default(),
     }
 }

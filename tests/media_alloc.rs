@@ -66,6 +66,7 @@ fn phone(host: u8) -> (UdpSocket, SideSpec) {
         direction: Direction::SendRecv,
         ptime: wabridge::sdp::FRAME,
         tones: false,
+        extended_reports: Default::default(),
     };
     (socket, side)
 }

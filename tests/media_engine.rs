@@ -114,6 +114,7 @@ impl Phone {
             direction: Direction::SendRecv,
             ptime: wabridge::sdp::FRAME,
             tones: false,
+            extended_reports: Default::default(),
         }
     }
 

@@ -14,6 +14,7 @@ use super::errands::{Errands, Place, Turn};
 use super::event::{Action, Event, Receipt, Stats};
 use super::live::{CallId, Live};
 use super::machine;
+use super::quality;
 use super::setup::Setup;
 use super::snapshot::{PbxAddress, Registered, Snapshot};
 use super::watch::{Mark, Note};
@@ -44,6 +45,8 @@ pub struct Bridge {
     pub(super) stats: Stats,
     /// Sides whose requests there was no room for.
     crowded: Seldom<Leg>,
+    /// Directions of calls that have turned bad, or good again.
+    pub(super) turned: quality::Named,
 }
 
 impl Bridge {
@@ -68,6 +71,7 @@ impl Bridge {
             doors: Doors::Open,
             stats: Stats::default(),
             crowded: Seldom::new(Leg::BOTH.len()),
+            turned: quality::unnamed(),
         };
         // What is registered at the start is asked for at the first deadline, which is now.
         let mut turn = Turn::new(&mut bridge.tokens, now);
@@ -248,6 +252,10 @@ impl Bridge {
             MediaEvent::Pressed { id, leg, press } => (id, machine::Event::Pressed(leg, press)),
             MediaEvent::Failed { id, leg, why } => (id, machine::Event::MediaFailed(leg, why)),
             MediaEvent::Closed { id, stats } => (id, machine::Event::MediaClosed(stats)),
+            // A call goes on as it is.
+            MediaEvent::Measured { id, leg, measured } => {
+                return self.measured(id, leg, measured, now, out);
+            }
             // Whoever watches has it already, and a call is none the wiser.
             MediaEvent::Recorded { .. } => return,
         };

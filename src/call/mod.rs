@@ -32,6 +32,7 @@ mod event;
 mod live;
 mod machine;
 mod perform;
+mod quality;
 mod refused;
 mod registrations;
 pub mod settings;
@@ -45,6 +46,7 @@ pub use bridge::Bridge;
 pub use errands::Place;
 pub use event::{Action, Event, Receipt, Stats};
 pub use live::CallId;
+pub use quality::why_bad;
 pub use refused::Because;
 
 pub use settings::Settings;

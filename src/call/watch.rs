@@ -12,7 +12,7 @@ use super::live::CallId;
 use super::refused::{Because, Refused};
 use super::summary::{Direction, Summary};
 use crate::leg::Leg;
-use crate::media::{Codec, Recording, SessionId};
+use crate::media::{Codec, Measured, Recording, SessionId};
 use crate::number::{E164, User};
 use crate::peer::meta;
 use crate::sdp::Keying;
@@ -110,7 +110,7 @@ impl Began {
 }
 
 /// What happens in a call, besides its messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Mark {
     /// The callee's phone rings, or something like it: this provisional status went to the caller.
     Progress(u16),
@@ -148,6 +148,13 @@ pub enum Mark {
     MediaFailed(Leg, String),
     /// Nothing comes from a leg any more.
     Silent(Leg),
+    /// One direction of a leg sounds bad from now on, or good again: [`Measured::turn`] is there.
+    Turned {
+        /// The leg.
+        leg: Leg,
+        /// The interval with which it turned.
+        measured: Measured,
+    },
 }
 
 /// An INVITE that did not become a call.

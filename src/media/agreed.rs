@@ -157,6 +157,12 @@ impl Agreed {
             .map(|p| p.codec)
     }
 
+    /// What the peer takes a payload number of ours for.
+    pub(crate) fn sent_as(&self, number: u8) -> Option<Codec> {
+        let mut send = self.spec.send.iter();
+        send.find(|p| p.number == number).map(|p| p.codec)
+    }
+
     /// What this side calls a codec; an event finds events of another clock rate where its own was not agreed.
     pub(crate) fn payload(&self, codec: Codec) -> Option<Payload> {
         let send = &self.spec.send;

@@ -16,7 +16,8 @@
 //!
 //! Machines, without socket or clock: `session` joins two `side`s, and has what of the PBX's speech came `early`, before its
 //! answer was read, and what is `kept` until Meta can be sent to; a side has what was `agreed` (payload numbers, keys), its
-//! `peer` (whose packets count), the one `stream` the peer hears, its `reports`, and an `outbox` for what it wants sent. Where keys are not in SDP, a side has a
+//! `peer` (whose packets count), the one `stream` the peer hears, its `reports` (which judge `intervals`, and have what is
+//! `extended` in RTCP), and an `outbox` for what it wants sent. Where keys are not in SDP, a side has a
 //! `path`: `ice` finds the peer's address, `dtls` shakes hands over it. What all sessions share is `common`. Drivers:
 //! `engine` is the door, `worker` a thread, `slot` a session with its `sockets` and, if it is recorded, its `tape`; `ports` the
 //! range of one address, `pools` those of all; which of them a PBX has is its `facing`.
@@ -29,6 +30,7 @@
 
 mod across;
 mod agreed;
+mod arrivals;
 pub mod codec;
 mod common;
 pub mod demux;
@@ -36,8 +38,10 @@ pub mod digits;
 pub mod dtls;
 mod early;
 mod engine;
+mod extended;
 mod facing;
 pub mod ice;
+mod intervals;
 mod kept;
 mod outbox;
 mod path;
@@ -63,6 +67,7 @@ mod tape;
 mod totals;
 mod transcode;
 mod worker;
+pub mod xr;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -72,6 +77,7 @@ pub use codec::Codec;
 pub use digits::Press;
 pub use engine::{Engine, Handle};
 pub use facing::{Facing, fault};
+pub use intervals::{Interval, Measured, Quality, Turn, Way};
 pub use ports::PortUse;
 pub use settings::{PortRange, Settings};
 pub use tape::{Crossed, Length, Recording};
@@ -202,6 +208,8 @@ pub struct SideSpec {
     pub ptime: Duration,
     /// Whether it has its digits as tones in its sound.
     pub tones: bool,
+    /// Which extended reports its SDP asks for (RFC 3611 §5). Meta is sent none, whatever it asks for.
+    pub extended_reports: xr::Wanted,
 }
 
 impl SideSpec {
@@ -360,6 +368,16 @@ pub enum MediaEvent {
         /// What was pressed.
         press: Press,
     },
+    /// What one direction of a leg was like of late: every few seconds in which enough was sent to tell, of each leg that
+    /// has started.
+    Measured {
+        /// The session.
+        id: SessionId,
+        /// The leg.
+        leg: Leg,
+        /// What it was like.
+        measured: Measured,
+    },
     /// What was recorded of the session, which ends: only where somebody wanted that ([`Handle::record`]).
     Recorded {
         /// The session.
@@ -398,6 +416,14 @@ pub struct SideStats {
     pub jitter_ms: f64,
     /// Last round trip measured by RTCP, in milliseconds.
     pub round_trip_ms: Option<f64>,
+    /// What sound the peer sent last.
+    pub codec_in: Option<Codec>,
+    /// What sound it was sent last.
+    pub codec_out: Option<Codec>,
+    /// How what the peer sends sounds here.
+    pub quality_in: Quality,
+    /// How what we send sounds to the peer, by its reports.
+    pub quality_out: Quality,
     /// What the peer said last of our RTP; `None` where it says nothing.
     pub reported: Option<Reported>,
     /// Packets from addresses that are not the peer's, or from long before the PBX had answered.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::digits::Press;
+use super::intervals::Measured;
 use super::tape::{Crossing, Tape};
 use crate::leg::Leg;
 
@@ -18,7 +19,7 @@ pub(crate) enum Socket {
 }
 
 /// What there is to tell of a leg.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum News {
     /// Nothing comes from it any more.
     Silent,
@@ -28,6 +29,8 @@ pub(crate) enum News {
     Failed(String),
     /// A key was pressed on it, of which the other one is not told in its stream.
     Pressed(Press),
+    /// What one of its directions was like of late.
+    Measured(Measured),
 }
 
 /// Packets to send and news to tell, each in order.
@@ -55,7 +58,7 @@ impl Outbox {
         Outbox {
             bytes: Vec::with_capacity(4096),
             packets: Vec::with_capacity(8),
-            news: Vec::with_capacity(2),
+            news: Vec::with_capacity(8),
             tape: None,
         }
     }

@@ -127,6 +127,7 @@ mod tests {
             direction: Direction::SendRecv,
             ptime: std::time::Duration::from_millis(20),
             tones: false,
+            extended_reports: Default::default(),
         })
     }
 

@@ -1,39 +1,78 @@
 //! How speech sounds that came over a network, estimated from what the network did to it.
 //!
 //! ```text
-//!   loss, jitter, round trip ─▶ R = 93.2 − Id − Ie,eff (ITU-T G.107) ─▶ MOS, 1 to 4.5 (G.107 Annex B)
+//!   loss, jitter, round trip, codec ─▶ R = 93.2 − Id − Ie,eff (ITU-T G.107) ─▶ MOS, 1 to 4.5 (G.107 Annex B)
 //! ```
 //!
-//! It is the E-model with everything but the network at its default values:
+//! It is the E-model with everything but the network and the codec at its default values:
 //!
 //! - Id, the delay: `0.024·d + 0.11·(d − 177.3)` ms, the second term above 177.3 ms only (Cole and Rosenbluth, "Voice over
 //!   IP performance monitoring", ACM CCR 31(2), 2001). `d` is one way: half the round trip, a jitter buffer of twice the
-//!   jitter, a frame of 20 ms and the 6.5 ms that Opus looks ahead (RFC 6716 §2).
-//! - Ie,eff, the loss: `Ie + (95 − Ie)·Ppl / (Ppl + Bpl)` for losses at random (G.107 §7.5). G.113 has no values for Opus.
-//!   Ie is 0, for at the bit rates of WhatsApp Opus is no worse than G.711; Bpl is 20, as the open `rtcscore` has it for Opus
-//!   with forward error correction, which Meta's SDP asks for (`useinbandfec=1`).
+//!   jitter, and what the codec takes.
+//! - Ie,eff, the loss: `Ie + (95 − Ie)·Ppl / (Ppl + Bpl)` for losses at random (G.107 §7.5).
+//!
+//! | codec | Ie | Bpl | delay | |
+//! |---|---|---|---|---|
+//! | G.711 | 0 | 25.1 | 20 ms | G.113 Appendix I, with concealment; 4.3 without. A packet of 20 ms |
+//! | G.722 | 0 | 25.1 | 21.5 ms | as G.711, for on this scale, of narrowband, it is no worse; its filter takes 1.5 ms |
+//! | Opus | 0 | 20 | 26.5 ms | G.113 has no values; those of the open `rtcscore` for Opus with forward error correction, which Meta's SDP asks for (`useinbandfec=1`). A frame of 20 ms, and 6.5 ms that it looks ahead (RFC 6716 §2) |
 //!
 //! So it compares paths and calls. It does not know echo, level or noise, or what a transcoder behind the PBX adds.
 
 use std::time::Duration;
 
-use super::SideStats;
+use super::{Codec, SideStats};
 
 /// R of a call that the network leaves alone (G.107, all parameters at their defaults).
 const UNTOUCHED: f64 = 93.2;
-/// Ie of Opus.
-const OPUS_IMPAIRMENT: f64 = 0.0;
-/// Bpl of Opus with forward error correction, in percent.
-const OPUS_ROBUSTNESS: f64 = 20.0;
-/// A frame, and what Opus looks ahead, in milliseconds.
-const CODEC_DELAY_MS: f64 = 26.5;
 /// Milliseconds beyond which people begin to talk into each other's words.
 const NOTICED_MS: f64 = 177.3;
+
+/// What a codec does to speech, and how it takes losses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Coding {
+    /// Ie, the impairment without any loss.
+    impairment: f64,
+    /// Bpl, the robustness against losses, in percent.
+    robustness: f64,
+    /// A frame, and what it looks ahead, in milliseconds.
+    delay_ms: f64,
+}
+
+impl Coding {
+    /// Of a codec whose decoder conceals losses; nothing is known to do otherwise, unless it says so.
+    pub fn of(codec: Codec) -> Coding {
+        let (robustness, delay_ms) = match codec {
+            Codec::Pcma | Codec::Pcmu => (25.1, 20.0),
+            Codec::G722 => (25.1, 21.5),
+            Codec::Opus | Codec::TelephoneEvent { .. } => (20.0, 26.5),
+        };
+        Coding {
+            impairment: 0.0,
+            robustness,
+            delay_ms,
+        }
+    }
+
+    /// The same where a loss is heard as silence. Opus conceals by itself.
+    pub fn unconcealed(codec: Codec) -> Coding {
+        let concealed = Coding::of(codec);
+        match codec {
+            Codec::Pcma | Codec::Pcmu | Codec::G722 => Coding {
+                robustness: 4.3,
+                ..concealed
+            },
+            Codec::Opus | Codec::TelephoneEvent { .. } => concealed,
+        }
+    }
+}
 
 /// What a network did to a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Path {
-    /// Part of the packets that never came, 0 to 1.
+    /// What the stream is made of.
+    pub coding: Coding,
+    /// Part of the packets that never came, or in vain, 0 to 1.
     pub loss: f64,
     /// Interarrival jitter (RFC 3550 §6.4.1).
     pub jitter: Duration,
@@ -41,21 +80,74 @@ pub struct Path {
     pub round_trip: Duration,
 }
 
+/// What of a path costs most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Impairment {
+    /// Packets get lost.
+    Loss,
+    /// Packets come at uneven times, and who plays them has to wait.
+    Jitter,
+    /// The way is long.
+    Delay,
+}
+
+impl Impairment {
+    /// All of them.
+    pub const ALL: [Impairment; 3] = [Impairment::Loss, Impairment::Jitter, Impairment::Delay];
+
+    /// A word for it: it stays what it is.
+    pub fn word(self) -> &'static str {
+        match self {
+            Impairment::Loss => "loss",
+            Impairment::Jitter => "jitter",
+            Impairment::Delay => "delay",
+        }
+    }
+}
+
 impl Path {
     /// The transmission rating factor R, 0 to 93.2.
     pub fn rating(&self) -> f64 {
-        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        let delay = ms(self.round_trip) / 2.0 + 2.0 * ms(self.jitter) + CODEC_DELAY_MS;
-        let slow = 0.024 * delay + 0.11 * (delay - NOTICED_MS).max(0.0);
-        let percent = self.loss.clamp(0.0, 1.0) * 100.0;
-        let lossy =
-            OPUS_IMPAIRMENT + (95.0 - OPUS_IMPAIRMENT) * percent / (percent + OPUS_ROBUSTNESS);
-        (UNTOUCHED - slow - lossy).max(0.0)
+        (UNTOUCHED - self.slow() - self.lossy()).max(0.0)
     }
 
     /// The mean opinion score that listeners would give, 1 to 4.5.
     pub fn mos(&self) -> f64 {
         opinion(self.rating())
+    }
+
+    /// The same of somebody who only listens, and does not notice the delay.
+    pub fn listening_mos(&self) -> f64 {
+        opinion((UNTOUCHED - self.lossy()).max(0.0))
+    }
+
+    /// What costs most.
+    pub fn worst(&self) -> Impairment {
+        if self.lossy() >= self.slow() {
+            Impairment::Loss
+        } else if 2 * self.jitter >= self.round_trip / 2 {
+            Impairment::Jitter
+        } else {
+            Impairment::Delay
+        }
+    }
+
+    /// Id.
+    fn slow(&self) -> f64 {
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let delay = ms(self.round_trip) / 2.0 + 2.0 * ms(self.jitter) + self.coding.delay_ms;
+        0.024 * delay + 0.11 * (delay - NOTICED_MS).max(0.0)
+    }
+
+    /// Ie,eff.
+    fn lossy(&self) -> f64 {
+        let Coding {
+            impairment,
+            robustness,
+            ..
+        } = self.coding;
+        let percent = self.loss.clamp(0.0, 1.0) * 100.0;
+        impairment + (95.0 - impairment) * percent / (percent + robustness)
     }
 }
 
@@ -70,10 +162,12 @@ fn opinion(rating: f64) -> f64 {
 }
 
 impl SideStats {
-    /// How what the peer sends sounds as it arrives here; `None` if nothing arrived. An unknown round trip counts as none.
+    /// How what the peer sends sounds as it arrives here, over the whole call; `None` if nothing arrived. An unknown round
+    /// trip counts as none.
     pub fn mos_in(&self) -> Option<f64> {
         let expected = self.received + self.lost;
         let path = Path {
+            coding: Coding::of(self.codec_in.unwrap_or(Codec::Opus)),
             loss: self.lost as f64 / expected.max(1) as f64,
             jitter: milliseconds(self.jitter_ms),
             round_trip: milliseconds(self.round_trip_ms.unwrap_or_default()),
@@ -81,10 +175,11 @@ impl SideStats {
         (self.received > 0).then(|| path.mos())
     }
 
-    /// How what we send sounds as the peer reports that it arrives there; `None` if it reports nothing.
+    /// How what we send sounds as the peer reports that it arrives there, over the whole call; `None` if it reports nothing.
     pub fn mos_out(&self) -> Option<f64> {
         let reported = self.reported.as_ref()?;
         let path = Path {
+            coding: Coding::of(self.codec_out.unwrap_or(Codec::Opus)),
             loss: reported.lost as f64 / self.sent.max(1) as f64,
             jitter: milliseconds(reported.jitter_ms),
             round_trip: milliseconds(self.round_trip_ms.unwrap_or_default()),
@@ -93,7 +188,8 @@ impl SideStats {
     }
 }
 
-fn milliseconds(ms: f64) -> Duration {
+/// As long as a duration can be, or none where it is no time.
+pub(super) fn milliseconds(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default()
 }
 
@@ -105,6 +201,7 @@ mod tests {
 
     fn path(percent: f64, jitter_ms: u64, round_trip_ms: u64) -> Path {
         Path {
+            coding: Coding::of(Codec::Opus),
             loss: percent / 100.0,
             jitter: Duration::from_millis(jitter_ms),
             round_trip: Duration::from_millis(round_trip_ms),
@@ -151,6 +248,34 @@ mod tests {
         let untouched = path(0.0, 0, 0).rating();
         near(untouched - path(20.0, 0, 0).rating(), 47.5);
         near(untouched - path(1.0, 0, 0).rating(), 95.0 / 21.0);
+    }
+
+    #[test]
+    fn a_loss_costs_g_711_more_than_opus_only_where_nobody_conceals_it() {
+        let with = |coding| Path {
+            coding,
+            ..path(5.0, 0, 0)
+        };
+        let concealed = with(Coding::of(Codec::Pcma));
+        near(concealed.rating(), 93.2 - 0.024 * 20.0 - 95.0 * 5.0 / 30.1);
+        let heard = with(Coding::unconcealed(Codec::Pcmu));
+        near(heard.rating(), 93.2 - 0.024 * 20.0 - 95.0 * 5.0 / 9.3);
+        assert!(heard.mos() < path(5.0, 0, 0).mos() && path(5.0, 0, 0).mos() < concealed.mos());
+        let opus = Coding::of(Codec::Opus);
+        assert_eq!(Coding::unconcealed(Codec::Opus), opus);
+    }
+
+    #[test]
+    fn what_costs_most_is_named() {
+        assert_eq!(path(5.0, 20, 100).worst(), Impairment::Loss);
+        assert_eq!(path(0.1, 100, 100).worst(), Impairment::Jitter);
+        assert_eq!(path(0.1, 10, 700).worst(), Impairment::Delay);
+    }
+
+    #[test]
+    fn who_only_listens_minds_the_loss_and_not_the_delay() {
+        near(path(0.0, 100, 900).listening_mos(), 4.409);
+        assert!(path(5.0, 0, 0).listening_mos() > path(5.0, 0, 0).mos());
     }
 
     #[test]

@@ -2,14 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use super::arrivals::{Arrivals, Pattern};
 use super::rtcp::{Block, Ntp};
 use super::rtp::{Seq, Ssrc, Timestamp};
+use super::xr;
 
 /// Packets that may be missing in a row; a larger jump is a source that started anew (A.1).
 const MAX_DROPOUT: u16 = 3000;
 
 /// Packets by which one may come late (A.1).
 const MAX_MISORDER: u16 = 100;
+
+/// A packet lasts so long, until two of them in a row tell; and no packet lasts longer (RFC 3551 §4.2).
+const FRAME: Duration = Duration::from_millis(20);
+const LONGEST_FRAME: Duration = Duration::from_millis(200);
 
 /// Larger changes of transit time are a clock that was set anew, not jitter.
 const MAX_TRANSIT_CHANGE: Duration = Duration::from_secs(5);
@@ -36,6 +42,49 @@ pub struct Reception {
     /// Expected and received at the time of the last report.
     reported: (u64, u64),
     last_sender_report: Option<(u32, Instant)>,
+    /// Number and timestamp of the last packet of sound, and how long one lasts.
+    last: Option<(Seq, Timestamp)>,
+    frame: Duration,
+    arrivals: Arrivals,
+    /// What the next summary begins after: number, losses, duplicates.
+    summed_up: (u64, u64, u64),
+    changes: Changes,
+}
+
+/// Changes of transit time since the last summary, in clock units.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changes {
+    count: u32,
+    min: f64,
+    max: f64,
+    sum: f64,
+    squares: f64,
+}
+
+impl Changes {
+    fn add(&mut self, change: f64) {
+        self.min = if self.count == 0 {
+            change
+        } else {
+            self.min.min(change)
+        };
+        self.max = self.max.max(change);
+        self.count = self.count.saturating_add(1);
+        self.sum += change;
+        self.squares += change * change;
+    }
+
+    fn spread(&self) -> Option<xr::Spread> {
+        let count = f64::from(self.count);
+        let mean = self.sum / count;
+        let variance = (self.squares / count - mean * mean).max(0.0);
+        (self.count > 0).then_some(xr::Spread {
+            min: self.min as u32,
+            max: self.max as u32,
+            mean: mean as u32,
+            deviation: variance.sqrt() as u32,
+        })
+    }
 }
 
 impl Reception {
@@ -54,6 +103,21 @@ impl Reception {
             jitter: 0.0,
             reported: (0, 0),
             last_sender_report: None,
+            last: None,
+            frame: FRAME,
+            arrivals: Arrivals::default(),
+            summed_up: (u64::from(seq.0).wrapping_sub(1), 0, 0),
+            changes: Changes::default(),
+        }
+    }
+
+    /// From now on timestamps count by this clock, in Hz: the source has changed its codec.
+    pub fn set_clock(&mut self, rate: u32) {
+        if rate != self.clock_rate {
+            self.jitter *= f64::from(rate) / f64::from(self.clock_rate.max(1));
+            self.clock_rate = rate;
+            (self.transit, self.last) = (None, None);
+            self.changes = Changes::default();
         }
     }
 
@@ -71,6 +135,7 @@ impl Reception {
         self.received += 1;
         if let Some(timestamp) = timestamp {
             self.measure(timestamp, now);
+            self.time(seq, timestamp);
         }
     }
 
@@ -114,6 +179,33 @@ impl Reception {
         }
     }
 
+    /// Share of what the source sent that we never saw, 0 to 1.
+    pub(crate) fn loss(&self) -> f64 {
+        self.lost() as f64 / self.expected().max(1) as f64
+    }
+
+    /// Whether losses come in bursts, and how long a packet lasts.
+    pub(crate) fn pattern(&self) -> (Pattern, Duration) {
+        (self.arrivals.pattern(), self.frame)
+    }
+
+    /// What became of the packets since the last call.
+    pub(crate) fn summary(&mut self) -> xr::Summary {
+        let (lost, duplicates) = (self.lost(), self.arrivals.duplicates());
+        let now = (self.highest, lost, duplicates);
+        let (highest, lost_then, duplicates_then) = std::mem::replace(&mut self.summed_up, now);
+        let since =
+            |now: u64, then: u64| u32::try_from(now.saturating_sub(then)).unwrap_or(u32::MAX);
+        xr::Summary {
+            source: self.ssrc,
+            first: Seq(highest as u16).next(),
+            end: Seq(self.highest as u16).next(),
+            lost: Some(since(lost, lost_then)),
+            duplicates: Some(since(duplicates, duplicates_then)),
+            jitter: std::mem::take(&mut self.changes).spread(),
+        }
+    }
+
     fn expected(&self) -> u64 {
         self.expected_before + self.highest - self.first + 1
     }
@@ -123,12 +215,18 @@ impl Reception {
         let ahead = seq.0.wrapping_sub(self.highest as u16);
         if ahead < MAX_DROPOUT {
             self.highest += u64::from(ahead);
+            match ahead {
+                0 if self.received > 0 => self.arrivals.older(0),
+                _ => self.arrivals.newer(u32::from(ahead.max(1))),
+            }
         } else if ahead.wrapping_neg() > MAX_MISORDER {
             // One packet astray is ignored; a second that follows it is a source that started anew.
             if self.restart.replace(seq.next()) != Some(seq) {
                 return false;
             }
             self.start_anew(seq);
+        } else {
+            self.arrivals.older(u32::from(ahead.wrapping_neg()));
         }
         self.restart = None;
         true
@@ -139,7 +237,22 @@ impl Reception {
         self.expected_before = self.expected();
         self.first = seq.0.into();
         self.highest = self.first;
-        self.transit = None;
+        (self.transit, self.last) = (None, None);
+        self.arrivals.start_anew();
+        self.summed_up.0 = self.first.wrapping_sub(1);
+    }
+
+    /// Two packets in a row tell how long one lasts.
+    fn time(&mut self, seq: Seq, timestamp: Timestamp) {
+        let before = self.last.replace((seq, timestamp));
+        let Some((_, then)) = before.filter(|(before, _)| before.next() == seq) else {
+            return;
+        };
+        let units = timestamp.since(then).max(0);
+        let frame = Duration::from_secs_f64(f64::from(units) / f64::from(self.clock_rate.max(1)));
+        if !frame.is_zero() && frame <= LONGEST_FRAME {
+            self.frame = frame;
+        }
     }
 
     fn measure(&mut self, timestamp: Timestamp, now: Instant) {
@@ -152,6 +265,7 @@ impl Reception {
             let change = f64::from((transit.wrapping_sub(before) as i32).unsigned_abs());
             if change < MAX_TRANSIT_CHANGE.as_secs_f64() * rate as f64 {
                 self.jitter += (change - self.jitter) / 16.0;
+                self.changes.add(change);
             }
         }
     }
@@ -279,6 +393,43 @@ mod tests {
         assert_eq!(block.delay, Duration::from_secs(1));
     }
 
+    #[test]
+    fn a_source_that_changes_its_codec_is_measured_by_the_other_clock() {
+        let mut wire = Wire::new(1);
+        (0..400).for_each(|nth| wire.packet(nth, Duration::from_millis(u64::from(nth % 2) * 8)));
+        let before = wire.reception.jitter();
+        wire.reception.set_clock(8_000);
+        let apart = wire.reception.jitter().abs_diff(before);
+        assert!(apart < Duration::from_micros(1), "{apart:?}");
+        for nth in 400..800 {
+            let at = wire.start + FRAME * nth;
+            let seq = Seq(1).plus(nth as u16);
+            wire.reception.received(seq, Some(Timestamp(nth * 160)), at);
+        }
+        assert!(wire.reception.jitter() < Duration::from_micros(1));
+        assert_eq!(wire.reception.pattern().1, FRAME);
+    }
+
+    #[test]
+    fn a_summary_tells_of_the_packets_since_the_last_one() {
+        let mut wire = Wire::new(65_500);
+        for nth in (0..100).filter(|nth| nth % 10 != 5) {
+            wire.packet(nth, Duration::from_millis(u64::from(nth % 2)));
+        }
+        wire.packet(99, Duration::ZERO);
+        let summary = wire.reception.summary();
+        let numbers = (summary.first, summary.end);
+        assert_eq!(numbers, (Seq(65_500), Seq(65_500).plus(100)));
+        assert_eq!((summary.lost, summary.duplicates), (Some(9), Some(1)));
+        let spread = summary.jitter.unwrap();
+        assert!(spread.max >= 47 && spread.mean <= 48, "{spread:?}");
+        (100..110).for_each(|nth| wire.packet(nth, Duration::ZERO));
+        let summary = wire.reception.summary();
+        assert_eq!(summary.first, Seq(65_500).plus(100));
+        assert_eq!((summary.lost, summary.duplicates), (Some(0), Some(0)));
+        assert_eq!(wire.reception.summary().jitter, None);
+    }
+
     proptest! {
         #[test]
         fn no_sequence_of_packets_makes_it_panic(
@@ -290,6 +441,8 @@ mod tests {
                 let now = start + Duration::from_millis(late.into());
                 reception.received(Seq(seq), timestamp.map(Timestamp), now);
                 let block = reception.report(now);
+                let _ = (reception.summary(), reception.pattern());
+                prop_assert!((0.0..=1.0).contains(&reception.loss()));
                 prop_assert!(block.lost >= -0x80_0000 && block.lost <= 0x7f_ffff);
                 prop_assert!(reception.jitter() <= MAX_TRANSIT_CHANGE);
             }

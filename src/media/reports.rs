@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use super::extended::{self, Extended};
+use super::intervals::{Conditions, Counts, Heard, INTERVAL, Judge, Measured, Way};
+use super::quality::Coding;
 use super::rtcp::{self, Entry, Reception, Report, Sent, WallClock};
 use super::rtp::{Packet, Ssrc, Timestamp};
-use super::{Reported, SideStats};
+use super::settings::Timing;
+use super::xr::Wanted;
+use super::{Codec, Reported, SideStats};
 
-/// The clock of Opus, and of every event beside it.
-const CLOCK_RATE: u32 = 48_000;
 /// Reports without a packet of ours between them after which they are receiver reports (RFC 3550 §6.4).
 const QUIET: u8 = 2;
 
@@ -19,11 +22,20 @@ pub(crate) struct Reports {
     wall: WallClock,
     interval: Duration,
     due: Option<Instant>,
+    /// When the next interval ends, and what score is bad then.
+    judged: Option<Instant>,
+    bad_mos: f64,
+    judges: [Judge; 2],
+    extended: Extended,
+    /// The sound that the peer sent last, and that it was sent last.
+    codecs: [Option<Codec>; 2],
     /// Packets and octets of payload that we sent.
     packets: u32,
     octets: u32,
     /// Reports since we last sent RTP.
     quiet: u8,
+    /// Packets of the peer.
+    received: u64,
     /// The source that we hear now.
     reception: Option<Reception>,
     /// What sources before it lost.
@@ -31,30 +43,45 @@ pub(crate) struct Reports {
     round_trip: Option<Duration>,
     /// What the peer said last of our stream.
     reported: Option<Reported>,
+    /// What it said so far.
+    theirs: Heard,
 }
 
 impl Reports {
-    /// Nothing sent, nothing heard, nothing due. `interval` is the longest time between two reports.
-    pub(crate) fn new(ssrc: Ssrc, interval: Duration, wall: WallClock) -> Reports {
+    /// Nothing sent, nothing heard, nothing due.
+    pub(crate) fn new(ssrc: Ssrc, timing: &Timing, wall: WallClock) -> Reports {
         Reports {
             ssrc,
             cname: format!("wabridge-{ssrc}"),
             wall,
-            interval,
+            interval: timing.report,
             due: None,
+            judged: None,
+            bad_mos: timing.bad_mos,
+            judges: Default::default(),
+            extended: Extended::default(),
+            codecs: [None; 2],
             packets: 0,
             octets: 0,
             quiet: 0,
+            received: 0,
             reception: None,
             lost_before: 0,
             round_trip: None,
             reported: None,
+            theirs: Heard::default(),
         }
+    }
+
+    /// The peer's SDP asks for these extended reports.
+    pub(crate) fn want(&mut self, wanted: Wanted) {
+        self.extended.want(wanted);
     }
 
     /// Reports may be sent from now on. The first comes early, so that both ends soon know the round trip.
     pub(crate) fn start(&mut self, now: Instant) {
         self.due = Some(now + self.interval / 10);
+        self.judged = Some(now + INTERVAL);
     }
 
     /// When the next report is due.
@@ -62,15 +89,24 @@ impl Reports {
         self.due
     }
 
+    /// When the interval ends that is judged next.
+    pub(crate) fn judged(&self) -> Option<Instant> {
+        self.judged
+    }
+
     /// Counts a packet of ours.
-    pub(crate) fn sent(&mut self, octets: usize) {
+    pub(crate) fn sent(&mut self, octets: usize, codec: Option<Codec>) {
+        if let Some(codec) = codec.filter(|codec| codec.is_audio()) {
+            self.codecs[Way::Out as usize] = Some(codec);
+        }
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(octets as u32);
         self.quiet = 0;
     }
 
     /// Counts a packet of the peer. An event has no time of its own.
-    pub(crate) fn heard(&mut self, packet: &Packet<'_>, audio: bool, now: Instant) {
+    pub(crate) fn heard(&mut self, packet: &Packet<'_>, codec: Codec, now: Instant) {
+        self.received += 1;
         let known = self.reception.take().filter(|reception| {
             let same = reception.ssrc() == packet.ssrc();
             if !same {
@@ -78,8 +114,14 @@ impl Reports {
             }
             same
         });
-        let start = || Reception::starting_with(packet.ssrc(), packet.seq(), CLOCK_RATE, now);
+        let rate = codec.clock_rate();
+        let start = || Reception::starting_with(packet.ssrc(), packet.seq(), rate, now);
         let reception = self.reception.insert(known.unwrap_or_else(start));
+        let audio = codec.is_audio();
+        if audio {
+            self.codecs[Way::In as usize] = Some(codec);
+            reception.set_clock(rate);
+        }
         reception.received(packet.seq(), audio.then(|| packet.timestamp()), now);
     }
 
@@ -97,11 +139,17 @@ impl Reports {
                 }
                 Entry::Heard { block, .. } if block.source == self.ssrc => {
                     self.round_trip = block.round_trip(self.wall.ntp(now)).or(self.round_trip);
+                    let clock_rate = self.codec(Way::Out).clock_rate();
                     self.reported = Some(Reported {
                         // Below zero where more came twice than got lost.
                         lost: u64::try_from(block.lost).unwrap_or(0),
-                        jitter_ms: f64::from(block.jitter) * 1000.0 / f64::from(CLOCK_RATE),
+                        jitter_ms: f64::from(block.jitter) * 1000.0 / f64::from(clock_rate),
                     });
+                    self.theirs.report(&block, self.packets);
+                }
+                Entry::Extended { from, block } => {
+                    let told = self.extended.read(from, &block, self.ssrc, &self.wall, now);
+                    self.round_trip = told.or(self.round_trip);
                 }
                 // A source that leaves may be followed by another (hold, transfer); the call ends by signalling.
                 Entry::Heard { .. } | Entry::Bye { .. } => {}
@@ -138,16 +186,81 @@ impl Reports {
             bye,
         }
         .write(out);
+        // A BYE is the last packet of its source (RFC 3550 §6.1).
+        if !bye {
+            let codec = self.codec(Way::In);
+            let side = extended::Side {
+                ssrc: self.ssrc,
+                wall: &self.wall,
+                reception: self.reception.as_mut(),
+                codec,
+                round_trip: self.round_trip,
+            };
+            self.extended.write(side, now, out);
+        }
         // Somewhat early, since it may be sent somewhat late.
         self.due = Some(now + self.interval * 9 / 10);
     }
 
+    /// Ends an interval: what each direction was like in it, unless too little was sent to tell.
+    pub(crate) fn judge(&mut self, now: Instant) -> [Option<Measured>; 2] {
+        self.judged = Some(now + INTERVAL);
+        Way::BOTH.map(|way| {
+            let codec = self.codec(way);
+            let (counts, coding, discarded, jitter_ms) = match way {
+                Way::In => (self.ours(), Coding::of(codec), 0.0, self.jitter_ms()),
+                Way::Out => (
+                    self.theirs.counts(),
+                    self.extended.coding(codec),
+                    self.extended.discarded(),
+                    self.reported.map_or(0.0, |reported| reported.jitter_ms),
+                ),
+            };
+            let conditions = Conditions {
+                coding,
+                discarded,
+                jitter_ms,
+                round_trip_ms: self.round_trip_ms(),
+            };
+            self.judges[way as usize].judge(way, counts, &conditions, self.bad_mos)
+        })
+    }
+
     /// Adds what reports know to what was counted.
     pub(crate) fn fill(&self, stats: &mut SideStats) {
-        let reception = self.reception.as_ref();
-        stats.lost = self.lost_before + reception.map_or(0, Reception::lost);
-        stats.jitter_ms = reception.map_or(0.0, |r| r.jitter().as_secs_f64() * 1000.0);
-        stats.round_trip_ms = self.round_trip.map(|trip| trip.as_secs_f64() * 1000.0);
+        stats.lost = self.lost();
+        stats.jitter_ms = self.jitter_ms();
+        stats.round_trip_ms = self.round_trip_ms();
         stats.reported = self.reported;
+        [stats.codec_in, stats.codec_out] = self.codecs;
+        [stats.quality_in, stats.quality_out] =
+            Way::BOTH.map(|way| self.judges[way as usize].quality());
+    }
+
+    /// What we heard of the peer's packets.
+    fn ours(&self) -> Counts {
+        let lost = self.lost();
+        Counts {
+            expected: self.received + lost,
+            lost,
+        }
+    }
+
+    fn lost(&self) -> u64 {
+        self.lost_before + self.reception.as_ref().map_or(0, Reception::lost)
+    }
+
+    fn jitter_ms(&self) -> f64 {
+        let jitter = self.reception.as_ref().map(Reception::jitter);
+        jitter.unwrap_or_default().as_secs_f64() * 1000.0
+    }
+
+    fn round_trip_ms(&self) -> Option<f64> {
+        self.round_trip.map(|trip| trip.as_secs_f64() * 1000.0)
+    }
+
+    /// What sound goes that way; of nothing yet, Meta's.
+    fn codec(&self, way: Way) -> Codec {
+        self.codecs[way as usize].unwrap_or(Codec::Opus)
     }
 }

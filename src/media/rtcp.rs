@@ -1,7 +1,7 @@
 //! RTCP: the reports that two sides exchange about what they hear (RFC 3550 §6).
 //!
 //! ```text
-//!   compound packet:   SR or RR   then   SDES with the CNAME   then, at the end, BYE
+//!   compound packet:   SR or RR   then   SDES with the CNAME   then XR (xr.rs), or at the end BYE
 //!                      │                                        (others are read over)
 //!                      └ what we sent; for each source we hear a Block: loss, jitter, LSR, DLSR
 //!
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use super::reception::Reception;
 use super::rtp::{Ssrc, Timestamp};
+use super::xr;
 
 const VERSION_2: u8 = 2 << 6;
 const SENDER_REPORT: u8 = 200;
@@ -100,19 +101,7 @@ pub struct Block {
 impl Block {
     /// The round trip that this block shows when it arrives at `now`, if it answers a report of ours.
     pub fn round_trip(&self, now: Ntp) -> Option<Duration> {
-        if self.last_sender_report == 0 {
-            return None;
-        }
-        let units = now
-            .middle()
-            .wrapping_sub(self.last_sender_report)
-            .wrapping_sub(delay_units(self.delay));
-        // Rounding may make a short trip negative by a unit or two; what is far below zero was no report of ours.
-        match units as i32 {
-            units @ 0.. => Some(Duration::from_secs_f64(f64::from(units) / 65_536.0)),
-            -16..0 => Some(Duration::ZERO),
-            _ => None,
-        }
+        round_trip(now, self.last_sender_report, self.delay)
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -140,8 +129,25 @@ impl Block {
     }
 }
 
+/// The round trip of a time of ours that was sent as `last`, kept by the peer for so long, and comes back at `now`; 0 is none.
+pub(super) fn round_trip(now: Ntp, last: u32, kept: Duration) -> Option<Duration> {
+    if last == 0 {
+        return None;
+    }
+    let units = now
+        .middle()
+        .wrapping_sub(last)
+        .wrapping_sub(delay_units(kept));
+    // Rounding may make a short trip negative by a unit or two; what is far below zero was no report of ours.
+    match units as i32 {
+        units @ 0.. => Some(Duration::from_secs_f64(f64::from(units) / 65_536.0)),
+        -16..0 => Some(Duration::ZERO),
+        _ => None,
+    }
+}
+
 /// Units of 2⁻¹⁶ s, rounded.
-fn delay_units(delay: Duration) -> u32 {
+pub(super) fn delay_units(delay: Duration) -> u32 {
     (delay.as_secs_f64() * 65_536.0).round() as u32
 }
 
@@ -211,13 +217,14 @@ impl Report<'_> {
 }
 
 /// Writes a packet's header; its length is filled in by [`finish`].
-fn begin(out: &mut Vec<u8>, count: u8, kind: u8) -> usize {
+pub(super) fn begin(out: &mut Vec<u8>, count: u8, kind: u8) -> usize {
     let start = out.len();
     out.extend_from_slice(&[VERSION_2 | count, kind, 0, 0]);
     start
 }
 
-fn finish(out: &mut [u8], start: usize) {
+/// Fills in the length of the packet that begins at `start`.
+pub(super) fn finish(out: &mut [u8], start: usize) {
     let words_less_one = (out.len() - start) / 4 - 1;
     if let Some(length) = out.get_mut(start + 2..start + 4) {
         length.copy_from_slice(&(words_less_one as u16).to_be_bytes());
@@ -250,6 +257,13 @@ pub enum Entry {
     Bye {
         /// The source.
         from: Ssrc,
+    },
+    /// A participant tells more than a report has room for (RFC 3611).
+    Extended {
+        /// The participant.
+        from: Ssrc,
+        /// What it tells.
+        block: xr::Block,
     },
 }
 
@@ -303,10 +317,16 @@ fn split_packet(bytes: &[u8]) -> Result<(RawPacket<'_>, &[u8]), Malformed> {
 }
 
 /// The 32-bit words of a packet's body.
-struct Words<'a>(std::slice::ChunksExact<'a, u8>);
+pub(super) struct Words<'a>(std::slice::ChunksExact<'a, u8>);
 
 impl Words<'_> {
-    fn next(&mut self) -> Option<u32> {
+    /// Those of some octets; what is left over at the end is read over.
+    pub(super) fn of(octets: &[u8]) -> Words<'_> {
+        Words(octets.chunks_exact(4))
+    }
+
+    /// The next of them.
+    pub(super) fn next(&mut self) -> Option<u32> {
         self.0
             .next()?
             .first_chunk()
@@ -316,7 +336,15 @@ impl Words<'_> {
 
 /// The entries of one packet; one that is shorter than its count says ends where it ends.
 fn entries(packet: RawPacket<'_>) -> impl Iterator<Item = Entry> {
-    let mut words = Words(packet.body.chunks_exact(4));
+    let mut words = Words::of(packet.body);
+    let extended = match packet.kind {
+        xr::EXTENDED_REPORT => packet.body.split_first_chunk::<4>(),
+        _ => None,
+    };
+    let extended = extended.map(|(from, body)| {
+        let from = Ssrc(u32::from_be_bytes(*from));
+        xr::blocks(body).map(move |block| Entry::Extended { from, block })
+    });
     let reports = matches!(packet.kind, SENDER_REPORT | RECEIVER_REPORT);
     let from = if reports {
         words.next().map(Ssrc)
@@ -336,7 +364,8 @@ fn entries(packet: RawPacket<'_>) -> impl Iterator<Item = Entry> {
             _ => None,
         }
     });
-    sent.into_iter().chain(listed)
+    let listed = sent.into_iter().chain(listed);
+    listed.chain(extended.into_iter().flatten())
 }
 
 fn read_sent(words: &mut Words<'_>) -> Option<Sent> {
@@ -494,7 +523,7 @@ mod tests {
     #[test]
     fn unknown_packets_are_read_over_and_false_counts_end_with_their_packet() {
         let bytes = [
-            0x80, 207, 0, 1, 1, 2, 3, 4, // extended report, which we do not read
+            0x80, 206, 0, 1, 1, 2, 3, 4, // feedback, which we do not read
             0x9f, 203, 0, 1, 0, 0, 0, 5, // BYE that counts 31 sources and has one
             0x9f, 201, 0, 1, 0, 0, 0, 6, // RR that counts 31 blocks and has none
         ];

@@ -295,6 +295,8 @@ mod fixtures;
 #[cfg(test)]
 mod kept_tests;
 #[cfg(test)]
+mod quality_tests;
+#[cfg(test)]
 mod sound_tests;
 #[cfg(test)]
 mod tests;

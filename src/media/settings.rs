@@ -11,7 +11,7 @@ use super::transcode::Manner;
 use super::{dtls, fault, ice};
 
 /// The `[media]` table of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Address of this machine that listens for Meta's media. Give the real one: `0.0.0.0` cannot be told to Meta
@@ -39,6 +39,9 @@ pub struct Settings {
     pub comfort_interval: u16,
     /// Longest time in seconds between two RTCP reports to one side.
     pub report_interval: u16,
+    /// Estimated quality (MOS, 1 to 4.5) below which one direction of a leg is bad: after 10 s of it the log says so, and
+    /// again when it has been better by 0.3 for as long. 1: never.
+    pub bad_mos: f64,
     /// Milliseconds of what the PBX says that are kept while Meta cannot be sent to yet, and sent at once when it can: the
     /// newest, because it joins what follows. 0: none.
     pub kept_audio: u16,
@@ -76,6 +79,8 @@ impl Default for Settings {
             silence_timeout: 30,
             comfort_interval: 400,
             report_interval: 5,
+            // Below it nearly all users are dissatisfied (G.107 Annex B).
+            bad_mos: 3.1,
             kept_audio: 2_000,
             min_delay: sound::Settings::default().min_delay,
             max_delay: sound::Settings::default().max_delay,
@@ -143,6 +148,9 @@ impl Settings {
         if self.opus_complexity > 10 {
             problems.push("media.opus_complexity: must be 0 to 10".into());
         }
+        if !(1.0..=4.0).contains(&self.bad_mos) {
+            problems.push("media.bad_mos: must be 1 to 4, for a call without fault has 4.4".into());
+        }
         problems
     }
 
@@ -186,6 +194,7 @@ impl Settings {
             silence: Duration::from_secs(self.silence_timeout.into()),
             comfort: Duration::from_millis(self.comfort_interval.into()),
             report: Duration::from_secs(self.report_interval.into()),
+            bad_mos: self.bad_mos,
             keep: Duration::from_millis(self.kept_audio.into()),
         }
     }
@@ -232,6 +241,8 @@ pub struct Timing {
     pub comfort: Duration,
     /// Longest time between two RTCP reports.
     pub report: Duration,
+    /// Score below which one direction of a leg is bad.
+    pub bad_mos: f64,
     /// How much of what the PBX says is kept until Meta can be sent to.
     pub keep: Duration,
 }
@@ -371,6 +382,9 @@ mod tests {
             ("dtls_timeout = 26", "media.dtls_timeout: "),
             ("consent_timeout = 9", "media.consent_timeout: "),
             ("consent_timeout = 31", "media.consent_timeout: "),
+            ("bad_mos = 4.5", "media.bad_mos: "),
+            ("bad_mos = 0.5", "media.bad_mos: "),
+            ("bad_mos = nan", "media.bad_mos: "),
         ] {
             has_one_problem(&toml::from_str(text).unwrap(), key);
         }

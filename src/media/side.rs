@@ -118,7 +118,7 @@ impl Side {
             ssrc,
             stream: Stream::new(before, Timestamp(lot.timestamp), now),
             digits: None,
-            reports: Reports::new(ssrc, common.timing.report, wall),
+            reports: Reports::new(ssrc, &common.timing, wall),
             common,
             sent: None,
             heard: None,
@@ -137,6 +137,10 @@ impl Side {
     pub(crate) fn agree(&mut self, spec: SideSpec, now: Instant) -> Result<(), KeyError> {
         if let Some(sound) = spec.sound() {
             self.stream.count_in(sound.clock_rate(), now);
+        }
+        // Meta documents no extended reports, so it is sent none.
+        if self.leg == Leg::Pbx {
+            self.reports.want(spec.extended_reports);
         }
         self.agreed = Some(Agreed::new(spec, self.agreed.take())?);
         self.look_for_path(now);
@@ -215,7 +219,7 @@ impl Side {
             return None;
         };
         self.stats.received += 1;
-        self.reports.heard(&packet, codec.is_audio(), now);
+        self.reports.heard(&packet, codec, now);
         agreed.may_receive().then_some(Heard {
             header: packet.header(),
             codec,
@@ -328,6 +332,9 @@ impl Side {
                 .write(self.stream.timestamp(now), false, now, &mut self.written);
             self.send_rtcp(out);
         }
+        if self.reports.judged().is_some_and(|due| due <= now) {
+            self.judge(now, out);
+        }
         if self.silence_due().is_some_and(|due| due <= now) {
             self.silence_told = true;
             out.tell(self.leg, News::Silent);
@@ -343,11 +350,13 @@ impl Side {
             self.report_due(),
             self.silence_due(),
         ];
-        own.into_iter().chain([path_due]).flatten().min()
+        let others = [path_due, self.reports.judged()];
+        own.into_iter().chain(others).flatten().min()
     }
 
     /// Tells the peer that our stream ends.
     pub(crate) fn bye(&mut self, now: Instant, out: &mut Outbox) {
+        self.judge(now, out);
         if self.sent.is_some() {
             self.reports
                 .write(self.stream.timestamp(now), true, now, &mut self.written);
@@ -371,6 +380,13 @@ impl Side {
             self.sent
                 .map_or(self.heard?, |sent| sent + self.common.timing.comfort),
         )
+    }
+
+    /// Tells what each direction was like of late.
+    fn judge(&mut self, now: Instant, out: &mut Outbox) {
+        for measured in self.reports.judge(now).into_iter().flatten() {
+            out.tell(self.leg, News::Measured(measured));
+        }
     }
 
     fn report_due(&self) -> Option<Instant> {
@@ -436,7 +452,8 @@ impl Side {
             Err(_) => return self.stats.unsent += 1,
         }
         self.stats.sent += 1;
-        self.reports.sent(payload.len());
+        self.reports
+            .sent(payload.len(), agreed.sent_as(payload_type));
     }
 
     /// Sends the report in `written`.

@@ -144,6 +144,7 @@ impl Slot {
                 News::Keyed => MediaEvent::Keyed { id, leg },
                 News::Failed(why) => MediaEvent::Failed { id, leg, why },
                 News::Pressed(press) => MediaEvent::Pressed { id, leg, press },
+                News::Measured(measured) => MediaEvent::Measured { id, leg, measured },
             });
         }
         out.clear();

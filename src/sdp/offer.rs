@@ -82,6 +82,7 @@ impl Offer {
             direction: stream.direction(),
             ptime: stream.ptime,
             tones: self.capabilities.tones,
+            extended_reports: stream.extended_reports,
         })
     }
 

@@ -93,6 +93,7 @@ impl RemoteOffer {
             direction: self.stream.direction(),
             ptime: self.stream.ptime,
             tones: self.capabilities.tones,
+            extended_reports: self.stream.extended_reports,
         };
         Ok(Answered { text, side })
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sdp_types::{Attribute, Connection, Media, Session};
 
+use crate::media::xr::Wanted;
 use crate::media::{Direction, LocalPorts};
 
 use super::dtls::Turn;
@@ -31,6 +32,8 @@ pub(super) struct Stream {
     pub mid: Option<String>,
     /// Whether `a=group:BUNDLE` lists that mid.
     pub bundled: bool,
+    /// `a=rtcp-xr`.
+    pub extended_reports: Wanted,
 }
 
 impl Stream {
@@ -135,8 +138,15 @@ pub(super) fn stream(
             .or(direction(&session.attributes))
             .unwrap_or(Direction::SendRecv),
         bundled: mid.as_deref().is_some_and(|mid| bundles(session, mid)),
+        extended_reports: extended_reports(session, media),
         mid,
     })
+}
+
+/// RFC 3611 §5.1: that of the stream, else that of the session.
+fn extended_reports(session: &Session, media: &Media) -> Wanted {
+    let stated = value(&media.attributes, "rtcp-xr").or(value(&session.attributes, "rtcp-xr"));
+    stated.map(Wanted::read).unwrap_or_default()
 }
 
 /// RFC 8866 §5.7: the c= line of the stream, else that of the session.

@@ -13,7 +13,7 @@ use crate::media::rtcp::WallClock;
 use crate::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
 use crate::media::side::Lot;
 use crate::media::{
-    Codec, Command, Direction, Payload, Security, Settings, SideSpec, Source, dtls,
+    Codec, Command, Direction, Measured, Payload, Security, Settings, SideSpec, Source, dtls,
 };
 
 pub(super) const META: &str = "198.51.100.1:40012";
@@ -50,6 +50,7 @@ pub(super) fn side(rtp: &str, rtcp: Option<&str>, payloads: &[(u8, Codec)]) -> S
         direction: Direction::SendRecv,
         ptime: Duration::from_millis(20),
         tones: false,
+        extended_reports: Default::default(),
     }
 }
 
@@ -123,6 +124,8 @@ pub(super) struct Call {
     pub(super) fingerprint: dtls::Fingerprint,
     /// What was told, and when.
     pub(super) told: Vec<(Duration, Leg, News)>,
+    /// What each direction was like, and when that was told.
+    pub(super) measured: Vec<(Duration, Leg, Measured)>,
 }
 
 /// A session with which nothing is agreed.
@@ -165,6 +168,7 @@ pub(super) fn sharing(common: &Arc<Common>) -> Call {
         sent: Vec::new(),
         fingerprint: common.dtls.fingerprint(),
         told: Vec::new(),
+        measured: Vec::new(),
     }
 }
 
@@ -195,8 +199,12 @@ impl Call {
                 bytes,
             });
         }
-        let news = self.out.news().map(|(leg, news)| (at, leg, news.clone()));
-        self.told.extend(news);
+        for (leg, news) in self.out.news() {
+            match news {
+                News::Measured(measured) => self.measured.push((at, leg, *measured)),
+                news => self.told.push((at, leg, news.clone())),
+            }
+        }
         self.out.clear();
         self
     }

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::{End, Side, What};
-use crate::call::Summary;
 use crate::call::watch::Mark;
+use crate::call::{Summary, why_bad};
 use crate::leg::Leg;
+use crate::media::{Measured, Turn};
 use crate::observe::call_log::carried;
 
 /// Longest of somebody else's words that are kept.
@@ -37,10 +38,24 @@ pub(super) fn mark(mark: &Mark) -> What {
         Mark::Keyed(leg) => (Some(*leg), "keyed by DTLS".to_owned()),
         Mark::MediaFailed(leg, why) => (Some(*leg), format!("no media: {}", short(why))),
         Mark::Silent(leg) => (Some(*leg), "nothing comes any more".to_owned()),
+        Mark::Turned { leg, measured } => (Some(*leg), turned(*leg, measured)),
     };
     What::Mark {
         leg: leg.map(Side::from),
         words,
+    }
+}
+
+fn turned(leg: Leg, measured: &Measured) -> String {
+    let (way, mos) = (measured.way.word(), measured.interval.mos);
+    match measured.turn {
+        Some(Turn::Bad(why)) => {
+            format!(
+                "{way} sounds bad, MOS {mos:.1}: {}",
+                why_bad(leg, measured.way, why)
+            )
+        }
+        Some(Turn::Good) | None => format!("{way} sounds good again, MOS {mos:.1}"),
     }
 }
 

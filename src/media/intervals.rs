@@ -1,0 +1,347 @@
+//! How each direction of a leg sounds, some seconds at a time, and whether it has turned bad.
+//!
+//! ```text
+//!   counts of packets, jitter, round trip ── every 5 s ──▶ Interval ──▶ the last, the worst
+//!                                                              └─ two bad ones in a row ──▶ Turn::Bad
+//!                                                              └─ two good ones again ────▶ Turn::Good
+//! ```
+//!
+//! An interval in which too little was said to tell (a pause, a hold) is joined with the next.
+
+use std::time::Duration;
+
+use super::quality::{Coding, Impairment, Path, milliseconds};
+use super::rtcp;
+
+/// How long an interval is.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
+/// Packets that tell something: a second of 20 ms frames.
+const ENOUGH: u64 = 50;
+/// Intervals in a row after which a direction has turned.
+const IN_A_ROW: u8 = 2;
+/// By how much more than what is bad a score must be to be good again, so that none turns to and fro.
+const MARGIN: f64 = 0.3;
+
+/// One direction of a leg, seen from the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// What the peer sends, as we hear it.
+    In,
+    /// What we send, as the peer reports that it hears it.
+    Out,
+}
+
+impl Way {
+    /// Both of them.
+    pub const BOTH: [Way; 2] = [Way::In, Way::Out];
+
+    /// A word for it: it stays what it is.
+    pub fn word(self) -> &'static str {
+        match self {
+            Way::In => "in",
+            Way::Out => "out",
+        }
+    }
+}
+
+/// What one direction was like for some seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// The E-model's mean opinion score, 1 to 4.5.
+    pub mos: f64,
+    /// Part of the packets that never came, or that the peer says it could not play, 0 to 1.
+    pub loss: f64,
+    /// Interarrival jitter at its end (RFC 3550 §6.4.1), in milliseconds.
+    pub jitter_ms: f64,
+    /// The latest round trip, in milliseconds.
+    pub round_trip_ms: Option<f64>,
+}
+
+/// How one direction has sounded so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Quality {
+    /// The latest interval.
+    pub last: Option<Interval>,
+    /// The one with the lowest score.
+    pub worst: Option<Interval>,
+    /// Whether it has turned bad and not good again.
+    pub is_bad: bool,
+}
+
+/// An interval, as it ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Of which direction.
+    pub way: Way,
+    /// What it was like.
+    pub interval: Interval,
+    /// Whether the direction has turned with it.
+    pub turn: Option<Turn>,
+}
+
+/// How a direction turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It sounds bad; what costs most.
+    Bad(Impairment),
+    /// It sounds as it should again.
+    Good,
+}
+
+/// Packets of one direction since the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Sent by one end.
+    pub(crate) expected: u64,
+    /// Not seen by the other.
+    pub(crate) lost: u64,
+}
+
+/// What else is known of a direction when an interval ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conditions {
+    pub(crate) coding: Coding,
+    /// Part of the packets that came and could not be played.
+    pub(crate) discarded: f64,
+    pub(crate) jitter_ms: f64,
+    pub(crate) round_trip_ms: Option<f64>,
+}
+
+/// Judges one direction.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// As it was when the interval began.
+    since: Counts,
+    quality: Quality,
+    /// Intervals in a row that speak for a turn.
+    turning: u8,
+}
+
+impl Judge {
+    /// An interval ends; `None` if too little was sent in it to tell. A score below `bad_mos` is bad.
+    pub(crate) fn judge(
+        &mut self,
+        way: Way,
+        now: Counts,
+        conditions: &Conditions,
+        bad_mos: f64,
+    ) -> Option<Measured> {
+        // Packets that come late may have been counted as lost before: then there are fewer of them now.
+        let expected = now.expected.saturating_sub(self.since.expected);
+        if expected < ENOUGH {
+            return None;
+        }
+        let lost = now.lost.saturating_sub(self.since.lost).min(expected);
+        self.since = now;
+        let path = Path {
+            coding: conditions.coding,
+            loss: (lost as f64 / expected as f64 + conditions.discarded).min(1.0),
+            jitter: milliseconds(conditions.jitter_ms),
+            round_trip: milliseconds(conditions.round_trip_ms.unwrap_or_default()),
+        };
+        let interval = Interval {
+            mos: path.mos(),
+            loss: path.loss,
+            jitter_ms: conditions.jitter_ms,
+            round_trip_ms: conditions.round_trip_ms,
+        };
+        self.quality.last = Some(interval);
+        let is_worse = |worst: Interval| interval.mos < worst.mos;
+        if self.quality.worst.is_none_or(is_worse) {
+            self.quality.worst = Some(interval);
+        }
+        Some(Measured {
+            way,
+            interval,
+            turn: self.turn(&path, bad_mos),
+        })
+    }
+
+    /// How it has sounded so far.
+    pub(crate) fn quality(&self) -> Quality {
+        self.quality
+    }
+
+    fn turn(&mut self, path: &Path, bad_mos: f64) -> Option<Turn> {
+        let is_bad = self.quality.is_bad;
+        let turns = match is_bad {
+            false => path.mos() < bad_mos,
+            true => path.mos() >= bad_mos + MARGIN,
+        };
+        self.turning = if turns { self.turning + 1 } else { 0 };
+        if self.turning < IN_A_ROW {
+            return None;
+        }
+        self.turning = 0;
+        self.quality.is_bad = !is_bad;
+        Some(if is_bad {
+            Turn::Good
+        } else {
+            Turn::Bad(path.worst())
+        })
+    }
+}
+
+/// What a peer's report blocks say of our stream, made into counts that only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    /// The extended number and the loss of the last block.
+    last: Option<(u32, i32)>,
+    counts: Counts,
+}
+
+impl Heard {
+    /// A block came, when we had sent so many packets. What cannot be (more than we sent, less than before) is a peer that
+    /// counts anew.
+    pub(crate) fn report(&mut self, block: &rtcp::Block, sent: u32) {
+        let before = self.last.replace((block.highest, block.lost));
+        let (expected, lost) = match before {
+            None => (sent, block.lost),
+            Some((highest, lost)) => (
+                block.highest.wrapping_sub(highest),
+                block.lost.wrapping_sub(lost),
+            ),
+        };
+        if expected == 0 || expected > sent {
+            return;
+        }
+        // Below zero where packets came late, or twice.
+        let lost = u32::try_from(lost).unwrap_or(0).min(expected);
+        self.counts.expected += u64::from(expected);
+        self.counts.lost += u64::from(lost);
+    }
+
+    /// So far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Codec;
+    use crate::media::rtp::Ssrc;
+    use proptest::prelude::*;
+
+    const BAD: f64 = 3.1;
+
+    /// A direction, and what it has carried.
+    #[derive(Default)]
+    struct Line {
+        judge: Judge,
+        counts: Counts,
+    }
+
+    impl Line {
+        /// An interval of so many packets, of which this share is lost.
+        fn next(&mut self, packets: u64, lost: u64) -> Option<Measured> {
+            self.counts.expected += packets;
+            self.counts.lost += lost;
+            let conditions = Conditions {
+                coding: Coding::of(Codec::Opus),
+                discarded: 0.0,
+                jitter_ms: 4.0,
+                round_trip_ms: Some(60.0),
+            };
+            self.judge.judge(Way::In, self.counts, &conditions, BAD)
+        }
+
+        fn turn(&mut self, lost: u64) -> Option<Turn> {
+            self.next(250, lost).unwrap().turn
+        }
+    }
+
+    #[test]
+    fn a_direction_is_bad_after_two_bad_intervals_in_a_row_and_that_is_said_once() {
+        let mut line = Line::default();
+        let bad = Some(Turn::Bad(Impairment::Loss));
+        let turns = [40, 0, 40, 40, 40, 40].map(|lost| line.turn(lost));
+        assert_eq!(turns, [None, None, None, bad, None, None]);
+        assert!(line.judge.quality().is_bad);
+    }
+
+    #[test]
+    fn it_is_good_again_after_two_that_are_clearly_better() {
+        let mut line = Line::default();
+        let bad = Some(Turn::Bad(Impairment::Loss));
+        // 9 % of loss is a MOS of 3.27: no longer bad, and not good either.
+        let turns = [40, 40, 22, 22, 0, 22, 0, 0].map(|lost| line.turn(lost));
+        let good = Some(Turn::Good);
+        assert_eq!(turns, [None, bad, None, None, None, None, None, good]);
+        assert!(!line.judge.quality().is_bad);
+    }
+
+    #[test]
+    fn the_last_and_the_worst_interval_are_kept() {
+        let mut line = Line::default();
+        for lost in [5, 50, 0] {
+            line.next(250, lost);
+        }
+        let quality = line.judge.quality();
+        let (last, worst) = (quality.last.unwrap(), quality.worst.unwrap());
+        assert_eq!((last.loss, worst.loss), (0.0, 0.2));
+        assert!(worst.mos < 2.6 && last.mos > 4.3, "{quality:?}");
+    }
+
+    #[test]
+    fn a_pause_is_no_interval_and_what_was_said_in_it_is_told_with_the_next() {
+        let mut line = Line::default();
+        assert_eq!(line.next(0, 0), None);
+        assert_eq!(line.next(30, 10), None, "too few to tell");
+        assert_eq!(line.next(30, 5).unwrap().interval.loss, 0.25);
+        line.counts.lost -= 3;
+        let late = line.next(100, 0).unwrap().interval;
+        assert_eq!(late.loss, 0.0, "three that were lost came after all");
+    }
+
+    fn block(highest: u32, lost: i32) -> rtcp::Block {
+        rtcp::Block {
+            source: Ssrc(1),
+            fraction_lost: 0,
+            lost,
+            highest,
+            jitter: 0,
+            last_sender_report: 0,
+            delay: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn what_the_peer_reports_is_counted_from_report_to_report() {
+        let mut heard = Heard::default();
+        heard.report(&block(1_099, 2), 100);
+        heard.report(&block(1_349, 12), 350);
+        let counts = |expected, lost| Counts { expected, lost };
+        assert_eq!(heard.counts(), counts(350, 12));
+        heard.report(&block(1_349, 12), 350);
+        heard.report(&block(7, 0), 400);
+        assert_eq!(heard.counts(), counts(350, 12), "it counts anew");
+        heard.report(&block(107, -3), 500);
+        assert_eq!(heard.counts(), counts(450, 12));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_peer_reports_no_more_is_lost_than_was_sent(
+            reports: Vec<(u32, i32, u32)>, discarded in 0.0..1.0, jitter_ms: f64,
+        ) {
+            let (mut heard, mut judge) = (Heard::default(), Judge::default());
+            for (highest, lost, sent) in reports {
+                heard.report(&block(highest, lost), sent);
+                let counts = heard.counts();
+                prop_assert!(counts.lost <= counts.expected);
+                let conditions = Conditions {
+                    coding: Coding::of(Codec::Pcma),
+                    discarded,
+                    jitter_ms,
+                    round_trip_ms: Some(jitter_ms),
+                };
+                if let Some(measured) = judge.judge(Way::Out, counts, &conditions, BAD) {
+                    prop_assert!((1.0..=4.5).contains(&measured.interval.mos));
+                    prop_assert!((0.0..=1.0).contains(&measured.interval.loss));
+                }
+            }
+        }
+    }
+}
