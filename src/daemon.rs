@@ -24,10 +24,10 @@ use crate::call::driver::{self, Order};
 use crate::call::{Bridge, Setup, Watch};
 use crate::config::{self, Change, Config};
 use crate::leg::Leg;
-use crate::media::Engine;
+use crate::media::{Engine, MediaEvent};
 use crate::observe::admin::{Door, DoorError, Listen as AdminListen, Server};
 use crate::observe::trace::Traces;
-use crate::observe::{CallLog, CallMetrics, Metrics, RecordWriter, View};
+use crate::observe::{CallLog, CallMetrics, Metrics, RecordWriter, SoundMetrics, View};
 use crate::service::{self, Pulse};
 use crate::sip::token::Tokens;
 use crate::sip::transaction::Table;
@@ -130,7 +130,16 @@ impl Daemon {
         let (records, record_writer) =
             RecordWriter::start(&config.records).map_err(DaemonError::Records)?;
         let (heard, media) = mpsc::unbounded_channel();
+        let metrics = Arc::new(Metrics::new());
+        let sound = SoundMetrics::new(&metrics);
         let engine = Engine::start(&config.media, move |event| {
+            if let MediaEvent::Measured { leg, measured, .. } = &event {
+                sound.measured(*leg, measured);
+                // Signalling hears of what turns, not of every interval of every call.
+                if measured.turn.is_none() {
+                    return;
+                }
+            }
             // It fails once signalling has stopped, and then nobody wants to know.
             let _ = heard.send(event);
         })
@@ -159,7 +168,6 @@ impl Daemon {
             nonce_key,
             Instant::now(),
         );
-        let metrics = Arc::new(Metrics::new());
         let traces = Traces::new(config.trace.clone()).recorded_by(engine.handle());
         let watchers: Vec<Box<dyn Watch>> = vec![
             Box::new(CallLog),

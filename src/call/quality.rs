@@ -100,3 +100,32 @@ pub fn why_bad(leg: Leg, way: Way, why: Impairment) -> String {
         (_, Impairment::Delay) => format!("the way to {who} and back takes long"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_says_which_leg_and_who_noticed() {
+        let loss = |leg, way| why_bad(leg, way, Impairment::Loss);
+        assert_eq!(
+            loss(Leg::Meta, Way::In),
+            "packets get lost between Meta and here"
+        );
+        assert_eq!(
+            loss(Leg::Pbx, Way::Out),
+            "the PBX reports loss of what we send"
+        );
+        let delay = Way::BOTH.map(|way| why_bad(Leg::Pbx, way, Impairment::Delay));
+        assert_eq!(delay[0], "the way to the PBX and back takes long");
+        assert_eq!(delay[0], delay[1]);
+    }
+
+    #[test]
+    fn a_network_that_is_bad_for_hundreds_of_calls_leaves_as_many_lines_as_one_can_read() {
+        let (mut named, now) = (unnamed(), Instant::now());
+        let mut tell = |call| named.tell((CallId(call), Leg::Meta, Way::In, false), now);
+        let said = (0..500).filter(|call| tell(*call).is_some()).count();
+        assert_eq!(said, LINES);
+    }
+}

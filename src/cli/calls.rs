@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::pages::{Answer, Asking};
 use super::print;
 use super::status::duration;
-use crate::observe::status::{Call, Carried};
+use crate::observe::status::{Call, Carried, Sound};
 
 /// Which bridge.
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ impl Arguments {
     }
 }
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 13] = [
     "call",
     "state",
     "for",
@@ -48,6 +48,8 @@ const HEAD: [&str; 11] = [
     "keying",
     "Meta in/lost/out",
     "PBX in/lost/out",
+    "Meta MOS in/out",
+    "PBX MOS in/out",
     "Meta's leg",
 ];
 
@@ -81,6 +83,8 @@ fn row(call: &Call) -> [String; HEAD.len()] {
         call.keying.clone().unwrap_or_else(|| "-".into()),
         packets(call.meta_media),
         packets(call.pbx_media),
+        scores(call.meta_media),
+        scores(call.pbx_media),
         call.meta_call_id.clone(),
     ]
 }
@@ -92,7 +96,22 @@ fn packets(media: Option<Carried>) -> String {
              received,
              lost,
              sent,
+             ..
          }| format!("{received}/{lost}/{sent}"),
+    )
+}
+
+/// How both directions sound of late; what is bad is marked.
+fn scores(media: Option<Carried>) -> String {
+    let score = |sound: Option<Sound>| {
+        sound.map_or_else(
+            || "-".into(),
+            |sound| format!("{:.1}{}", sound.mos, if sound.bad { "!" } else { "" }),
+        )
+    };
+    media.map_or_else(
+        || "-".into(),
+        |media| format!("{}/{}", score(media.sound_in), score(media.sound_out)),
     )
 }
 
@@ -122,6 +141,14 @@ mod tests {
                 received: 3001,
                 lost: 4,
                 sent: 2999,
+                sound_in: Some(Sound {
+                    mos: 2.87,
+                    loss: 0.13,
+                    jitter_ms: 4.0,
+                    round_trip_ms: None,
+                    bad: true,
+                }),
+                sound_out: None,
             }),
         };
         let told = table(&[call(9, Some("+1219…14")), call(10, None)]);
@@ -133,6 +160,8 @@ mod tests {
         let at = |line: &str, what: &str| line[..line.find(what).unwrap()].chars().count();
         let (head, packets) = ("PBX in/lost/out", "3001/4/2999");
         assert_eq!(at(lines[0], head), at(lines[1], packets), "{told}");
+        let (head, scores) = ("PBX MOS in/out", "2.9!/-");
+        assert_eq!(at(lines[0], head), at(lines[1], scores), "{told}");
         let pbx = |line: &str| line[..line.find(" main ").unwrap()].chars().count();
         assert_eq!(pbx(lines[1]), pbx(lines[2]), "{told}");
         assert_eq!(column(lines[1]), column(lines[2]), "{told}");

@@ -194,6 +194,8 @@ pub struct SideSpec {
     pub remote_rtp: SocketAddr,
     /// Where its RTCP is sent to; `None`: multiplexed with RTP (RFC 5761).
     pub remote_rtcp: Option<SocketAddr>,
+    /// Which extended reports its SDP asks for (RFC 3611 §5). Meta is sent none, whatever it asks for.
+    pub extended_reports: xr::Wanted,
     /// Payload numbers this side expects from us, by codec, most preferred first.
     pub send: Vec<Payload>,
     /// Payload numbers this side uses when it sends to us.
@@ -208,8 +210,6 @@ pub struct SideSpec {
     pub ptime: Duration,
     /// Whether it has its digits as tones in its sound.
     pub tones: bool,
-    /// Which extended reports its SDP asks for (RFC 3611 §5). Meta is sent none, whatever it asks for.
-    pub extended_reports: xr::Wanted,
 }
 
 impl SideSpec {

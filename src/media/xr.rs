@@ -39,7 +39,7 @@ const UNAVAILABLE: u8 = 127;
 pub(crate) const GMIN: u8 = 16;
 
 /// What blocks a peer asks for in its SDP (`a=rtcp-xr`, RFC 3611 §5.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// `rcvr-rtt`: round trips of whoever only receives.
     pub round_trip: bool,
@@ -68,6 +68,20 @@ impl Wanted {
     /// Whether it asks for anything.
     pub fn is_any(self) -> bool {
         self.round_trip || self.summary || self.voip
+    }
+}
+
+impl std::fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let formats = [
+            ("rcvr-rtt", self.round_trip),
+            ("stat-summary", self.summary),
+            ("voip-metrics", self.voip),
+        ];
+        let wanted = formats.iter().filter(|(_, wanted)| *wanted);
+        f.debug_list()
+            .entries(wanted.map(|(name, _)| name))
+            .finish()
     }
 }
 
@@ -521,6 +535,8 @@ mod tests {
             "pkt-loss-rle=100 rcvr-rtt=all:10 stat-summary=loss,dup,jitt voip-metrics",
         );
         assert!(all.round_trip && all.summary && all.voip);
+        let names = "[\"rcvr-rtt\", \"stat-summary\", \"voip-metrics\"]";
+        assert_eq!(format!("{all:?}"), names);
         let none = Wanted::read("pkt-rcpt-times");
         assert!(!none.is_any());
         let one = Wanted::read("VoIP-Metrics");

@@ -185,8 +185,8 @@ pub struct Call {
     pub pbx_media: Option<Carried>,
 }
 
-/// RTP packets of one leg so far, seen from the bridge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// RTP packets of one leg so far, seen from the bridge, and how they sound.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Carried {
     /// Came from that side.
     pub received: u64,
@@ -194,4 +194,25 @@ pub struct Carried {
     pub lost: u64,
     /// Went to that side.
     pub sent: u64,
+    /// How what came sounds, as last measured; `None` where too little came to tell, or the bridge does not.
+    #[serde(default)]
+    pub sound_in: Option<Sound>,
+    /// How what went sounds to that side, by its reports; `None` where it sends none.
+    #[serde(default)]
+    pub sound_out: Option<Sound>,
+}
+
+/// How one direction of a leg sounded in the last 5 s in which enough was said to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sound {
+    /// Estimated quality, 1 to 4.5.
+    pub mos: f64,
+    /// Share of the packets that were lost, 0 to 1.
+    pub loss: f64,
+    /// Jitter, in milliseconds.
+    pub jitter_ms: f64,
+    /// Round trip, in milliseconds.
+    pub round_trip_ms: Option<f64>,
+    /// Whether it has turned bad, and not good again.
+    pub bad: bool,
 }

@@ -13,7 +13,7 @@ use super::trace::{NoMedia, Tape, Traces};
 use crate::call::driver::Order;
 use crate::call::{Direction, LiveCall, PbxAddress, Phase, Registered, Snapshot};
 use crate::leg::Leg;
-use crate::media::{self, Count, Recording, SessionStats, SideStats};
+use crate::media::{self, Count, Quality, Recording, SessionStats, SideStats};
 use crate::number::{E164, Masked, without_numbers};
 use crate::sip::register::Standing;
 use crate::sip::transport::{Opener, Transports};
@@ -432,7 +432,20 @@ fn carried(side: &SideStats) -> status::Carried {
         received: side.received,
         lost: side.lost,
         sent: side.sent,
+        sound_in: sound(&side.quality_in),
+        sound_out: sound(&side.quality_out),
     }
+}
+
+fn sound(quality: &Quality) -> Option<status::Sound> {
+    let last = quality.last?;
+    Some(status::Sound {
+        mos: last.mos,
+        loss: last.loss,
+        jitter_ms: last.jitter_ms,
+        round_trip_ms: last.round_trip_ms,
+        bad: quality.is_bad,
+    })
 }
 
 fn pbx(address: &PbxAddress) -> status::Pbx {

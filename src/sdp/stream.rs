@@ -327,6 +327,16 @@ mod tests {
     }
 
     #[test]
+    fn which_extended_reports_a_peer_asks_for_is_read_of_the_stream_or_the_session() {
+        let wanted = |text: &str| read(text).unwrap().extended_reports;
+        assert_eq!(wanted("m=audio 4000 RTP/AVP 0\n"), Wanted::default());
+        let of_stream = "m=audio 4000 RTP/AVP 0\na=rtcp-xr:voip-metrics rcvr-rtt=all\n";
+        assert_eq!(wanted(of_stream), Wanted::read("rcvr-rtt voip-metrics"));
+        let of_session = "a=rtcp-xr:stat-summary=loss\nm=audio 4000 RTP/AVP 0\n";
+        assert_eq!(wanted(of_session), Wanted::read("stat-summary"));
+    }
+
+    #[test]
     fn the_highest_port_has_no_next_one() {
         assert_eq!(
             read("m=audio 65535 RTP/AVP 0\n").unwrap().rtcp.port(),

@@ -127,6 +127,7 @@ fn wrong_values(value: &toml::Value) -> &'static [&'static str] {
             "-1",
             "99999999999999999999",
         ],
+        toml::Value::Float(_) => &["\"x\"", "true", "[]", "{}", "-1.5", "nan"],
         toml::Value::Boolean(_) => &["\"true\"", "1", "[]", "{}"],
         toml::Value::Array(_) => &["17", "true", "{}", "[17]", "[true]", "\"x\""],
         toml::Value::Table(_) => &["17", "\"x\"", "true"],

@@ -1,9 +1,10 @@
 //! What whoever watches is told of calls.
 
-use wabridge::call::Because;
 use wabridge::call::watch::{Mark, Note};
+use wabridge::call::{Because, Event};
 use wabridge::leg::Leg::{Meta, Pbx};
-use wabridge::media::Codec;
+use wabridge::media::quality::Impairment;
+use wabridge::media::{Codec, Interval, Measured, MediaEvent, SessionId, Turn, Way};
 use wabridge::sip::build;
 use wabridge::sip::message::Common;
 
@@ -97,4 +98,40 @@ fn a_refused_invite_says_whom_it_was_for_and_what_kind_of_reason_there_was() {
     assert_eq!((rejected.leg, rejected.pbx.as_deref()), (Pbx, Some("main")));
     assert_eq!(rejected.called, "12");
     assert_eq!(rejected.call_id, invite.call_id());
+}
+
+#[test]
+fn a_direction_that_turns_bad_is_noted_and_the_call_goes_on() {
+    let mut w = World::new();
+    let up = w.user_talks();
+    let mut measured = Measured {
+        way: Way::Out,
+        interval: Interval {
+            mos: 2.4,
+            loss: 0.2,
+            jitter_ms: 12.0,
+            round_trip_ms: Some(90.0),
+        },
+        turn: Some(Turn::Bad(Impairment::Loss)),
+    };
+    let (id, leg) = (SessionId(1), Pbx);
+    for turn in [measured.turn, None, Some(Turn::Good)] {
+        measured.turn = turn;
+        w.handle(Event::Media(MediaEvent::Measured { id, leg, measured }));
+    }
+    // Of a session that is over already.
+    let id = SessionId(9);
+    w.handle(Event::Media(MediaEvent::Measured { id, leg, measured }));
+    w.is_quiet();
+    w.hangs_up(&up, Meta);
+    w.leaves_nothing_behind();
+    let turns = w.notes.iter().filter_map(|note| match note {
+        Note::Mark {
+            mark: Mark::Turned { leg: Pbx, measured },
+            ..
+        } => measured.turn,
+        _ => None,
+    });
+    let turns: Vec<_> = turns.collect();
+    assert_eq!(turns, [Turn::Bad(Impairment::Loss), Turn::Good]);
 }

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use serde_json::Value;
 use wabridge::call::watch::{At, Note};
 use wabridge::leg::Leg::{Meta, Pbx};
-use wabridge::media::{Reported, SideStats};
+use wabridge::media::{Interval, Quality, Reported, SideStats};
 use wabridge::number::Written;
 use wabridge::observe::records::Record;
 use wabridge::sip::build;
@@ -64,6 +64,15 @@ fn users_call() -> (World, Instant) {
             jitter_ms: 4.0,
         }),
         repeated: 1,
+        quality_in: Quality {
+            worst: Some(Interval {
+                mos: 3.987,
+                loss: 0.012,
+                jitter_ms: 2.9,
+                round_trip_ms: Some(81.25),
+            }),
+            ..Quality::default()
+        },
         ..SideStats::default()
     };
     w.media.lock().unwrap().carried.pbx = SideStats {

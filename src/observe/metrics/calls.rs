@@ -7,7 +7,8 @@ use super::{Counter, Histogram, Metrics, table};
 use crate::call::watch::{At, Mark, Note, Rejected, Watch};
 use crate::call::{Because, Direction, EndedBy, Summary};
 use crate::leg::Leg;
-use crate::media::{Codec, SideStats};
+use crate::media::quality::Impairment;
+use crate::media::{self, Codec, SideStats, Way};
 use crate::peer::meta;
 use crate::sdp::Keying;
 use crate::sip::message::Message;
@@ -81,6 +82,12 @@ impl CallMetrics {
                 &table::LOSS_RATIO,
             ] {
                 metrics.histogram(row, &[leg]);
+            }
+            for (way, why) in Way::BOTH
+                .map(|way| Impairment::ALL.map(|why| (way, why)))
+                .concat()
+            {
+                metrics.counter(&table::TURNED_BAD, &[leg, way.word(), why.word()]);
             }
             for because in Because::ALL {
                 metrics.counter(&table::INVITES_REFUSED, &[leg, because.word()]);
@@ -167,6 +174,19 @@ impl CallMetrics {
             .inc();
     }
 
+    fn marked(&mut self, mark: &Mark) {
+        match mark {
+            Mark::Answered => self.turn.step = Some(Step::Answer),
+            Mark::Turned { leg, measured } => {
+                if let Some(media::Turn::Bad(why)) = measured.turn {
+                    let labels = [leg.word(), measured.way.word(), why.word()];
+                    self.metrics.counter(&table::TURNED_BAD, &labels).inc();
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn rejected(&self, invite: &Rejected) {
         let labels = [invite.leg.word(), invite.because.word()];
         self.metrics.counter(&table::INVITES_REFUSED, &labels).inc();
@@ -204,11 +224,7 @@ impl Watch for CallMetrics {
             Note::Ended(summary) => self.ended(summary),
             Note::Refused(rejected) => self.rejected(rejected),
             Note::Began(_) => self.turn.step = Some(Step::Invite),
-            Note::Mark { mark, .. } => {
-                if *mark == Mark::Answered {
-                    self.turn.step = Some(Step::Answer);
-                }
-            }
+            Note::Mark { mark, .. } => self.marked(mark),
         }
     }
 }
@@ -336,6 +352,33 @@ mod tests {
                 .unwrap()
         };
         (of("count") as u64, (of("sum") * 1000.0).round() as u64)
+    }
+
+    #[test]
+    fn a_direction_that_turns_bad_is_counted_with_its_reason_and_its_recovery_is_not() {
+        let metrics = Arc::new(Metrics::new());
+        let mut watcher = CallMetrics::new(metrics.clone());
+        for turned in [media::Turn::Bad(Impairment::Jitter), media::Turn::Good] {
+            let measured = media::Measured {
+                way: Way::In,
+                interval: media::Interval {
+                    mos: 3.0,
+                    loss: 0.0,
+                    jitter_ms: 300.0,
+                    round_trip_ms: None,
+                },
+                turn: Some(turned),
+            };
+            let leg = Leg::Meta;
+            let marks = [Mark::Turned { leg, measured }];
+            turn(&mut watcher, Leg::Meta, 0, &marks, 0);
+        }
+        let text = metrics.text().unwrap();
+        for (reason, count) in [("jitter", 1), ("loss", 0)] {
+            let labels = format!("leg=\"meta\",way=\"in\",reason=\"{reason}\"");
+            let line = format!("\nwabridge_media_turned_bad_total{{{labels}}} {count}\n");
+            assert!(text.contains(&line), "{line} in {text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   signalling ─ Watch ─▶ calls ──▶ counters, histograms ─┐
+//!   media workers ─ MediaEvent ─▶ sound ──▶ histograms    │
 //!   records, reloads … ─ counter(), gauge() ─▶ the same   ├─▶ text (OpenMetrics), at each scrape
 //!   what is so at this moment ─ set just before the text ─┘
 //! ```
@@ -9,6 +10,7 @@
 //! [`table`] is what there is; a new metric is a row there, and [`Metrics::counter`] where it is counted.
 
 mod calls;
+mod sound;
 pub mod table;
 
 use std::collections::HashMap;
@@ -25,6 +27,7 @@ pub(super) use calls::expect_calls;
 pub use prometheus_client::metrics::counter::Counter;
 /// Values, counted by size. Clones count together.
 pub use prometheus_client::metrics::histogram::Histogram;
+pub use sound::SoundMetrics;
 use table::{ALL, Kind, PREFIX, Row};
 
 /// A number that goes up and down. Clones are the same number.

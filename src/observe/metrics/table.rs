@@ -108,6 +108,8 @@ const JITTER: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2];
 const ROUND_TRIP: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0];
 /// Shares of all packets.
 const LOSS: &[f64] = &[0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
+/// Mean opinion scores; 3.1 and 3.6 are where most and many complain (G.107 Annex B).
+const MOS: &[f64] = &[1.5, 2.0, 2.6, 3.1, 3.6, 4.0, 4.2, 4.3, 4.4];
 
 /// Calls that are up.
 pub const CALLS_IN_PROGRESS: Row = gauge(
@@ -305,6 +307,42 @@ pub const MEDIA_PACKETS_DROPPED: Row = counter(
      of no agreed kind), `repeated` (twice, or too late). For that side: `held-back` (not to be sent to yet), `not-kept` \
      (said before there were keys, and too much), `unsent` (by the system).",
 );
+/// Quality, as it is.
+pub const INTERVAL_MOS: Row = histogram(
+    "media_interval_mos",
+    MOS,
+    &["leg", "way"],
+    "Estimated quality (E-model, MOS 1 to 4.5) of every 5 s of each leg that is up: `in`, what that side sent, as it came here; \
+     `out`, what it was sent, as it reports. Seconds in which nobody speaks count with the next.",
+);
+/// Loss, as it is.
+pub const INTERVAL_LOSS_RATIO: Row = histogram(
+    "media_interval_loss_ratio",
+    LOSS,
+    &["leg", "way"],
+    "Share of the packets that were lost, of the same 5 s; of `out` also those that came too late, where that side says so.",
+);
+/// Jitter, as it is.
+pub const INTERVAL_JITTER_SECONDS: Row = histogram(
+    "media_interval_jitter_seconds",
+    JITTER,
+    &["leg", "way"],
+    "Jitter (RFC 3550 §6.4.1) at the end of the same 5 s.",
+);
+/// Round trip, as it is.
+pub const INTERVAL_ROUND_TRIP_SECONDS: Row = histogram(
+    "media_interval_round_trip_seconds",
+    ROUND_TRIP,
+    &["leg", "way"],
+    "Round trip to that side, last measured in the same 5 s or before.",
+);
+/// Calls that turned bad.
+pub const TURNED_BAD: Row = counter(
+    "media_turned_bad",
+    &["leg", "way", "reason"],
+    "Times that one direction of a leg turned bad, below `media.bad_mos` for 10 s, and what costs most: `loss`, `jitter` or \
+     `delay`.",
+);
 /// All media ports.
 pub const MEDIA_PORTS: Row = gauge(
     "media_ports",
@@ -389,6 +427,11 @@ pub const ALL: &[&Row] = &[
     &MEDIA_PACKETS,
     &MEDIA_PACKETS_LOST,
     &MEDIA_PACKETS_DROPPED,
+    &INTERVAL_MOS,
+    &INTERVAL_LOSS_RATIO,
+    &INTERVAL_JITTER_SECONDS,
+    &INTERVAL_ROUND_TRIP_SECONDS,
+    &TURNED_BAD,
     &MEDIA_PORTS,
     &MEDIA_PORTS_IN_USE,
     &MEDIA_PORTS_RESTING,

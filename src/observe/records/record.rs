@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::call::watch::{At, Rejected};
 use crate::call::{Direction, Summary};
 use crate::leg::Leg;
-use crate::media::{Codec, SideStats};
+use crate::media::{Codec, Quality, SideStats};
 use crate::number::Written;
 
 /// Raised when a field changes its meaning or goes. New fields may come at any time.
@@ -115,6 +115,10 @@ pub struct LegMedia {
     pub mos_in: Option<f64>,
     /// Estimated quality of what went out, by what this side reports.
     pub mos_out: Option<f64>,
+    /// The same of what came, of the worst 5 s.
+    pub mos_in_worst: Option<f64>,
+    /// The same of what went out, of the worst 5 s.
+    pub mos_out_worst: Option<f64>,
 }
 
 impl Record {
@@ -232,8 +236,14 @@ impl LegMedia {
             round_trip_ms: side.round_trip_ms.map(|trip| rounded(trip, 1)),
             mos_in: side.mos_in().map(|mos| rounded(mos, 2)),
             mos_out: side.mos_out().map(|mos| rounded(mos, 2)),
+            mos_in_worst: worst(&side.quality_in),
+            mos_out_worst: worst(&side.quality_out),
         }
     }
+}
+
+fn worst(quality: &Quality) -> Option<f64> {
+    quality.worst.map(|interval| rounded(interval.mos, 2))
 }
 
 fn milliseconds(time: Duration) -> u64 {
