@@ -68,7 +68,7 @@ fn log(call: &Began, leg: Leg, measured: &Measured, turn: Turn, more: u64) {
                 pbx = call.pbx,
                 meta_leg = %Masked(call.call_id_of(Leg::Meta)),
                 pbx_leg = %Masked(call.call_id_of(Leg::Pbx)),
-                leg = %leg,
+                leg = leg.word(),
                 way = way.word(),
                 why = $why,
                 mos = rounded(*mos, 100.0),
@@ -88,16 +88,12 @@ fn log(call: &Began, leg: Leg, measured: &Measured, turn: Turn, more: u64) {
 
 /// What is wrong, for people to read.
 pub fn why_bad(leg: Leg, way: Way, why: Impairment) -> String {
-    let who = match leg {
-        Leg::Meta => "Meta",
-        Leg::Pbx => "the PBX",
-    };
     match (way, why) {
-        (Way::In, Impairment::Loss) => format!("packets get lost between {who} and here"),
-        (Way::Out, Impairment::Loss) => format!("{who} reports loss of what we send"),
-        (Way::In, Impairment::Jitter) => format!("packets from {who} come at uneven times"),
-        (Way::Out, Impairment::Jitter) => format!("{who} reports that ours come at uneven times"),
-        (_, Impairment::Delay) => format!("the way to {who} and back takes long"),
+        (Way::In, Impairment::Loss) => format!("packets get lost between {leg} and here"),
+        (Way::Out, Impairment::Loss) => format!("{leg} reports loss of what we send"),
+        (Way::In, Impairment::Jitter) => format!("packets from {leg} come at uneven times"),
+        (Way::Out, Impairment::Jitter) => format!("{leg} reports that ours come at uneven times"),
+        (_, Impairment::Delay) => format!("the way to {leg} and back takes long"),
     }
 }
 

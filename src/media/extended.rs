@@ -200,10 +200,8 @@ mod tests {
         theirs.read(US, &Block::ReferenceTime(sent), PEER, &wall(start), at);
         let after = Duration::from_millis(540);
         let answers = written(&theirs, start, after).into_iter();
-        let answer = answers
-            .filter(|block| matches!(block, Block::Delay(_)))
-            .last()
-            .unwrap();
+        let mut answers = answers.filter(|block| matches!(block, Block::Delay(_)));
+        let answer = answers.next().unwrap();
         let back = start + Duration::from_millis(580);
         let trip = ours.read(PEER, &answer, US, &wall(start), back).unwrap();
         let apart = trip.abs_diff(Duration::from_millis(80));

@@ -1,5 +1,9 @@
 //! What whoever watches is told of calls.
 
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
 use wabridge::call::watch::{Mark, Note};
 use wabridge::call::{Because, Event};
 use wabridge::leg::Leg::{Meta, Pbx};
@@ -100,8 +104,33 @@ fn a_refused_invite_says_whom_it_was_for_and_what_kind_of_reason_there_was() {
     assert_eq!(rejected.call_id, invite.call_id());
 }
 
+/// What a log is written on.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Paper {
+    /// Its lines, each an object.
+    fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        for secret in [&BUSINESS[1..], &USER[1..]] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    }
+}
+
 #[test]
-fn a_direction_that_turns_bad_is_noted_and_the_call_goes_on() {
+fn a_direction_that_turns_bad_is_noted_and_said_in_the_log_and_the_call_goes_on() {
     let mut w = World::new();
     let up = w.user_talks();
     let mut measured = Measured {
@@ -114,15 +143,38 @@ fn a_direction_that_turns_bad_is_noted_and_the_call_goes_on() {
         },
         turn: Some(Turn::Bad(Impairment::Loss)),
     };
-    let (id, leg) = (SessionId(1), Pbx);
-    for turn in [measured.turn, None, Some(Turn::Good)] {
-        measured.turn = turn;
+    let paper = Paper::default();
+    let writer = paper.clone();
+    let log = tracing_subscriber::fmt()
+        .json()
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(log, || {
+        let (id, leg) = (SessionId(1), Pbx);
+        for turn in [measured.turn, None, Some(Turn::Good)] {
+            measured.turn = turn;
+            w.handle(Event::Media(MediaEvent::Measured { id, leg, measured }));
+        }
+        // Of a session that is over already.
+        let id = SessionId(9);
         w.handle(Event::Media(MediaEvent::Measured { id, leg, measured }));
-    }
-    // Of a session that is over already.
-    let id = SessionId(9);
-    w.handle(Event::Media(MediaEvent::Measured { id, leg, measured }));
+    });
     w.is_quiet();
+    let [bad, good] = paper.lines().try_into().unwrap();
+    assert_eq!(
+        (&bad["level"], &good["level"]),
+        (&"WARN".into(), &"INFO".into())
+    );
+    let bad = &bad["fields"];
+    assert_eq!(bad["message"], "a call sounds bad");
+    assert_eq!(bad["why"], "the PBX reports loss of what we send");
+    assert_eq!((&bad["leg"], &bad["way"]), (&"pbx".into(), &"out".into()));
+    assert_eq!((&bad["mos"], &bad["loss"]), (&2.4.into(), &0.2.into()));
+    assert_eq!(bad["round_trip_ms"], 90.0);
+    assert_eq!(bad["pbx"], "main");
+    let good = &good["fields"];
+    assert_eq!(good["message"], "a call sounds good again");
+    assert!(good.get("why").is_none(), "{good}");
     w.hangs_up(&up, Meta);
     w.leaves_nothing_behind();
     let turns = w.notes.iter().filter_map(|note| match note {
