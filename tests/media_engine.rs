@@ -15,8 +15,8 @@ use std::time::Duration;
 use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
 use wabridge::media::{
-    Codec, Command, Direction, Engine, Facing, MediaEvent, OpenError, Opened, Payload, Plane,
-    PortRange, Security, SessionId, SessionStats, Settings, SideSpec, Source,
+    Codec, Command, Direction, Engine, Facing, Measured, MediaEvent, OpenError, Opened, Payload,
+    Plane, PortRange, Security, SessionId, SessionStats, Settings, SideSpec, Source, Way,
 };
 
 /// Long enough for any machine; nothing waits for it when all is well.
@@ -29,6 +29,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 struct Relay {
     engine: Engine,
     events: Receiver<MediaEvent>,
+    /// What directions were like, which is told whenever there was enough of them.
+    measured: Receiver<(SessionId, Leg, Measured)>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -56,10 +58,18 @@ fn relay_with(settings: Settings) -> Relay {
         ..settings
     };
     let (tell, events) = mpsc::channel();
-    let engine = Engine::start(&settings, move |event| drop(tell.send(event))).unwrap();
+    let (tell_measured, measured) = mpsc::channel();
+    let listener = move |event| match event {
+        MediaEvent::Measured { id, leg, measured } => {
+            drop(tell_measured.send((id, leg, measured)));
+        }
+        event => drop(tell.send(event)),
+    };
+    let engine = Engine::start(&settings, listener).unwrap();
     Relay {
         engine,
         events,
+        measured,
         _alone: alone,
     }
 }
@@ -216,6 +226,11 @@ fn two_phones_hear_each_other_and_meta_hears_us_first() {
         (100, 100)
     );
     assert_eq!((stats.meta.unsent, stats.pbx.lost), (0, 0));
+    for leg in Leg::BOTH {
+        let (id, of, measured) = relay.measured.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((id, of, measured.way), (opened.id, leg, Way::In));
+        assert_eq!(measured.interval.loss, 0.0, "{measured:?}");
+    }
 }
 
 #[test]
@@ -340,6 +355,7 @@ fn a_dropped_engine_closes_its_calls_and_joins_its_threads() {
         engine,
         events,
         _alone,
+        ..
     } = relay;
     let mut handle = engine.handle();
     let ids = [
