@@ -61,7 +61,7 @@ fn relay_with(settings: Settings) -> Relay {
     let (tell_measured, measured) = mpsc::channel();
     let listener = move |event| match event {
         MediaEvent::Measured { id, leg, measured } => {
-            drop(tell_measured.send((id, leg, measured)));
+            let _ = tell_measured.send((id, leg, measured));
         }
         event => drop(tell.send(event)),
     };
