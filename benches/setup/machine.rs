@@ -393,6 +393,7 @@ fn setup() -> Setup {
         dtmf: Default::default(),
         headers: Vec::new(),
         ack_when_keyed: false,
+        reinvite: Default::default(),
         dialling: number::Settings::default(),
         default_number: None,
         register: None,

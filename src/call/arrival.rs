@@ -23,7 +23,7 @@ use crate::peer::{Fresh, Pbx, meta, pbx};
 use crate::policy::rules::{self, Asked};
 use crate::policy::{KeyExchange, Number};
 use crate::sdp::{Capabilities, Keying, Local, Offer, Reject, RemoteOffer};
-use crate::sip::build;
+use crate::sip::{Abilities, build};
 use crate::sip::dialog::{ClientInvite, Identity, ServerInvite};
 use crate::sip::grammar::quote;
 use crate::sip::message::{Common, Method, Request};
@@ -96,7 +96,8 @@ impl Bridge {
         now: Instant,
         out: &mut Vec<Action>,
     ) {
-        let refused = match understood(&request, flow.leg) {
+        let ours = self.abilities(flow);
+        let refused = match understood(&request, flow.leg, ours) {
             Err(refused) => refused,
             Ok(()) if request.method == Method::INVITE => {
                 match self.invited(server, &request, flow, now, out) {
@@ -106,10 +107,10 @@ impl Bridge {
             }
             // Whoever asks wants to know whether a call would be taken.
             Ok(()) if request.method == Method::OPTIONS => match self.doors.check() {
-                Ok(()) => answer_at_once(&request),
+                Ok(()) => answer_at_once(&request, ours),
                 Err(refused) => refused,
             },
-            Ok(()) => answer_at_once(&request),
+            Ok(()) => answer_at_once(&request, ours),
         };
         self.refuse(server, &request, flow, &refused, now, out);
     }
@@ -258,6 +259,13 @@ impl Bridge {
             },
             callee: Callee::Extension(Box::new(extension), ways.collect()),
         })
+    }
+
+    /// What we do for whoever sends from there.
+    fn abilities(&self, flow: Flow) -> Abilities {
+        let name = self.admission.pbx_at(flow).filter(|_| flow.leg == Leg::Pbx);
+        let pbx = name.and_then(|name| self.setup.pbx(name));
+        pbx.map_or(Abilities::CALLS, |pbx| pbx.abilities())
     }
 
     fn calling_pbx(&self, flow: Flow) -> Result<Arc<Pbx>, Refused> {

@@ -2,7 +2,7 @@
 
 use crate::leg::Leg;
 use crate::sip::message::{Common, Method, Request};
-use crate::sip::{ALLOW, Uri};
+use crate::sip::{Abilities, Uri};
 
 /// The kinds of reasons for which an INVITE does not become a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,20 +95,24 @@ impl Refused {
 }
 
 /// What every request must be before its method counts (RFC 3261 §8.2.2).
-pub fn understood(request: &Request, leg: Leg) -> Result<(), Refused> {
+pub fn understood(request: &Request, leg: Leg, ours: Abilities) -> Result<(), Refused> {
     let tel =
         matches!(&request.uri, Uri::Other(uri) if uri.to_ascii_lowercase().starts_with("tel:"));
     if request.uri.sip().is_none() && !(tel && leg == Leg::Pbx) {
         return Err(Refused::new(416, "the Request-URI is no sip: URI"));
     }
+    extensions(request, ours)
+}
+
+/// Every extension that a request requires must be one of ours; towards Meta there is none (SIP guide, 2025-12-15).
+pub fn extensions(request: &Request, ours: Abilities) -> Result<(), Refused> {
     let wanted: Vec<&str> = ["Require", "Proxy-Require"]
         .iter()
         .flat_map(|name| request.headers.list(name))
-        .filter(|t| !t.is_empty())
+        .filter(|tag| !tag.is_empty() && !ours.supports(tag))
         .collect();
     match wanted.is_empty() {
         true => Ok(()),
-        // We support no extension that could be required: Meta takes none (SIP guide, 2025-12-15).
         false => Err(
             Refused::new(420, "an extension is required that is not supported")
                 .with("Unsupported", wanted.join(", ")),
@@ -117,15 +121,15 @@ pub fn understood(request: &Request, leg: Leg) -> Result<(), Refused> {
 }
 
 /// The answer to a request that starts no call.
-pub fn answer_at_once(request: &Request) -> Refused {
+pub fn answer_at_once(request: &Request, ours: Abilities) -> Refused {
     match request.method {
         Method::OPTIONS => Refused::new(200, "")
-            .with("Allow", ALLOW)
+            .with("Allow", ours.allow)
             .with("Accept", "application/sdp"),
         // As Meta itself answers (FAQ, 2025-11-13): there is no registrar here.
         Method::REGISTER => Refused::new(403, "nobody registers here"),
         Method::BYE => Refused::new(481, ""),
-        _ => Refused::new(405, "").with("Allow", ALLOW),
+        _ => Refused::new(405, "").with("Allow", ours.allow),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{headers, listen};
 use crate::media::digits::Form;
 use crate::media::{Codec, Source};
 use crate::number::{self, E164};
-use crate::policy::health;
+use crate::policy::{Reinvite, health};
 use crate::sip::transport::Protocol;
 
 /// `[[pbx]]`: one telephone system.
@@ -84,6 +84,9 @@ pub struct Settings {
     /// Whether its answer to a WhatsApp user is acknowledged only when Meta's DTLS handshake is done.
     #[serde(default)]
     pub ack_when_keyed: bool,
+    /// What becomes of its wish to change a call that is up.
+    #[serde(default)]
+    pub reinvite: Reinvite,
     /// How the bridge registers at it, if it does.
     #[serde(default)]
     pub register: Register,

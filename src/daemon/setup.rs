@@ -69,6 +69,7 @@ pub(super) async fn of(
             dtmf: pbx.dtmf,
             headers: pbx.headers.clone().into_iter().collect(),
             ack_when_keyed: pbx.ack_when_keyed,
+            reinvite: pbx.reinvite,
             dialling: pbx.dialling.clone(),
             default_number: pbx.default_number.clone(),
             register: register(pbx),

@@ -31,8 +31,8 @@ impl Agreed {
     ///
     /// # Errors
     /// When a key cannot be used.
-    pub(crate) fn new(spec: SideSpec, old: Option<Agreed>) -> Result<Agreed, KeyError> {
-        if let Some(old) = old.filter(|old| old.spec.security == spec.security) {
+    pub(crate) fn new(spec: SideSpec, mut old: Option<Agreed>) -> Result<Agreed, KeyError> {
+        if let Some(old) = old.take_if(|old| old.spec.security == spec.security) {
             let peer = if old.peer.is_still(&spec) {
                 old.peer
             } else {
@@ -41,7 +41,7 @@ impl Agreed {
             return Ok(Agreed { peer, spec, ..old });
         }
         let (sender, receiver) = match &spec.security {
-            Security::Sdes(keys) => ends(keys).map(|(s, r)| (Some(s), Some(r)))?,
+            Security::Sdes(keys) => contexts(keys, old)?,
             Security::Plain | Security::Dtls(_) => (None, None),
         };
         Ok(Agreed {
@@ -198,6 +198,27 @@ impl Agreed {
         let mut send = self.spec.send.iter();
         send.find(|p| !p.codec.is_audio()).copied()
     }
+}
+
+/// What protects and what opens with these keys: as it was where the key of that direction is the same, since a peer may
+/// change its own alone (RFC 4568 §7.1.4).
+fn contexts(
+    keys: &SrtpKeys,
+    old: Option<Agreed>,
+) -> Result<(Option<srtp::Sender>, Option<srtp::Receiver>), KeyError> {
+    let (mut sender, mut receiver) = (None, None);
+    if let Some(old) = old
+        && let Security::Sdes(before) = &old.spec.security
+        && before.profile == keys.profile
+    {
+        sender = old.sender.filter(|_| before.send == keys.send);
+        receiver = old.receiver.filter(|_| before.receive == keys.receive);
+    }
+    let (new_sender, new_receiver) = ends(keys)?;
+    Ok((
+        sender.or(Some(new_sender)),
+        receiver.or(Some(new_receiver)),
+    ))
 }
 
 /// What protects and what opens with these keys.

@@ -88,7 +88,7 @@ impl Opening {
         headers.push("Call-ID", fresh.call_id);
         headers.push("CSeq", CSeq { number: 1, method }.to_string());
         headers.push("Contact", identity.contact(contact.as_deref()).to_string());
-        headers.push("Allow", identity.allow);
+        identity.abilities.say(headers);
         headers.push("User-Agent", identity.agent);
         request
     }

@@ -6,14 +6,14 @@ use crate::leg::Leg;
 use crate::media::digits::Form;
 use crate::media::{Codec, Facing, Source};
 use crate::number::{self, BadNumber, E164, User};
-use crate::policy::{Way, health};
+use crate::policy::{Reinvite, Way, health};
 use crate::sdp::{Capabilities, Keying};
 use crate::sip::dialog::Identity;
 use crate::sip::digest::client::{Asked, Client};
 use crate::sip::message::{Common, Method, Request, Response};
 use crate::sip::register::Account;
 use crate::sip::transport::{Hop, Protocol};
-use crate::sip::{ALLOW_INFO, NameAddr, SipUri};
+use crate::sip::{Abilities, NameAddr, SipUri};
 
 use super::{Caller, Fresh, Next, Opening, Refusal, Register, printable};
 
@@ -49,6 +49,8 @@ pub struct Pbx {
     /// Whether its 200 to a WhatsApp user is acknowledged only when Meta's leg has its keys: some play from our ACK on,
     /// and nothing of that is to be lost.
     pub ack_when_keyed: bool,
+    /// What becomes of its wish to change a call that is up.
+    pub reinvite: Reinvite,
     /// How its dialled numbers become international ones.
     pub dialling: number::Settings,
     /// The business number of a call that names none of ours.
@@ -95,8 +97,16 @@ impl Pbx {
     /// How we name ourselves on a leg that is spoken over `protocol`.
     pub fn identity(&self, protocol: Protocol) -> Identity {
         Identity {
-            allow: ALLOW_INFO,
+            abilities: self.abilities(),
             ..Identity::new(protocol, &self.our_host, self.our_ports.of(protocol))
+        }
+    }
+
+    /// What we do for it: nothing is offered that is not done.
+    pub fn abilities(&self) -> Abilities {
+        match self.reinvite {
+            Reinvite::Reject => Abilities::DIGITS,
+            Reinvite::Local => Abilities::CHANGES,
         }
     }
 
@@ -340,6 +350,7 @@ mod tests {
             dtmf: Form::default(),
             headers: vec![("X-Tenant".into(), "acme".into())],
             ack_when_keyed: false,
+            reinvite: Reinvite::Reject,
             dialling: number::Settings::default(),
             default_number: None,
             register: None,

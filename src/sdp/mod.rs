@@ -4,6 +4,7 @@
 //!   our offer      Offer::new ──▶ text          their answer ──▶ Offer::accept        ──▶ SideSpec
 //!   their offer    RemoteOffer::parse           … the other leg agrees …
 //!                                               RemoteOffer::answer  ──▶ text and SideSpec
+//!   either, later   Agreement: answers another offer, offers anew, repeats itself
 //! ```
 //!
 //! A [`RemoteOffer`] is checked at once and answered later, because the bridge may answer one leg only when the
@@ -13,6 +14,7 @@
 //! `stream` reads the one stream that we take, `rtpmap` its codecs, `keys` what protects it, `dtls` its end of ICE and
 //! DTLS; `write` says ours.
 
+mod agreement;
 mod dtls;
 mod keys;
 mod offer;
@@ -22,6 +24,7 @@ mod rtpmap;
 mod stream;
 mod write;
 
+pub use agreement::Agreement;
 pub use offer::Offer;
 pub use reject::Reject;
 pub use remote::{Answered, RemoteOffer};

@@ -21,6 +21,8 @@ pub struct Offer {
     keying: Keying,
     local: Local,
     capabilities: Capabilities,
+    /// Place of the stream among our m= lines.
+    index: usize,
 }
 
 impl Offer {
@@ -53,7 +55,24 @@ impl Offer {
             keying,
             local: local.clone(),
             capabilities: capabilities.clone(),
+            index: 0,
         }
+    }
+
+    /// The same in other words: an offer that goes on from an earlier description of ours, whose m= lines stay in their
+    /// places (RFC 3264 §8).
+    #[must_use]
+    pub(super) fn saying(self, text: String, index: usize) -> Offer {
+        Offer {
+            text,
+            index,
+            ..self
+        }
+    }
+
+    /// Our end as it stands in the offer, and what it can do.
+    pub fn ours(&self) -> (&Local, &Capabilities) {
+        (&self.local, &self.capabilities)
     }
 
     /// The SDP. It holds our key: it belongs on the wire and in no log.
@@ -64,9 +83,10 @@ impl Offer {
     /// Reads the answer; `Err` leaves the offer as it was.
     pub fn accept(&self, answer: &[u8]) -> Result<SideSpec, Reject> {
         let session = stream::session(answer)?;
-        // We offer one stream, so only the first m= line answers it (RFC 3264 §6).
-        let first = session.medias.first().filter(|m| m.media == "audio");
-        let media = first.ok_or_else(|| Reject::NoAudio(stream::kinds(&session)))?;
+        // We offer one stream, so only the m= line in its place answers it (RFC 3264 §6).
+        let ours = session.medias.get(self.index);
+        let ours = ours.filter(|m| m.media == "audio");
+        let media = ours.ok_or_else(|| Reject::NoAudio(stream::kinds(&session)))?;
         let turn = Turn::Answer(self.capabilities.setup);
         let stream = stream::stream(&session, media, &[self.keying], turn)?;
         let remote_rtp = stream.rtp(&self.local.ports)?;

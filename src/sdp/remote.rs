@@ -50,6 +50,11 @@ impl RemoteOffer {
         self.stream.keys.keying()
     }
 
+    /// What we can do on this leg.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
     /// What both sides carry, in the peer's order of preference; at least one codec of sound.
     pub fn codecs(&self) -> Vec<Codec> {
         self.common.iter().map(|p| p.codec).collect()

@@ -8,6 +8,7 @@
 //!
 //! To this module an SDP body is bytes, and Meta and the PBX are just peers.
 
+mod abilities;
 pub mod build;
 pub mod dialog;
 pub mod digest;
@@ -22,6 +23,7 @@ pub mod transaction;
 pub mod transport;
 pub mod uri;
 
+pub use abilities::Abilities;
 pub use header::{NameAddr, Via};
 pub use message::{Headers, Limits, Malformed, Message, Method, Request, Response};
 pub use uri::{SipUri, Uri};

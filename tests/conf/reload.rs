@@ -32,6 +32,7 @@ fn what_the_next_call_can_use_needs_no_restart_and_is_named() {
             ["# keying = \"auto\"", "keying = \"sdes\""],
             ["# dtls_setup = \"actpass\"", "dtls_setup = \"active\""],
             ["# ack_when_keyed = false", "ack_when_keyed = true"],
+            ["# reinvite = \"reject\"", "reinvite = \"local\""],
             [
                 "## media_address = \"127.0.0.1\"",
                 "media_address = \"127.0.0.2\"",
@@ -62,6 +63,7 @@ fn what_the_next_call_can_use_needs_no_restart_and_is_named() {
         "pbx[main].address".to_owned(),
         "pbx[main].dialling.international_prefix".to_owned(),
         "pbx[main].media_address".to_owned(),
+        "pbx[main].reinvite".to_owned(),
     ];
     assert_eq!(changed, expected);
     assert_eq!(kept, Vec::<String>::new());

@@ -100,6 +100,7 @@ pub fn setup() -> Setup {
         dtmf: Default::default(),
         headers: Vec::new(),
         ack_when_keyed: false,
+        reinvite: Default::default(),
         dialling: number::Settings::default(),
         default_number: Some(BUSINESS.parse().unwrap()),
         register: None,

@@ -257,6 +257,7 @@ fn configuration(
             dtmf: Default::default(),
             headers: Default::default(),
             ack_when_keyed: false,
+            reinvite: Default::default(),
             ca_file: None,
             verify: true,
         }],

@@ -698,6 +698,36 @@ fn what_is_forged_or_replayed_is_refused_and_locks_nobody_on() {
 }
 
 #[test]
+fn a_pbx_that_changes_its_own_key_is_heard_with_it_and_our_key_stream_goes_on() {
+    let mut call = bare();
+    call.agree(Leg::Meta, meta())
+        .agree(Leg::Pbx, keyed(pbx(), 3, 4));
+    call.start(Leg::Pbx).start(Leg::Meta);
+    let mut receiver = Receiver::new(PROFILE, &key(3)).unwrap();
+    let (mut clear, mut sealed, mut heard) = (Vec::new(), Vec::new(), 0);
+    // Long enough for our sequence numbers to wrap: a context that began anew would repeat its key stream.
+    for seq in 0..u16::MAX {
+        call.meta_sends(&frame(111, 1, seq, b"from meta"));
+        if seq == u16::MAX - 10 {
+            call.agree(Leg::Pbx, keyed(pbx(), 3, 9));
+        }
+        for sent in call.sent.drain(..).filter(|s| s.leg == Leg::Pbx) {
+            if !sent.is_rtcp() {
+                receiver.unprotect_rtp(&sent.bytes, &mut clear).unwrap();
+                heard += 1;
+            }
+        }
+    }
+    assert_eq!(heard, u16::MAX);
+    let mut theirs = Sender::new(PROFILE, &key(9)).unwrap();
+    theirs
+        .protect_rtp(&frame(107, 2, 1, b"from pbx"), &mut sealed)
+        .unwrap();
+    call.pbx_sends(&sealed);
+    assert!(call.sent.iter().any(|sent| sent.leg == Leg::Meta));
+}
+
+#[test]
 fn a_key_of_the_wrong_length_is_an_error_and_nothing_is_sent() {
     let mut call = agreed();
     let keys = SrtpKeys {

@@ -1,6 +1,6 @@
-//! How we name ourselves to one side.
+//! How we name ourselves to one side, and what we do for it.
 
-use crate::sip::ALLOW;
+use crate::sip::Abilities;
 use crate::sip::header::{NameAddr, Via};
 use crate::sip::transport::Protocol;
 use crate::sip::uri::SipUri;
@@ -16,8 +16,8 @@ pub struct Identity {
     pub port: u16,
     /// User-Agent and Server.
     pub agent: &'static str,
-    /// Allow.
-    pub allow: &'static str,
+    /// Allow and Supported.
+    pub abilities: Abilities,
 }
 
 impl Identity {
@@ -28,7 +28,7 @@ impl Identity {
             host: host.to_owned(),
             port,
             agent: concat!("wabridge/", env!("CARGO_PKG_VERSION")),
-            allow: ALLOW,
+            abilities: Abilities::CALLS,
         }
     }
 

@@ -177,7 +177,7 @@ impl ServerInvite {
         response
             .headers
             .push("Contact", self.identity.contact(user).to_string());
-        response.headers.push("Allow", self.identity.allow);
+        self.identity.abilities.say(&mut response.headers);
         response.headers.push("Server", self.identity.agent);
         if let Some(sdp) = sdp {
             response.headers.push("Content-Type", "application/sdp");

@@ -74,7 +74,7 @@ impl Registration {
         if let Some((name, value)) = credentials {
             headers.push(name, value);
         }
-        headers.push("Allow", identity.allow);
+        headers.push("Allow", identity.abilities.allow);
         headers.push("User-Agent", identity.agent);
         Action::Send(request)
     }
