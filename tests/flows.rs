@@ -3,6 +3,8 @@
 // The words that ladders are written in.
 #[path = "flows/calls.rs"]
 mod calls;
+#[path = "flows/changes.rs"]
+mod changes;
 #[path = "flows/fake_media.rs"]
 mod fake_media;
 #[path = "flows/far_ends.rs"]
@@ -37,6 +39,8 @@ mod hangup;
 mod headers;
 #[path = "flows/health.rs"]
 mod health;
+#[path = "flows/hold.rs"]
+mod hold;
 #[path = "flows/keying.rs"]
 mod keying;
 #[path = "flows/lost.rs"]
@@ -65,6 +69,8 @@ mod routes;
 mod stopping;
 #[path = "flows/strangers.rs"]
 mod strangers;
+#[path = "flows/timers.rs"]
+mod timers;
 #[path = "flows/torture_answers.rs"]
 mod torture_answers;
 #[path = "flows/traces.rs"]

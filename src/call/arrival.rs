@@ -8,7 +8,7 @@ use super::bridge::Bridge;
 use super::event::Action;
 use super::machine::{Attempts, Beginning, Call, Parties, Way};
 use super::refused::{
-    Because, Refused, answer_at_once, check_body, hops_left, not_ours, understood,
+    Because, Refused, answer_at_once, check_body, hops_left, not_ours, too_small, understood,
 };
 use super::summary::Direction;
 use super::watch::{Note, Rejected};
@@ -21,14 +21,15 @@ use crate::number::{Masked, User};
 use crate::peer::pbx::Extension;
 use crate::peer::{Fresh, Pbx, meta, pbx};
 use crate::policy::rules::{self, Asked};
-use crate::policy::{KeyExchange, Number};
+use crate::policy::{KeyExchange, Number, Reinvite};
 use crate::sdp::{Capabilities, Keying, Local, Offer, Reject, RemoteOffer};
-use crate::sip::{Abilities, build};
+use crate::sip::dialog::refresh::{Interval, TooSmall};
 use crate::sip::dialog::{ClientInvite, Identity, ServerInvite};
 use crate::sip::grammar::quote;
 use crate::sip::message::{Common, Method, Request};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Flow;
+use crate::sip::{Abilities, build};
 
 /// Who calls whom, once that is settled.
 struct Route {
@@ -177,7 +178,10 @@ impl Bridge {
             .map_err(|reject| no_common_media(flow.leg, &reject))?;
         let mut route = match pbx {
             None => self.user_initiated(invite, hops_left, now)?,
-            Some(pbx) => self.business_initiated(invite, pbx, flow)?,
+            Some(pbx) => {
+                check_timer(invite, &pbx)?;
+                self.business_initiated(invite, pbx, flow)?
+            }
         };
         self.check_room()?;
         if route.parties.direction == Direction::UserInitiated {
@@ -439,6 +443,14 @@ fn check_keying(number: &Number, offer: &RemoteOffer, invite: &Request) {
              srtp_key_exchange_protocol of the number at Meta"
         );
     }
+}
+
+/// A PBX may ask for a session timer where we keep one (RFC 4028 §8.1).
+fn check_timer(invite: &Request, pbx: &Pbx) -> Result<(), Refused> {
+    if pbx.reinvite == Reinvite::Local {
+        Interval::granted_to(invite).map_err(|TooSmall| too_small())?;
+    }
+    Ok(())
 }
 
 fn no_common_media(leg: Leg, reject: &Reject) -> Refused {

@@ -96,17 +96,27 @@ impl Live {
     }
 
     /// Nothing more comes of a client transaction, unless it is an INVITE's, which may have another 2xx. A long call may
-    /// have any number of the others.
+    /// have any number of the others; and of refreshes, which may be INVITEs, the last one is listened to.
     pub fn settled(&mut self, client: ClientId) {
         let Some((id, purpose)) = self.of_client(client) else {
             return;
         };
-        if matches!(purpose, Purpose::Invite(_)) {
+        let Some(entry) = self.calls.get_mut(&id) else {
             return;
-        }
-        self.clients.remove(&client);
-        if let Some(entry) = self.calls.get_mut(&id) {
-            entry.clients.retain(|other| *other != client);
+        };
+        let over = |other: &ClientId| match purpose {
+            Purpose::Invite(_) => false,
+            Purpose::Refresh => {
+                let refreshes = matches!(self.clients.get(other), Some((_, Purpose::Refresh)));
+                refreshes && *other != client
+            }
+            _ => *other == client,
+        };
+        let (gone, left) = entry.clients.drain(..).partition(over);
+        entry.clients = left;
+        let gone: Vec<ClientId> = gone;
+        for client in gone {
+            self.clients.remove(&client);
         }
     }
 

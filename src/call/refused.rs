@@ -1,6 +1,7 @@
 //! What a request outside any dialog must be, and what it is told otherwise.
 
 use crate::leg::Leg;
+use crate::sip::dialog::refresh;
 use crate::sip::message::{Common, Method, Request};
 use crate::sip::{Abilities, Uri};
 
@@ -156,6 +157,13 @@ pub fn check_body(invite: &Request) -> Result<(), Refused> {
                 .with("Accept", "application/sdp"))
         }
     }
+}
+
+/// The answer to a request whose session timer is too short for us (RFC 4028 §8.1).
+pub fn too_small() -> Refused {
+    let least = refresh::MIN.as_secs();
+    Refused::new(422, format!("a session interval of less than {least} s"))
+        .with("Min-SE", least.to_string())
 }
 
 /// The answer to a call for a number that is not configured.

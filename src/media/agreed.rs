@@ -215,10 +215,7 @@ fn contexts(
         receiver = old.receiver.filter(|_| before.receive == keys.receive);
     }
     let (new_sender, new_receiver) = ends(keys)?;
-    Ok((
-        sender.or(Some(new_sender)),
-        receiver.or(Some(new_receiver)),
-    ))
+    Ok((sender.or(Some(new_sender)), receiver.or(Some(new_receiver))))
 }
 
 /// What protects and what opens with these keys.

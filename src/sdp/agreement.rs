@@ -211,7 +211,9 @@ mod tests {
         });
         let offer = agreement.offer();
         assert!(
-            offer.text().contains("m=audio 5000 RTP/AVP 111 101\r\n"),
+            offer
+                .text()
+                .contains("m=audio 5000 RTP/AVP 111 9 8 0 101\r\n"),
             "{}",
             offer.text()
         );

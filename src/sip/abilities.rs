@@ -32,7 +32,9 @@ impl Abilities {
 
     /// Whether we know this extension.
     pub fn supports(&self, tag: &str) -> bool {
-        self.options.iter().any(|ours| ours.eq_ignore_ascii_case(tag))
+        self.options
+            .iter()
+            .any(|ours| ours.eq_ignore_ascii_case(tag))
     }
 
     /// Adds Allow, and Supported where there is something to say.

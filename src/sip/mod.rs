@@ -30,6 +30,3 @@ pub use uri::{SipUri, Uri};
 
 /// What we do, for Allow: the methods that a call needs. A re-INVITE is refused all the same (call machine).
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
-
-/// The same towards a PBX, which may tell of digits so.
-pub const ALLOW_INFO: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";

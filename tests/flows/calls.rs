@@ -50,6 +50,21 @@ impl World {
         (invite, second)
     }
 
+    /// The same with an INVITE of the PBX that has something special.
+    pub fn business_calls_with(
+        &mut self,
+        special: impl FnOnce(&mut Request),
+    ) -> (Request, Request) {
+        let mut invite = self.pbx_invite(USER);
+        special(&mut invite);
+        self.sends(Leg::Pbx, invite.clone());
+        self.gets(Leg::Pbx, 100);
+        let first = self.gets_request(Leg::Meta, "INVITE");
+        self.challenges(&first, 407, CHALLENGE);
+        let second = self.gets_request(Leg::Meta, "INVITE");
+        (invite, second)
+    }
+
     /// A user calls, the PBX answers, Meta acknowledges.
     pub fn user_talks(&mut self) -> Up {
         self.talks(Leg::Meta)

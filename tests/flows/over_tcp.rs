@@ -1,11 +1,12 @@
 //! A PBX that speaks TCP: its connection is the way back.
 
+use wabridge::call::Event;
 use wabridge::leg::Leg::{Meta, Pbx};
 use wabridge::peer::pbx;
-use wabridge::policy::Way;
-use wabridge::sip::build;
+use wabridge::policy::{Reinvite, Way};
 use wabridge::sip::message::Common;
 use wabridge::sip::transport::{ConnectionId, Flow, Protocol};
+use wabridge::sip::{Request, build};
 
 use crate::world::*;
 
@@ -24,6 +25,10 @@ fn over_tcp() -> (World, Flow) {
 fn called(w: &mut World, flow: Flow, contact: &str) -> Up {
     let mut theirs = w.pbx_invite(USER);
     theirs.headers.set("Contact", contact);
+    called_by(w, flow, theirs)
+}
+
+fn called_by(w: &mut World, flow: Flow, theirs: Request) -> Up {
     w.sends_over(flow, theirs.clone());
     w.gets(Pbx, 100);
     let first = w.gets_request(Meta, "INVITE");
@@ -100,5 +105,34 @@ fn over_tcp_nothing_is_repeated_but_our_200() {
     w.gets(Pbx, "ACK");
     let told = w.is_refused(Meta, &theirs, 486);
     assert!(reason(&told).starts_with("Q.850;cause=17"));
+    w.leaves_nothing_behind();
+}
+
+#[test]
+fn a_pbx_whose_connection_was_closed_is_refreshed_at_its_contact() {
+    let (mut w, flow) = over_tcp();
+    let mut setup = with_pbx(|pbx| pbx.reinvite = Reinvite::Local);
+    std::sync::Arc::make_mut(&mut setup.pbxs[0].0).ways = vec![Way::only(w.pbx_at.clone())];
+    w.handle(Event::Reload(setup.into()));
+    let mut theirs = w.pbx_invite(USER);
+    let contact = "<sip:100@192.0.2.7:5060;transport=tcp>";
+    theirs.headers.set("Contact", contact);
+    theirs.headers.push("Supported", "timer");
+    theirs.headers.push("Session-Expires", "120;refresher=uas");
+    theirs.headers.push("Allow", "UPDATE");
+    let up = called_by(&mut w, flow, theirs);
+    w.gone = flow.connection;
+    w.wait(secs(65));
+    let update = w.gets_request(Pbx, "UPDATE");
+    assert_eq!(update.cseq().unwrap().number, 2, "the first was in vain");
+    let mut ok = respond(&update, 200);
+    ok.headers.push("Session-Expires", "120;refresher=uac");
+    let mut fresh = flow;
+    fresh.remote = "192.0.2.7:5060".parse().unwrap();
+    fresh.connection = Some(ConnectionId(6));
+    w.sends_over(fresh, ok);
+    user_hangs_up(&mut w, &up);
+    let bye = w.gets_request(Pbx, "BYE");
+    w.sends_over(fresh, build::response(&bye, 200, None));
     w.leaves_nothing_behind();
 }

@@ -1,6 +1,7 @@
 //! Calls that come and go by a registration at the PBX.
 
 use wabridge::leg::Leg::{Meta, Pbx};
+use wabridge::policy::Reinvite;
 use wabridge::sip::Request;
 use wabridge::sip::message::Common;
 
@@ -223,4 +224,33 @@ fn a_call_to_our_contact_that_names_nobody_is_refused_with_the_header_to_look_at
     let why = told.headers.get("Warning").unwrap();
     assert!(why.contains("dialled, in To"), "{why}");
     unregisters(&mut w);
+}
+
+#[test]
+fn a_pbx_that_challenges_a_refresh_of_its_session_is_answered() {
+    for method in ["UPDATE", "INVITE"] {
+        let mut setup = with_account(|_| {});
+        std::sync::Arc::make_mut(&mut setup.pbxs[0].0).reinvite = Reinvite::Local;
+        let mut w = registered(setup);
+        let (theirs, first) = w.user_calls();
+        let mut their_ok = pbx_ok(&first);
+        their_ok.headers.push("Session-Expires", "90;refresher=uac");
+        their_ok.headers.push("Allow", method);
+        let up = w.answers(Meta, theirs, first, their_ok);
+        let ack = w.ack(&up);
+        w.sends(Meta, ack);
+        w.wait(secs(45));
+        let refresh = w.gets_request(Pbx, method);
+        challenges(&mut w, &refresh, 401, ASKED);
+        let again = w.gets_request(Pbx, method);
+        proves_to_be(TRUNK, TRUNK_PASSWORD, &again);
+        let next = refresh.cseq().unwrap().number + 1;
+        assert_eq!(again.cseq().unwrap().number, next);
+        // What is wrong with that is not asked a third time at once.
+        challenges(&mut w, &again, 401, ASKED);
+        w.gets_nothing(Pbx);
+        w.gets_nothing(Meta);
+        w.hangs_up(&up, Meta);
+        unregisters(&mut w);
+    }
 }

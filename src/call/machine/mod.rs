@@ -6,11 +6,13 @@
 //! ```
 //!
 //! Closing lasts until every transaction of the call has ended and its media session is closed. Here are the states
-//! and the transactions; what happens in them is told in [`ringing`], [`attempts`], [`talking`], [`info`] and
-//! [`teardown`].
+//! and the transactions; what happens in them is told in [`ringing`], [`attempts`], [`talking`], [`info`], [`reinvite`],
+//! [`refresh`] and [`teardown`].
 
 mod attempts;
 mod info;
+mod refresh;
+mod reinvite;
 mod ringing;
 mod talking;
 mod teardown;
@@ -27,7 +29,7 @@ use super::snapshot::{LiveCall, Phase};
 use super::summary::{Codecs, Direction, EndedBy, Summary, Told};
 use super::watch::Began;
 use crate::leg::Leg;
-use crate::media::{Opened, SessionId, SessionStats};
+use crate::media::{Opened, SessionId, SessionStats, SideSpec};
 use crate::number::User;
 use crate::peer::meta::Authenticator;
 use crate::peer::{Meta, Pbx, Refusal, meta};
@@ -41,6 +43,8 @@ use crate::sip::transaction::ServerId;
 use crate::sip::transport::{Flow, Hop, Target};
 use attempts::Abandoned;
 use info::Infos;
+use refresh::Own;
+use reinvite::PbxSession;
 use teardown::reason_of;
 use turn::Turn;
 
@@ -119,6 +123,8 @@ pub struct Call {
     detour: Option<Box<(Request, Hop)>>,
     /// What the PBX is to be told of the user's digits.
     infos: Infos,
+    /// The latest refresh of the PBX's session.
+    own: Option<Box<Own>>,
     /// Client transactions that have not ended.
     pending: usize,
     began: Instant,
@@ -151,6 +157,8 @@ struct Ringing {
     offer: sdp::RemoteOffer,
     caller_local: sdp::Local,
     our_offer: sdp::Offer,
+    /// What is agreed with the PBX, once it is.
+    pbx_side: Option<SideSpec>,
     /// Our answer to the caller, once an early or final answer of the callee has settled it.
     answer: Option<String>,
     /// When the phone has rung enough.
@@ -167,6 +175,8 @@ struct Talking {
     meta_started: bool,
     /// The PBX's 200 waits for our ACK until Meta's leg has keys, or until then.
     ack_by: Option<Instant>,
+    /// What the PBX may change, if it may.
+    pbx: Option<Box<PbxSession>>,
 }
 
 #[derive(Debug)]
@@ -211,6 +221,7 @@ impl Call {
             offer,
             caller_local,
             our_offer,
+            pbx_side: None,
             answer: None,
             until: ring_until,
             try_until: patience.map(|patience| now + patience),
@@ -237,6 +248,7 @@ impl Call {
             unproven: Vec::new(),
             detour: None,
             infos: Infos::default(),
+            own: None,
             pending: 0,
             began: now,
             answered: None,
@@ -298,6 +310,7 @@ impl Call {
                 .ack_by
                 .into_iter()
                 .chain(self.caller.deadline())
+                .chain(talking.pbx.as_ref().and_then(|pbx| pbx.deadline()))
                 .min(),
             State::Closing(_) if self.held.is_some() => self.caller.deadline(),
             State::Closing(closing) => Some(closing.until),
@@ -409,6 +422,7 @@ impl Call {
             Purpose::Invite(_) => Some(self.callee_leg()),
             Purpose::Bye(leg) => Some(leg),
             Purpose::Info => Some(Leg::Pbx),
+            Purpose::Refresh => Some(Leg::Pbx),
             Purpose::Errand => None,
         }
     }
@@ -465,6 +479,7 @@ impl Call {
                 Some(abandoned) => !abandoned.invite.is_pending(),
                 None => !self.callee.is_pending(),
             },
+            Purpose::Refresh => !self.own.as_ref().is_some_and(|own| own.awaits(&response)),
             Purpose::Bye(_) | Purpose::Info | Purpose::Errand => false,
         };
         if !response.is_provisional() && !settled {
@@ -488,6 +503,7 @@ impl Call {
             }
             Purpose::Bye(leg) => self.bye_answered(leg, &response, turn),
             Purpose::Info => self.info_answered(&response, turn),
+            Purpose::Refresh => self.refreshed(response, turn),
             Purpose::Errand => {}
         }
     }
@@ -503,6 +519,7 @@ impl Call {
             }
             Purpose::Bye(Leg::Pbx) => return self.bye_by_detour(turn),
             Purpose::Info => return self.info_lost(&why, turn),
+            Purpose::Refresh => return self.refresh_lost(&why, turn),
             Purpose::Bye(Leg::Meta) | Purpose::Errand => return,
         }
         self.seen(Err(why.clone()), turn);
@@ -552,6 +569,8 @@ impl Call {
                     self.acknowledge(turn);
                 }
                 self.repeat_our_200(turn);
+                self.repeat_to_pbx(turn);
+                self.keep_session(turn);
             }
             State::Closing(_) if self.held.is_some() => self.repeat_our_200(turn),
             _ => {}

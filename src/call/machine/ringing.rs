@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::reinvite::PbxSession;
 use super::teardown::sip_reason;
 use super::turn::{Action, Purpose, Turn};
 use super::{Call, State, Talking};
@@ -76,6 +77,7 @@ impl Call {
             Leg::Meta => &side,
             Leg::Pbx => &answered.side,
         };
+        ringing.pbx_side = Some(pbxs.clone());
         self.codecs = Codecs {
             meta: metas.sound(),
             pbx: pbxs.sound(),
@@ -102,12 +104,16 @@ impl Call {
             _ => self.settle(&response.body, turn),
         };
         let reject = match answer {
-            Ok(answer) => match self.caller.answer(&answer, turn.now) {
-                Some((ok, caller)) => {
-                    return self.talk(with_custom(ok, leg, response), caller, callee, turn);
+            Ok(answer) => {
+                let pbx = self.modifiable(&answer, response, turn.now);
+                match self.caller.answer(&answer, turn.now) {
+                    Some((ok, caller)) => {
+                        let ok = with_custom(ok, leg, response);
+                        return self.talk(ok, (caller, callee), pbx, turn);
+                    }
+                    None => "the INVITE cannot make a dialog".to_owned(),
                 }
-                None => "the INVITE cannot make a dialog".to_owned(),
-            },
+            }
             Err(reject) => reject.to_string(),
         };
         let refusal = Refusal::new(488, 88, format!("{leg}: {reject}"));
@@ -116,7 +122,13 @@ impl Call {
         self.refuse(EndedBy::Bridge, &refusal, turn);
     }
 
-    fn talk(&mut self, ok: Response, caller: Dialog, callee: Dialog, turn: &mut Turn<'_>) {
+    fn talk(
+        &mut self,
+        ok: Response,
+        (caller, callee): (Dialog, Dialog),
+        pbx: Option<Box<PbxSession>>,
+        turn: &mut Turn<'_>,
+    ) {
         self.answered = Some(turn.now);
         self.status = 200;
         turn.mark(Mark::Answered);
@@ -129,6 +141,7 @@ impl Call {
             callee,
             meta_started: false,
             ack_by,
+            pbx,
         }));
         turn.media(Command::Start { leg: Leg::Pbx });
         turn.respond_and_tell(self.caller.id, ok);

@@ -9,7 +9,7 @@ use crate::peer::{Refusal, meta};
 use crate::sip::dialog::Unacknowledged;
 use crate::sip::message::{Method, Request};
 use crate::sip::transaction::ServerId;
-use crate::sip::{ALLOW, ALLOW_INFO, build};
+use crate::sip::{Abilities, build};
 
 impl Call {
     pub(super) fn ack(&mut self, leg: Leg, ack: &Request, turn: &mut Turn<'_>) {
@@ -17,6 +17,8 @@ impl Call {
             // Whoever has acknowledged our 200 has it, even if the transport never said so.
             self.start_meta(turn);
             self.send_held_bye(turn);
+        } else if leg == Leg::Pbx {
+            self.reinvite_acked(ack, turn);
         }
     }
 
@@ -35,6 +37,9 @@ impl Call {
         let status = match request.method {
             _ if !in_order => 500,
             Method::BYE => 200,
+            Method::INVITE | Method::UPDATE if self.modifies(leg) => {
+                return self.modify(server, request, turn);
+            }
             // Meta documents 500 for a re-INVITE and forwards none (FAQ, 2025-11-13); the call goes on.
             Method::INVITE => 500,
             Method::OPTIONS => 200,
@@ -43,11 +48,7 @@ impl Call {
         };
         let mut response = build::response(request, status, None);
         if status == 405 || request.method == Method::OPTIONS {
-            let allow = match leg {
-                Leg::Meta => ALLOW,
-                Leg::Pbx => ALLOW_INFO,
-            };
-            response.headers.push("Allow", allow);
+            response.headers.push("Allow", self.allow(leg));
         }
         turn.respond(server, response);
         if status == 200 && request.method == Method::BYE {
@@ -57,6 +58,14 @@ impl Call {
             }
             self.hung_up(leg, request, turn);
         }
+    }
+
+    fn allow(&self, leg: Leg) -> &'static str {
+        let abilities = match leg {
+            Leg::Meta => Abilities::CALLS,
+            Leg::Pbx => self.parties.pbx.abilities(),
+        };
+        abilities.allow
     }
 
     fn hung_up(&mut self, leg: Leg, bye: &Request, turn: &mut Turn<'_>) {

@@ -17,7 +17,7 @@ use crate::sip::{Via, build};
 impl Call {
     pub(super) fn silent(&mut self, leg: Leg, turn: &mut Turn<'_>) {
         // Before the answer nobody owes us media: many phones send none while they wait for another to be picked up.
-        if matches!(self.state, State::Ringing(_)) {
+        if matches!(self.state, State::Ringing(_)) || self.may_be_silent(leg) {
             return;
         }
         let refusal = Refusal::new(408, 102, format!("no media from {leg}"));
@@ -75,6 +75,7 @@ impl Call {
             ended_by,
             why: why.to_owned(),
         });
+        self.cancel_own(turn);
         if self.media.is_none() {
             turn.actions.push(Action::CloseMedia);
         }

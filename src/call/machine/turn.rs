@@ -56,6 +56,8 @@ pub enum Purpose {
     Bye(Leg),
     /// An INFO to the PBX.
     Info,
+    /// A refresh of the PBX's session.
+    Refresh,
     /// A CANCEL, or a BYE that has credentials: whatever it is answered, nothing follows.
     Errand,
 }

@@ -3,11 +3,13 @@
 //! ```text
 //!   ClientInvite ── 2xx ──▶ Dialog ◀── our 2xx ── ServerInvite
 //!                             │
-//!                             └─▶ BYE, and the checks on what the peer sends in it
+//!                             ├─▶ BYE, UPDATE, re-INVITE, and the checks on what the peer sends in it
+//!                             └── refresh: for how long it may go on without a word (RFC 4028)
 //! ```
 
 mod client;
 mod identity;
+pub mod refresh;
 mod server;
 
 pub use client::{ClientInvite, Outcome, Step};
@@ -165,6 +167,14 @@ impl Dialog {
         let first = self.route_set.first().and_then(|r| NameAddr::parse(r).ok());
         let uri = first.map_or_else(|| self.remote_target.clone(), |r| r.uri);
         Some(hop(leg, uri.sip()?, usual))
+    }
+
+    /// A request that may move the peer has been accepted, by us or by it: from now on the peer is where it says that it is
+    /// (§12.2.1.2, §12.2.2).
+    pub fn retarget(&mut self, message: &impl Common) {
+        if let Some(contact) = message.contact() {
+            self.remote_target = contact.uri;
+        }
     }
 
     /// Whether a request of the peer's comes in order (§12.2.2); if it does, it is the latest from now on.

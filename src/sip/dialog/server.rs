@@ -39,6 +39,8 @@ pub struct ServerInvite {
     identity: Identity,
     tag: String,
     pace: Pace,
+    /// What our 2xx says besides what every one does.
+    also: Vec<(&'static str, String)>,
     state: State,
 }
 
@@ -74,8 +76,14 @@ impl ServerInvite {
             identity,
             tag,
             pace,
+            also: Vec::new(),
             state: State::Ringing,
         }
+    }
+
+    /// Has our 2xx, and every copy of it, say this as well.
+    pub fn say(&mut self, headers: Vec<(&'static str, String)>) {
+        self.also.extend(headers);
     }
 
     /// Our tag.
@@ -101,7 +109,7 @@ impl ServerInvite {
     /// The 200 with our answer, and the dialog it makes; `None` if the INVITE cannot make one.
     pub fn answer(&mut self, sdp: &str, now: Instant) -> Option<(Response, Dialog)> {
         let dialog = Dialog::from_request(&self.request, &self.tag)?;
-        let ok = self.dialog_response(200, Some(sdp));
+        let ok = self.ok(Some(sdp));
         let t1 = self.pace.t1;
         self.state = State::Answered {
             ok: ok.clone(),
@@ -110,6 +118,20 @@ impl ServerInvite {
             give_up: now + 64 * t1,
         };
         Some((ok, dialog))
+    }
+
+    /// The 200 as it is; [`answer`](Self::answer) gives one that is repeated.
+    pub fn ok(&self, sdp: Option<&str>) -> Response {
+        let mut ok = self.dialog_response(200, sdp);
+        for (name, value) in &self.also {
+            ok.headers.push(name, value);
+        }
+        ok
+    }
+
+    /// How fast its 2xx is repeated.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// A final response other than 2xx.
