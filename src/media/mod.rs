@@ -460,7 +460,7 @@ pub struct SideStats {
 /// What a peer reports of the RTP that it hears from us (RFC 3550 §6.4.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reported {
-    /// Packets of ours that it never saw.
+    /// Packets of ours that it never saw. Gaps that we pass on, for losses on the other leg, are none.
     pub lost: u64,
     /// Interarrival jitter, in milliseconds.
     pub jitter_ms: f64,

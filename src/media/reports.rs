@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::extended::{self, Extended};
-use super::intervals::{Conditions, Counts, Heard, INTERVAL, Judge, Measured, Way};
+use super::intervals::{Conditions, Counts, Heard, INTERVAL, Judge, Measured, Numbers, Way};
 use super::quality::Coding;
 use super::rtcp::{self, Entry, Reception, Report, Sent, WallClock};
-use super::rtp::{Packet, Ssrc, Timestamp};
+use super::rtp::{Packet, Seq, Ssrc, Timestamp};
 use super::settings::Timing;
 use super::xr::Wanted;
 use super::{Codec, Reported, SideStats};
@@ -29,7 +29,8 @@ pub(crate) struct Reports {
     extended: Extended,
     /// The sound that the peer sent last, and that it was sent last.
     codecs: [Option<Codec>; 2],
-    /// Packets and octets of payload that we sent.
+    /// Packets and octets of payload that we sent, and the numbers of the packets.
+    numbers: Numbers,
     packets: u32,
     octets: u32,
     /// Reports since we last sent RTP.
@@ -61,6 +62,7 @@ impl Reports {
             judges: Default::default(),
             extended: Extended::default(),
             codecs: [None; 2],
+            numbers: Numbers::default(),
             packets: 0,
             octets: 0,
             quiet: 0,
@@ -95,7 +97,8 @@ impl Reports {
     }
 
     /// Counts a packet of ours.
-    pub(crate) fn sent(&mut self, octets: usize, codec: Option<Codec>) {
+    pub(crate) fn sent(&mut self, seq: Seq, octets: usize, codec: Option<Codec>) {
+        self.numbers.sent(seq);
         if let Some(codec) = codec.filter(|codec| codec.is_audio()) {
             self.codecs[Way::Out as usize] = Some(codec);
         }
@@ -140,12 +143,13 @@ impl Reports {
                 Entry::Heard { block, .. } if block.source == self.ssrc => {
                     self.round_trip = block.round_trip(self.wall.ntp(now)).or(self.round_trip);
                     let clock_rate = self.codec(Way::Out).clock_rate();
+                    let lost = i64::from(block.lost) - i64::from(self.numbers.skipped());
                     self.reported = Some(Reported {
                         // Below zero where more came twice than got lost.
-                        lost: u64::try_from(block.lost).unwrap_or(0),
+                        lost: u64::try_from(lost).unwrap_or(0),
                         jitter_ms: f64::from(block.jitter) * 1000.0 / f64::from(clock_rate),
                     });
-                    self.theirs.report(&block, self.packets);
+                    self.theirs.report(&block, &self.numbers);
                 }
                 Entry::Extended { from, block } => {
                     let told = self.extended.read(from, &block, self.ssrc, &self.wall, now);

@@ -452,8 +452,8 @@ impl Side {
             Err(_) => return self.stats.unsent += 1,
         }
         self.stats.sent += 1;
-        self.reports
-            .sent(payload.len(), agreed.sent_as(payload_type));
+        let codec = agreed.sent_as(payload_type);
+        self.reports.sent(seq, payload.len(), codec);
     }
 
     /// Sends the report in `written`.

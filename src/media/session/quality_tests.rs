@@ -122,6 +122,24 @@ fn a_peer_that_reports_loss_of_what_we_send_turns_that_direction_bad() {
     assert!(!stats.pbx.quality_in.is_bad && !stats.meta.quality_in.is_bad);
 }
 
+#[test]
+fn what_meta_lost_is_not_held_against_the_leg_of_the_pbx() {
+    let mut call = talking();
+    for nth in 1..=3_u16 {
+        talk(&mut call, (nth - 1) * 240..nth * 240, 4);
+        let (all, lost) = (240 * u32::from(nth), 60 * i32::from(nth));
+        report(&mut call, Leg::Pbx, 7 + all, lost, 0);
+    }
+    talk(&mut call, 720..760, 0);
+    let bad = Turn::Bad(Impairment::Loss);
+    assert_eq!(turns(&call), [(10, Leg::Meta, Way::In, bad)]);
+    let stats = call.session.stats().pbx;
+    let worst = stats.quality_out.worst.unwrap();
+    assert!(worst.loss < 0.01, "{worst:?}");
+    let lost = stats.reported.unwrap().lost;
+    assert!(lost <= 1, "{lost}: only the gap before the first packet");
+}
+
 fn g711(rtp: &str, rtcp: Option<&str>) -> SideSpec {
     side(rtp, rtcp, &[(8, Codec::Pcma)])
 }
