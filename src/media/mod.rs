@@ -16,8 +16,8 @@
 //!
 //! Machines, without socket or clock: `session` joins two `side`s, and has what of the PBX's speech came `early`, before its
 //! answer was read, and what is `kept` until Meta can be sent to; a side has what was `agreed` (payload numbers, keys), its
-//! `peer` (whose packets count), the one `stream` the peer hears, its `reports` (which judge `intervals`, and have what is
-//! `extended` in RTCP), and an `outbox` for what it wants sent. Where keys are not in SDP, a side has a
+//! `peer` (whose packets count), the one `stream` the peer hears, its `reports` (which judge `intervals`, by what is `heard` at
+//! the peer, too; and have what is `extended` in RTCP), and an `outbox` for what it wants sent. Where keys are not in SDP, a side has a
 //! `path`: `ice` finds the peer's address, `dtls` shakes hands over it. What all sessions share is `common`. Drivers:
 //! `engine` is the door, `worker` a thread, `slot` a session with its `sockets` and, if it is recorded, its `tape`; `ports` the
 //! range of one address, `pools` those of all; which of them a PBX has is its `facing`.
@@ -40,6 +40,7 @@ mod early;
 mod engine;
 mod extended;
 mod facing;
+mod heard;
 pub mod ice;
 mod intervals;
 mod kept;

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::extended::{self, Extended};
-use super::intervals::{Conditions, Counts, Heard, INTERVAL, Judge, Measured, Numbers, Way};
+use super::heard::{Heard, Numbers};
+use super::intervals::{Conditions, Counts, INTERVAL, Judge, Measured, Way};
 use super::quality::Coding;
 use super::rtcp::{self, Entry, Reception, Report, Sent, WallClock};
 use super::rtp::{Packet, Seq, Ssrc, Timestamp};
