@@ -75,5 +75,7 @@ mod timers;
 mod torture_answers;
 #[path = "flows/traces.rs"]
 mod traces;
+#[path = "flows/transfer.rs"]
+mod transfer;
 #[path = "flows/user_calls.rs"]
 mod user_calls;

@@ -214,6 +214,7 @@ impl Bridge {
             patience: outgoing.patience,
             attempts: outgoing.attempts,
             ring_until: now + outgoing.ring_for,
+            ring_timeout: self.setup.ring_timeout,
         };
         let (call, actions) = Call::begin(beginning, &mut self.tokens, now);
         self.admit_call(call, actions, now, out);

@@ -9,6 +9,9 @@ use crate::media::SessionId;
 use crate::sip::dialog::DialogId;
 use crate::sip::transaction::{ClientId, ServerId};
 
+/// Client transactions of one call that are remembered: in a long one those of its first refreshes are long over.
+const MOST_CLIENTS: usize = 64;
+
 /// Names a call for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u64);
@@ -90,6 +93,10 @@ impl Live {
     /// A client transaction belongs to a call.
     pub fn bind(&mut self, client: ClientId, id: CallId, purpose: Purpose) {
         if let Some(entry) = self.calls.get_mut(&id) {
+            if entry.clients.len() >= MOST_CLIENTS {
+                let oldest = entry.clients.remove(0);
+                self.clients.remove(&oldest);
+            }
             entry.clients.push(client);
             self.clients.insert(client, (id, purpose));
         }

@@ -130,6 +130,8 @@ pub fn answer_at_once(request: &Request, ours: Abilities) -> Refused {
         // As Meta itself answers (FAQ, 2025-11-13): there is no registrar here.
         Method::REGISTER => Refused::new(403, "nobody registers here"),
         Method::BYE => Refused::new(481, ""),
+        // What there is within calls alone.
+        _ if ours.allows(&request.method) => Refused::new(481, ""),
         _ => Refused::new(405, "").with("Allow", ours.allow),
     }
 }

@@ -127,6 +127,13 @@ pub enum Mark {
     },
     /// The callee answered.
     Answered,
+    /// The PBX wants somebody else to have its end of the call, and that is called.
+    Transferring {
+        /// Call-ID of the leg that this would be.
+        call_id: String,
+    },
+    /// That has answered, and is the PBX's leg from now on.
+    Transferred,
     /// The PBX's 200 has its ACK, which waited for the keys of Meta's leg; how long.
     AckWaited(Duration),
     /// SDP settled one leg's media.

@@ -118,7 +118,18 @@ impl Pbx {
 
     /// The INVITE of a user-initiated call to one of its addresses.
     pub fn invite(&self, hop: &Hop, call: &Extension, fresh: Fresh, sdp: &str) -> Request {
-        let target = uri(Some(&call.target), hop);
+        self.invite_to(uri(Some(&call.target), hop), hop, call, fresh, sdp)
+    }
+
+    /// The same for a URI of its own choice, whatever the extension's target is.
+    pub fn invite_to(
+        &self,
+        target: SipUri,
+        hop: &Hop,
+        call: &Extension,
+        fresh: Fresh,
+        sdp: &str,
+    ) -> Request {
         let opening = Opening {
             method: Method::INVITE,
             identity: self.identity(hop.protocol),
@@ -139,6 +150,29 @@ impl Pbx {
             invite.headers.push(name, value);
         }
         invite
+    }
+
+    /// Where a REFER of this PBX leads, which is at `home`: to itself, by one of its addresses or by a name that we know it
+    /// or it knows us by. `None`: elsewhere, and nobody is called there.
+    pub fn referred(&self, to: &SipUri, home: &Hop) -> Option<(SipUri, Hop)> {
+        if to.params.has("maddr") || to.user.is_none() {
+            return None;
+        }
+        let is = |host: &str| unbracketed(host).eq_ignore_ascii_case(unbracketed(&to.host));
+        let hops = || self.ways.iter().map(|way| &way.hop);
+        // A PBX that called us by a stream listens elsewhere than it called from.
+        let at_home = hops().find(|hop| hop.host == home.host);
+        let usual = at_home.or(hops().next())?;
+        let ours = is(&self.our_host);
+        let our_port = self.our_ports.of(usual.protocol);
+        let itself = hops().find(|hop| is(&hop.host));
+        let itself = itself.or(is(&home.host).then_some(usual));
+        let itself = itself.filter(|_| !(ours && to.port == Some(our_port)));
+        if let Some(way) = itself {
+            return Some((to.clone(), explicit(to, way)));
+        }
+        let domain = self.register.as_ref().is_some_and(|r| is(&r.domain));
+        (ours || domain).then(|| (uri(to.user.as_deref(), usual), usual.clone()))
     }
 
     /// Who calls: the user of WhatsApp, or we by the name that we register.
@@ -256,6 +290,27 @@ fn uri(user: Option<&str>, hop: &Hop) -> SipUri {
         Protocol::Tcp => uri.with_param("transport", Some("tcp")),
         Protocol::Tls => uri.with_param("transport", Some("tls")),
     }
+}
+
+fn unbracketed(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// The hop that a URI names whose host is this way's; what it leaves open is as there.
+fn explicit(to: &SipUri, way: &Hop) -> Hop {
+    let transport = to.params.value("transport").map(str::to_ascii_lowercase);
+    let protocol = match transport.as_deref() {
+        _ if to.secure => Protocol::Tls,
+        Some("tls") => Protocol::Tls,
+        Some("tcp") => Protocol::Tcp,
+        Some("udp") => Protocol::Udp,
+        _ => way.protocol,
+    };
+    let port = match protocol == way.protocol {
+        true => way.port,
+        false => protocol.default_port(),
+    };
+    hop(unbracketed(&to.host), to.port.unwrap_or(port), protocol)
 }
 
 /// As it stands in To: where a request is sent by is of no concern there.
@@ -423,6 +478,61 @@ mod tests {
             user: None,
         });
         assert_eq!(invite.from().unwrap().uri.user(), Some("anonymous"));
+    }
+
+    #[test]
+    fn a_refer_leads_to_the_pbx_itself_and_nowhere_else() {
+        let mut pbx = pbx();
+        let home = hop("192.0.2.7", 49152, Protocol::Tcp);
+        let lead = |pbx: &Pbx, to: &str| {
+            let to = crate::sip::Uri::parse(to).unwrap();
+            let found = pbx.referred(to.sip().unwrap(), &home);
+            found.map(|(uri, hop)| format!("{uri} at {hop}"))
+        };
+        for (to, there) in [
+            (
+                "sip:200@192.0.2.7",
+                "sip:200@192.0.2.7 at UDP 192.0.2.7:5060",
+            ),
+            (
+                "sip:200@192.0.2.7:5080",
+                "sip:200@192.0.2.7:5080 at UDP 192.0.2.7:5080",
+            ),
+            (
+                "sip:200@192.0.2.1",
+                "sip:200@192.0.2.7 at UDP 192.0.2.7:5060",
+            ),
+            (
+                "sip:200@192.0.2.1:5070",
+                "sip:200@192.0.2.7 at UDP 192.0.2.7:5060",
+            ),
+            (
+                "sip:200@192.0.2.7;transport=tcp",
+                "sip:200@192.0.2.7;transport=tcp at TCP 192.0.2.7:5060",
+            ),
+        ] {
+            assert_eq!(lead(&pbx, to).as_deref(), Some(there), "{to}");
+        }
+        for to in [
+            "sip:200@198.51.100.66",
+            "sip:200@pbx.example.com",
+            "sip:200@192.0.2.7;maddr=198.51.100.66",
+            "sip:192.0.2.7",
+        ] {
+            assert_eq!(lead(&pbx, to), None, "{to}");
+        }
+        // The bridge on the host of its PBX.
+        pbx.our_host = "192.0.2.7".into();
+        let ours = lead(&pbx, "sip:200@192.0.2.7:5070");
+        assert_eq!(
+            ours.as_deref(),
+            Some("sip:200@192.0.2.7 at UDP 192.0.2.7:5060")
+        );
+        assert!(
+            lead(&pbx, "sip:200@192.0.2.7:5060")
+                .unwrap()
+                .ends_with("7:5060")
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! agreement as it was.
 
 use super::{Answered, Capabilities, Keying, Local, Offer, Reject, RemoteOffer, stream};
+use crate::media::sdes::Crypto;
 use crate::media::{Codec, SideSpec};
 
 /// The description that is in force on one leg, and what may take its place.
@@ -82,6 +83,21 @@ impl Agreement {
         let text = self.say(self.agreed.clone());
         let index = ours(&text);
         Offer::new(&self.local, &capabilities).saying(text, index)
+    }
+
+    /// An offer of the same end to another peer: another session, with a key of its own.
+    pub fn elsewhere(&self, session: u64) -> Offer {
+        let local = Local {
+            session,
+            version: 1,
+            crypto: Crypto::generate(1),
+            ..self.local.clone()
+        };
+        let capabilities = Capabilities {
+            rtcp_mux: false,
+            ..self.capabilities.clone()
+        };
+        Offer::new(&local, &capabilities)
     }
 
     /// Takes the answer to an offer of ours.

@@ -1,6 +1,6 @@
 //! What we do for one side, as we say it there.
 
-use super::message::Headers;
+use super::message::{Headers, Method};
 
 /// The methods that one side may use, and the extensions of SIP that we know there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +24,17 @@ impl Abilities {
         options: &[],
     };
 
-    /// The same for one that may change a call that is up (RFC 3311, RFC 4028).
+    /// The same for one that may change a call that is up (RFC 3311, RFC 3515, RFC 4028).
     pub const CHANGES: Abilities = Abilities {
-        allow: "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO",
-        options: &["timer"],
+        allow: "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, REFER, INFO",
+        options: &["norefersub", "timer"],
     };
+
+    /// Whether we know this method.
+    pub fn allows(&self, method: &Method) -> bool {
+        let name = method.to_string();
+        self.allow.split(", ").any(|ours| ours == name)
+    }
 
     /// Whether we know this extension.
     pub fn supports(&self, tag: &str) -> bool {

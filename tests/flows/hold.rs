@@ -437,8 +437,8 @@ fn only_a_pbx_that_may_change_its_session_is_told_so_and_meta_never_is() {
         ),
         (
             Reinvite::Local,
-            "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO",
-            Some("timer"),
+            "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, REFER, INFO",
+            Some("norefersub, timer"),
         ),
     ] {
         let with = || World::with(with_pbx(|pbx| pbx.reinvite = reinvite));

@@ -193,7 +193,7 @@ fn we_refresh_by_update_at_half_the_interval_again_and_again() {
             let update = w.gets_request(Pbx, "UPDATE");
             let headers = &update.headers;
             assert_eq!(headers.get("Session-Expires"), Some("90;refresher=uac"));
-            assert_eq!(headers.get("Supported"), Some("timer"));
+            assert_eq!(headers.get("Supported"), Some("norefersub, timer"));
             assert!(headers.get("Contact").unwrap().contains("192.0.2.1:5070"));
             assert!(update.body.is_empty());
             w.sends(Pbx, granted(&update, "90;refresher=uac"));

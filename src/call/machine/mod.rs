@@ -7,7 +7,7 @@
 //!
 //! Closing lasts until every transaction of the call has ended and its media session is closed. Here are the states
 //! and the transactions; what happens in them is told in [`ringing`], [`attempts`], [`talking`], [`info`], [`reinvite`],
-//! [`refresh`] and [`teardown`].
+//! [`refresh`], [`transfer`] and [`teardown`].
 
 mod attempts;
 mod info;
@@ -16,8 +16,10 @@ mod reinvite;
 mod ringing;
 mod talking;
 mod teardown;
+mod transfer;
 mod turn;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +48,7 @@ use info::Infos;
 use refresh::Own;
 use reinvite::PbxSession;
 use teardown::reason_of;
+use transfer::{Former, Transfer};
 use turn::Turn;
 
 /// How long a call may take to close: longer than any transaction of it (64·T1) by some.
@@ -93,6 +96,8 @@ pub struct Beginning {
     pub attempts: Option<Attempts>,
     /// When the callee's phone has rung enough.
     pub ring_until: Instant,
+    /// How long a phone at the PBX may ring that the call is transferred to.
+    pub ring_timeout: Duration,
 }
 
 /// One call across the bridge.
@@ -125,6 +130,15 @@ pub struct Call {
     infos: Infos,
     /// The latest refresh of the PBX's session.
     own: Option<Box<Own>>,
+    /// Whether the PBX's leg is reached by the connection that it called us by.
+    pbx_by_flow: bool,
+    /// The latest transfers that the PBX has asked for; only the last of them can be under way.
+    transfers: VecDeque<Transfer>,
+    /// How many it has asked for in its present dialog, and names for all of them.
+    referrals: u32,
+    referral: u32,
+    /// How long a phone at the PBX may ring.
+    ring_timeout: Duration,
     /// Client transactions that have not ended.
     pending: usize,
     began: Instant,
@@ -177,6 +191,8 @@ struct Talking {
     ack_by: Option<Instant>,
     /// What the PBX may change, if it may.
     pbx: Option<Box<PbxSession>>,
+    /// Legs that it had before a transfer, and has not hung up yet.
+    former: Vec<Former>,
 }
 
 #[derive(Debug)]
@@ -203,7 +219,10 @@ impl Call {
             patience,
             attempts,
             ring_until,
+            ring_timeout,
         } = beginning;
+        let pbx_by_flow =
+            parties.direction.caller() == Leg::Pbx && caller_flow.protocol.is_reliable();
         let mut turn = Turn {
             now,
             tokens,
@@ -249,6 +268,11 @@ impl Call {
             detour: None,
             infos: Infos::default(),
             own: None,
+            pbx_by_flow,
+            transfers: VecDeque::new(),
+            referrals: 0,
+            referral: 0,
+            ring_timeout,
             pending: 0,
             began: now,
             answered: None,
@@ -311,6 +335,7 @@ impl Call {
                 .into_iter()
                 .chain(self.caller.deadline())
                 .chain(talking.pbx.as_ref().and_then(|pbx| pbx.deadline()))
+                .chain(self.transfer_due())
                 .min(),
             State::Closing(_) if self.held.is_some() => self.caller.deadline(),
             State::Closing(closing) => Some(closing.until),
@@ -421,8 +446,9 @@ impl Call {
         match purpose {
             Purpose::Invite(_) => Some(self.callee_leg()),
             Purpose::Bye(leg) => Some(leg),
-            Purpose::Info => Some(Leg::Pbx),
-            Purpose::Refresh => Some(Leg::Pbx),
+            Purpose::Info | Purpose::Refresh | Purpose::Transfer(_) | Purpose::Notify => {
+                Some(Leg::Pbx)
+            }
             Purpose::Errand => None,
         }
     }
@@ -461,11 +487,7 @@ impl Call {
     fn target(&self, leg: Leg, hop: Option<Hop>) -> Target {
         match (leg, hop) {
             // A PBX that called us over a stream is reached by that stream, whatever its Contact says.
-            (Leg::Pbx, _)
-                if self.caller_leg() == Leg::Pbx && self.caller_flow.protocol.is_reliable() =>
-            {
-                Target::Flow(self.caller_flow)
-            }
+            (Leg::Pbx, _) if self.pbx_by_flow => Target::Flow(self.caller_flow),
             (Leg::Pbx, Some(hop)) => Target::Hop(hop),
             // Route sets of Meta name hosts that are Meta's own affair.
             _ => self.first_hop(leg),
@@ -480,7 +502,8 @@ impl Call {
                 None => !self.callee.is_pending(),
             },
             Purpose::Refresh => !self.own.as_ref().is_some_and(|own| own.awaits(&response)),
-            Purpose::Bye(_) | Purpose::Info | Purpose::Errand => false,
+            Purpose::Transfer(number) => !self.awaits_target(number),
+            Purpose::Bye(_) | Purpose::Info | Purpose::Notify | Purpose::Errand => false,
         };
         if !response.is_provisional() && !settled {
             self.pending = self.pending.saturating_sub(1);
@@ -504,6 +527,8 @@ impl Call {
             Purpose::Bye(leg) => self.bye_answered(leg, &response, turn),
             Purpose::Info => self.info_answered(&response, turn),
             Purpose::Refresh => self.refreshed(response, turn),
+            Purpose::Transfer(number) => self.target_answered(number, response, turn),
+            Purpose::Notify => self.notify_answered(response.status),
             Purpose::Errand => {}
         }
     }
@@ -520,6 +545,8 @@ impl Call {
             Purpose::Bye(Leg::Pbx) => return self.bye_by_detour(turn),
             Purpose::Info => return self.info_lost(&why, turn),
             Purpose::Refresh => return self.refresh_lost(&why, turn),
+            Purpose::Transfer(number) => return self.target_lost(number, &why, turn),
+            Purpose::Notify => return self.notify_answered(408),
             Purpose::Bye(Leg::Meta) | Purpose::Errand => return,
         }
         self.seen(Err(why.clone()), turn);
@@ -571,6 +598,7 @@ impl Call {
                 self.repeat_our_200(turn);
                 self.repeat_to_pbx(turn);
                 self.keep_session(turn);
+                self.tick_transfer(turn);
             }
             State::Closing(_) if self.held.is_some() => self.repeat_our_200(turn),
             _ => {}

@@ -34,6 +34,8 @@ pub(super) struct Own {
     target: Target,
     /// Whether it has credentials.
     proven: bool,
+    /// Whether its leg is no longer the PBX's.
+    stale: bool,
     progress: Progress,
 }
 
@@ -51,6 +53,11 @@ impl Own {
     /// Whether it is a re-INVITE that is not over.
     pub(super) fn offers(&self) -> bool {
         self.offer.is_some() && !self.is_over()
+    }
+
+    /// The leg that it was for is the PBX's no more: nothing but an ACK follows from its answer.
+    pub(super) fn is_of_former_leg(&mut self) {
+        self.stale = true;
     }
 
     fn is_over(&self) -> bool {
@@ -128,6 +135,7 @@ impl Call {
             offer,
             target: target.clone(),
             proven,
+            stale: false,
             progress: Progress::Sent,
         }));
         self.open(request, target, Purpose::Refresh, turn);
@@ -164,6 +172,12 @@ impl Call {
                 return;
             }
             progress => *progress = Progress::Over(None),
+        }
+        if own.stale {
+            if response.is_success() {
+                self.acknowledge_own(&response, turn);
+            }
+            return;
         }
         if let Some((_, pbx)) = self.pbx_session() {
             pbx.unheard = false;
@@ -288,8 +302,10 @@ impl Call {
 
     /// A refresh of ours got no answer, or could not be sent: it is tried once more, then the PBX is gone (§12.2.1.2).
     pub(super) fn refresh_lost(&mut self, why: &str, turn: &mut Turn<'_>) {
-        if let Some(own) = &mut self.own {
-            own.progress = Progress::Over(None);
+        let Some(own) = &mut self.own else { return };
+        own.progress = Progress::Over(None);
+        if own.stale {
+            return;
         }
         let now = turn.now;
         let Some((_, pbx)) = self.pbx_session() else {

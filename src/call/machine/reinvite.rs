@@ -52,6 +52,27 @@ struct Open {
 }
 
 impl PbxSession {
+    /// Of a leg that has just been agreed with.
+    pub(super) fn begin(
+        agreement: Agreement,
+        contact: Option<NameAddr>,
+        timer: Option<SessionTimer>,
+    ) -> PbxSession {
+        PbxSession {
+            agreement,
+            contact,
+            open: None,
+            timer,
+            takes_update: false,
+            unheard: false,
+        }
+    }
+
+    /// The PBX has hung up: nothing more is said, and nothing expected.
+    pub(super) fn ends(&mut self) {
+        (self.open, self.timer) = (None, None);
+    }
+
     /// When something is next to be done.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let open = self.open.as_ref().and_then(|open| open.invite.deadline());
@@ -120,14 +141,8 @@ impl Call {
                 )
             }
         };
-        let mut session = PbxSession {
-            agreement,
-            contact,
-            open: None,
-            timer: granted.map(|interval| SessionTimer::begin(interval, now)),
-            takes_update: false,
-            unheard: false,
-        };
+        let timer = granted.map(|interval| SessionTimer::begin(interval, now));
+        let mut session = PbxSession::begin(agreement, contact, timer);
         session.hears(headers);
         if let (Leg::Pbx, Some(granted)) = (self.caller_leg(), granted) {
             self.caller.say(granted.in_response());
@@ -140,14 +155,26 @@ impl Call {
         let done = self
             .may_modify(request, turn.tokens)
             .and_then(|granted| self.modified(server, request, granted, turn));
-        let Err(refused) = done else { return };
+        if let Err(refused) = done {
+            self.refuse_within(server, request, refused, turn);
+        }
+    }
+
+    /// Refuses a request in the PBX's dialog; the call goes on.
+    pub(super) fn refuse_within(
+        &mut self,
+        server: ServerId,
+        request: &Request,
+        refused: Refused,
+        turn: &mut Turn<'_>,
+    ) {
         let mut response = build::response(request, refused.status, None);
         for (name, value) in refused.headers {
             response.headers.push(name, value);
         }
         if !refused.why.is_empty() {
             let (method, status, why) = (&request.method, refused.status, &refused.why);
-            tracing::info!(pbx = self.parties.pbx.name, %method, status, why, "the PBX's session stays as it is");
+            tracing::info!(pbx = self.parties.pbx.name, %method, status, why, "refused to the PBX; the call goes on as it was");
             response
                 .headers
                 .push("Warning", format!("399 wabridge {}", quote(why)));
@@ -161,15 +188,7 @@ impl Call {
         request: &Request,
         tokens: &mut Tokens,
     ) -> Result<Option<Interval>, Refused> {
-        match &self.state {
-            // RFC 3261 §14.2, RFC 3311 §5.2: there is no answer yet that could be changed.
-            State::Ringing(_) => {
-                let seconds = tokens.number() % 11;
-                return Err(Refused::new(500, "").with("Retry-After", seconds.to_string()));
-            }
-            State::Closing(_) => return Err(Refused::new(481, "")),
-            State::Talking(_) => {}
-        }
+        self.is_talking(tokens)?;
         extensions(request, self.parties.pbx.abilities())?;
         let has_offer = !request.body.is_empty();
         if (request.method == Method::INVITE || has_offer) && self.exchange_is_open() {
@@ -179,6 +198,19 @@ impl Call {
             check_body(request)?;
         }
         Interval::granted_to(request).map_err(|TooSmall| too_small())
+    }
+
+    /// Whether the call has an answer and no end yet.
+    pub(super) fn is_talking(&self, tokens: &mut Tokens) -> Result<(), Refused> {
+        match &self.state {
+            // RFC 3261 §14.2, RFC 3311 §5.2: there is no answer yet that could be changed.
+            State::Ringing(_) => {
+                let seconds = tokens.number() % 11;
+                Err(Refused::new(500, "").with("Retry-After", seconds.to_string()))
+            }
+            State::Closing(_) => Err(Refused::new(481, "")),
+            State::Talking(_) => Ok(()),
+        }
     }
 
     /// Whether an INVITE on the PBX's leg is still waiting for its answer or its ACK (§14.1, §14.2).
@@ -277,10 +309,11 @@ impl Call {
         }
     }
 
-    /// Whether nothing is expected of the PBX because it has said so: it is on hold.
+    /// Whether nothing is expected of the PBX: it has said so, being on hold, or it is about to be another.
     pub(super) fn may_be_silent(&mut self, leg: Leg) -> bool {
         let held = |pbx: &PbxSession| !pbx.agreement.side().direction.receives();
-        leg == Leg::Pbx && self.pbx_session().is_some_and(|(_, pbx)| held(pbx))
+        let is_held = self.pbx_session().is_some_and(|(_, pbx)| held(pbx));
+        leg == Leg::Pbx && (is_held || self.is_transferring())
     }
 
     /// An ACK of the PBX that is not for its first INVITE.

@@ -142,6 +142,7 @@ impl Call {
             meta_started: false,
             ack_by,
             pbx,
+            former: Vec::new(),
         }));
         turn.media(Command::Start { leg: Leg::Pbx });
         turn.respond_and_tell(self.caller.id, ok);

@@ -29,6 +29,9 @@ impl Call {
         request: &Request,
         turn: &mut Turn<'_>,
     ) {
+        if self.is_of_former_leg(leg, request) {
+            return self.former_asks(server, request, turn);
+        }
         let in_order = match (&mut self.state, leg == self.parties.direction.caller()) {
             (State::Talking(talking), true) => talking.caller.is_in_order(request),
             (State::Talking(talking), false) => talking.callee.is_in_order(request),
@@ -40,6 +43,7 @@ impl Call {
             Method::INVITE | Method::UPDATE if self.modifies(leg) => {
                 return self.modify(server, request, turn);
             }
+            Method::REFER if self.modifies(leg) => return self.refer(server, request, turn),
             // Meta documents 500 for a re-INVITE and forwards none (FAQ, 2025-11-13); the call goes on.
             Method::INVITE => 500,
             Method::OPTIONS => 200,
@@ -71,8 +75,13 @@ impl Call {
     fn hung_up(&mut self, leg: Leg, bye: &Request, turn: &mut Turn<'_>) {
         match &self.state {
             State::Ringing(_) => self.caller_gave_up(reason_of(bye), turn),
+            State::Talking(_) if leg == Leg::Pbx && self.is_transferring() => {
+                self.referrer_leaves();
+            }
             State::Talking(_) => {
                 self.acknowledge(turn);
+                let why = Refusal::new(487, 31, format!("{leg} hung up"));
+                self.give_up_transfer(&why, turn);
                 let custom = match leg {
                     Leg::Meta => meta::custom_headers(&bye.headers),
                     Leg::Pbx => Vec::new(),

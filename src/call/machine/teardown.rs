@@ -41,6 +41,7 @@ impl Call {
             State::Talking(_) => {
                 // §15: no BYE before the ACK.
                 self.acknowledge(turn);
+                self.give_up_transfer(why, turn);
                 self.bye_leg(self.callee_leg(), why.reason(), &[], turn);
                 self.bye_leg(self.caller_leg(), why.reason(), &[], turn);
                 self.close(by, &why.text, turn);
@@ -76,6 +77,7 @@ impl Call {
             why: why.to_owned(),
         });
         self.cancel_own(turn);
+        self.forget_transfer();
         if self.media.is_none() {
             turn.actions.push(Action::CloseMedia);
         }
@@ -98,9 +100,13 @@ impl Call {
         custom: &[(String, String)],
         turn: &mut Turn<'_>,
     ) {
+        let has_left = leg == Leg::Pbx && self.pbx_has_left();
         let State::Talking(talking) = &mut self.state else {
             return;
         };
+        if has_left {
+            return;
+        }
         let dialog = if leg == self.parties.direction.caller() {
             &mut talking.caller
         } else {

@@ -58,6 +58,10 @@ pub enum Purpose {
     Info,
     /// A refresh of the PBX's session.
     Refresh,
+    /// An INVITE to whom the PBX transfers the call; which of them.
+    Transfer(u32),
+    /// What a PBX that transfers the call is told of that.
+    Notify,
     /// A CANCEL, or a BYE that has credentials: whatever it is answered, nothing follows.
     Errand,
 }

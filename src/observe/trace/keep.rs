@@ -243,8 +243,10 @@ impl Keep {
 
     /// A call that goes to another address has another Call-ID there, and keeps those that it had.
     fn redirected(&mut self, serial: Serial, mark: &Mark) {
-        let Mark::Redirected { pbx, call_id, .. } = mark else {
-            return;
+        let (pbx, call_id) = match mark {
+            Mark::Redirected { pbx, call_id, .. } => (pbx, call_id),
+            Mark::Transferring { call_id } => return self.join(serial, Leg::Pbx, call_id),
+            _ => return,
         };
         self.join(serial, Leg::Pbx, call_id);
         if let Some(group) = self.groups.get_mut(&serial) {

@@ -20,6 +20,8 @@ pub(super) fn mark(mark: &Mark) -> What {
             let why = short(why);
             (Some(Leg::Pbx), format!("{why}; goes on to {address}"))
         }
+        Mark::Transferring { .. } => (Some(Leg::Pbx), "the PBX transfers the call".to_owned()),
+        Mark::Transferred => (Some(Leg::Pbx), "transferred".to_owned()),
         Mark::Answered => (None, "answered".to_owned()),
         Mark::AckWaited(waited) => {
             let words = format!("the ACK waited {} ms for keys", waited.as_millis());

@@ -4,11 +4,13 @@
 //!   ClientInvite ── 2xx ──▶ Dialog ◀── our 2xx ── ServerInvite
 //!                             │
 //!                             ├─▶ BYE, UPDATE, re-INVITE, and the checks on what the peer sends in it
+//!                             ├── refer: whom the peer wants called, and what it hears of it (RFC 3515)
 //!                             └── refresh: for how long it may go on without a word (RFC 4028)
 //! ```
 
 mod client;
 mod identity;
+pub mod refer;
 pub mod refresh;
 mod server;
 

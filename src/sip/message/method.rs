@@ -28,6 +28,10 @@ impl Method {
     pub const REGISTER: Method = Method::Known(rsip::Method::Register);
     /// RFC 6086
     pub const INFO: Method = Method::Known(rsip::Method::Info);
+    /// RFC 3515
+    pub const REFER: Method = Method::Known(rsip::Method::Refer);
+    /// RFC 6665
+    pub const NOTIFY: Method = Method::Known(rsip::Method::Notify);
     /// RFC 3311
     pub const UPDATE: Method = Method::Known(rsip::Method::Update);
 
