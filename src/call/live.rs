@@ -102,28 +102,21 @@ impl Live {
         }
     }
 
-    /// Nothing more comes of a client transaction, unless it is an INVITE's, which may have another 2xx. A long call may
-    /// have any number of the others; and of refreshes, which may be INVITEs, the last one is listened to.
+    /// Nothing more comes of a client transaction, unless it is an INVITE's, which may have another 2xx; a refresh may be one.
+    /// A long call may have any number of the others.
     pub fn settled(&mut self, client: ClientId) {
         let Some((id, purpose)) = self.of_client(client) else {
             return;
         };
-        let Some(entry) = self.calls.get_mut(&id) else {
+        if matches!(
+            purpose,
+            Purpose::Invite(_) | Purpose::Refresh | Purpose::Transfer(_)
+        ) {
             return;
-        };
-        let over = |other: &ClientId| match purpose {
-            Purpose::Invite(_) => false,
-            Purpose::Refresh => {
-                let refreshes = matches!(self.clients.get(other), Some((_, Purpose::Refresh)));
-                refreshes && *other != client
-            }
-            _ => *other == client,
-        };
-        let (gone, left) = entry.clients.drain(..).partition(over);
-        entry.clients = left;
-        let gone: Vec<ClientId> = gone;
-        for client in gone {
-            self.clients.remove(&client);
+        }
+        self.clients.remove(&client);
+        if let Some(entry) = self.calls.get_mut(&id) {
+            entry.clients.retain(|other| *other != client);
         }
     }
 

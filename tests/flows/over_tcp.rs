@@ -136,3 +136,37 @@ fn a_pbx_whose_connection_was_closed_is_refreshed_at_its_contact() {
     w.sends_over(fresh, build::response(&bye, 200, None));
     w.leaves_nothing_behind();
 }
+
+#[test]
+fn a_call_that_was_transferred_leaves_the_connection_that_the_pbx_called_on() {
+    let (mut w, flow) = over_tcp();
+    let mut setup = with_pbx(|pbx| pbx.reinvite = Reinvite::Local);
+    std::sync::Arc::make_mut(&mut setup.pbxs[0].0).ways = vec![Way::only(w.pbx_at.clone())];
+    w.handle(Event::Reload(setup.into()));
+    // Where the first leg is, nobody else can be reached.
+    let up = called(&mut w, flow, "<sip:100@10.0.0.1:5060;transport=tcp>");
+    let mut refer = w.within(&up, Pbx, "REFER");
+    refer.headers.push("Refer-To", "<sip:200@192.0.2.7>");
+    refer.headers.push("Refer-Sub", "false");
+    w.sends_over(flow, refer);
+    w.gets(Pbx, 202);
+    let invite = w.gets_request(Pbx, "INVITE");
+    let mut fresh = flow;
+    fresh.remote = "192.0.2.7:5060".parse().unwrap();
+    fresh.connection = Some(ConnectionId(6));
+    let mut ok = pbx_ok(&invite);
+    ok.headers
+        .set("Contact", "<sip:200@192.0.2.7:5060;transport=tcp>");
+    w.sends_over(fresh, ok);
+    let ack = w.gets_request(Pbx, "ACK");
+    assert_eq!(ack.uri.to_string(), "sip:200@192.0.2.7:5060;transport=tcp");
+    let bye = w.within(&up, Pbx, "BYE");
+    w.sends_over(flow, bye);
+    w.gets(Pbx, 200);
+    w.gone = flow.connection;
+    user_hangs_up(&mut w, &up);
+    let bye = w.gets_request(Pbx, "BYE");
+    assert_eq!(bye.call_id(), invite.call_id());
+    w.sends_over(fresh, build::response(&bye, 200, None));
+    w.leaves_nothing_behind();
+}

@@ -254,3 +254,33 @@ fn a_pbx_that_challenges_a_refresh_of_its_session_is_answered() {
         unregisters(&mut w);
     }
 }
+
+#[test]
+fn a_pbx_that_challenges_the_call_that_it_wanted_is_answered() {
+    let mut setup = with_account(|_| {});
+    std::sync::Arc::make_mut(&mut setup.pbxs[0].0).reinvite = Reinvite::Local;
+    let mut w = registered(setup);
+    let up = w.user_talks();
+    let mut refer = w.within(&up, Pbx, "REFER");
+    refer.headers.push("Refer-To", "<sip:200@192.0.2.7>");
+    refer.headers.push("Refer-Sub", "false");
+    w.sends(Pbx, refer);
+    w.gets(Pbx, 202);
+    let first = w.gets_request(Pbx, "INVITE");
+    assert_eq!(first.from().unwrap().uri.user(), Some(TRUNK));
+    challenges(&mut w, &first, 401, ASKED);
+    let second = w.gets_request(Pbx, "INVITE");
+    proves_to_be(TRUNK, TRUNK_PASSWORD, &second);
+    assert_eq!(second.body, first.body);
+    w.sends(Pbx, pbx_ok(&second));
+    w.gets(Pbx, "ACK");
+    let bye = w.within(&up, Pbx, "BYE");
+    w.sends(Pbx, bye);
+    w.gets(Pbx, 200);
+    let bye = w.within(&up, Meta, "BYE");
+    w.sends(Meta, bye);
+    w.gets(Meta, 200);
+    let bye = w.agrees_to(Pbx, "BYE");
+    assert_eq!(bye.call_id(), second.call_id());
+    unregisters(&mut w);
+}

@@ -7,14 +7,16 @@
 //!
 //! Closing lasts until every transaction of the call has ended and its media session is closed. Here are the states
 //! and the transactions; what happens in them is told in [`ringing`], [`attempts`], [`talking`], [`info`], [`reinvite`],
-//! [`refresh`], [`transfer`] and [`teardown`].
+//! [`refresh`], [`transfer`], [`target`], [`referrer`] and [`teardown`].
 
 mod attempts;
 mod info;
+mod referrer;
 mod refresh;
 mod reinvite;
 mod ringing;
 mod talking;
+mod target;
 mod teardown;
 mod transfer;
 mod turn;
@@ -45,10 +47,11 @@ use crate::sip::transaction::ServerId;
 use crate::sip::transport::{Flow, Hop, Target};
 use attempts::Abandoned;
 use info::Infos;
+use referrer::Former;
 use refresh::Own;
 use reinvite::PbxSession;
 use teardown::reason_of;
-use transfer::{Former, Transfer};
+use transfer::Transfer;
 use turn::Turn;
 
 /// How long a call may take to close: longer than any transaction of it (64·T1) by some.
