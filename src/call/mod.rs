@@ -18,6 +18,9 @@
 //! Where DTLS keys Meta's leg, "media" is ICE and the handshake first, which may end the call; and our ACK waits for it where
 //! the PBX asks for that.
 //!
+//! Where a PBX may change a call that is up (`reinvite = "local"`), re-INVITE, UPDATE, REFER and session timers stay between it
+//! and the bridge; to Meta the call is the same from its answer to its BYE.
+//!
 //! [`Bridge`] is the whole of signalling as one machine: transactions, dialogs, calls, digest and admission, without
 //! a socket, a clock or a task. [`driver`] runs it.
 

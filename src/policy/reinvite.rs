@@ -9,6 +9,6 @@ pub enum Reinvite {
     /// 500, as Meta itself answers; the call goes on as it was.
     #[default]
     Reject,
-    /// It is answered on the PBX's leg alone, and so are UPDATE, session timers and REFER.
+    /// It is answered on the PBX's leg alone, and so are UPDATE, REFER and session timers.
     Local,
 }

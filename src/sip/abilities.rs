@@ -51,3 +51,26 @@ impl Abilities {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_is_told_of_no_extension_and_of_no_change() {
+        let mut headers = Headers::default();
+        Abilities::CALLS.say(&mut headers);
+        assert_eq!(headers.get("Supported"), None);
+        for method in [Method::UPDATE, Method::REFER] {
+            assert!(!Abilities::CALLS.allows(&method));
+            assert!(Abilities::CHANGES.allows(&method));
+        }
+        assert!(!Abilities::CALLS.supports("timer"));
+        assert!(Abilities::CHANGES.supports("Timer") && !Abilities::CHANGES.supports("100rel"));
+        // What every PBX may use, one that may change calls can use too.
+        let rest = Abilities::CHANGES
+            .allow
+            .strip_prefix(Abilities::CALLS.allow);
+        assert!(rest.is_some_and(|rest| rest.starts_with(", ")));
+    }
+}

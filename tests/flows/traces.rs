@@ -1,7 +1,9 @@
 //! What is kept of calls, for whoever asks what went over the wire.
 
 use wabridge::leg::Leg::{Meta, Pbx};
+use wabridge::number::Masked;
 use wabridge::observe::trace::{Kind, Ladder, Side, Trace, What, write_pcap};
+use wabridge::sip::message::Common;
 
 use crate::world::*;
 
@@ -218,4 +220,40 @@ fn a_message_said_again_is_called_so() {
     let printed = ladder(&trace, false);
     assert!(printed.contains("│ INVITE again ─"), "{printed}");
     assert!(printed.contains("It is not over yet."), "{printed}");
+}
+
+#[test]
+fn a_transfer_is_kept_with_the_call_that_it_is_of() {
+    let mut w = crate::changes::locally();
+    let up = w.user_talks();
+    let mut refer = w.within(&up, Pbx, "REFER");
+    refer.headers.push("Refer-To", "<sip:200@192.0.2.7>");
+    refer.headers.push("Refer-Sub", "false");
+    w.sends(Pbx, refer);
+    w.gets(Pbx, 202);
+    let invite = w.gets_request(Pbx, "INVITE");
+    w.sends(Pbx, pbx_ok(&invite));
+    w.gets(Pbx, "ACK");
+    let bye = w.within(&up, Pbx, "BYE");
+    w.sends(Pbx, bye);
+    w.gets(Pbx, 200);
+    let bye = w.within(&up, Meta, "BYE");
+    w.sends(Meta, bye);
+    w.gets(Meta, 200);
+    w.agrees_to(Pbx, "BYE");
+    w.leaves_nothing_behind();
+    let trace = w.traces.find("last", false).unwrap();
+    assert_eq!(
+        over(&trace, Side::Pbx),
+        [
+            "INVITE", "200", "ACK", "REFER", "202", "INVITE", "200", "ACK", "BYE", "200", "BYE",
+            "200"
+        ]
+    );
+    let name = Masked(up.ours.call_id()).to_string();
+    assert_eq!(trace.head.pbx_call_id, Some(name), "as it began");
+    let printed = ladder(&trace, false);
+    for line in ["the PBX transfers the call", "transferred"] {
+        assert!(printed.contains(line), "{line}\n{printed}");
+    }
 }

@@ -50,9 +50,9 @@ enum Progress {
 }
 
 impl Own {
-    /// Whether it is a re-INVITE that is not over.
+    /// Whether it is a re-INVITE of the PBX's present leg that is not over.
     pub(super) fn offers(&self) -> bool {
-        self.offer.is_some() && !self.is_over()
+        self.offer.is_some() && !self.stale && !self.is_over()
     }
 
     /// The leg that it was for is the PBX's no more: nothing but an ACK follows from its answer.

@@ -245,12 +245,22 @@ impl Keep {
     fn redirected(&mut self, serial: Serial, mark: &Mark) {
         let (pbx, call_id) = match mark {
             Mark::Redirected { pbx, call_id, .. } => (pbx, call_id),
-            Mark::Transferring { call_id } => return self.join(serial, Leg::Pbx, call_id),
+            Mark::Transferring { call_id } => return self.referred(serial, call_id),
             _ => return,
         };
         self.join(serial, Leg::Pbx, call_id);
         if let Some(group) = self.groups.get_mut(&serial) {
             group.trace.head.pbx = Some(pbx.clone());
+        }
+    }
+
+    /// A call that the PBX transfers has another leg, and keeps its name.
+    fn referred(&mut self, serial: Serial, call_id: &str) {
+        let named = |group: &mut Group| group.trace.head.pbx_call_id.clone();
+        let name = self.groups.get_mut(&serial).and_then(named);
+        self.join(serial, Leg::Pbx, call_id);
+        if let Some(group) = self.groups.get_mut(&serial) {
+            group.trace.head.pbx_call_id = name;
         }
     }
 
