@@ -312,8 +312,8 @@ async fn after_sigkill_every_call_that_was_over_for_a_second_has_its_record_and_
 async fn a_disk_without_room_touches_no_call_and_no_line_is_torn_or_lost() {
     let place = Place::new(3);
     let (meta, pbx) = (place.meta().await, Arc::new(place.pbx().await));
-    // No file may have more than 4096 octets: less than four records.
-    let bridge = place.bridge("trap '' XFSZ; ulimit -f 4;");
+    // No file may have more than 5120 octets: less than four records.
+    let bridge = place.bridge("trap '' XFSZ; ulimit -f 5;");
     for round in 0..2 {
         for call in call(&pbx, 4, Some(Duration::from_millis(300))) {
             let report = call.await.unwrap();
