@@ -85,7 +85,7 @@ fn talk(ends: &FarEnds, up: &[Up]) {
             timestamp: Timestamp(u32::from(seq) * 960),
             ssrc: Ssrc(1_615_009_994),
         };
-        header.write(&[0x5a; 60], &mut plain);
+        header.write(&[0x48; 60], &mut plain);
         protect
             .protect_rtp(&plain, &mut secured)
             .expect("an RTP packet");

@@ -39,7 +39,7 @@ const ROUNDS: usize = 5;
 /// The payload type of everything here.
 const OPUS: u8 = 111;
 /// Octets of an RTP packet with 20 ms of speech, as Meta sends them.
-const SPEECH: [u8; 60] = [0x5a; 60];
+const SPEECH: [u8; 60] = [0x48; 60];
 
 /// What carries the packets.
 #[derive(Clone, Copy, PartialEq)]

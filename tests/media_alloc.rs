@@ -89,7 +89,7 @@ fn relay(
             timestamp,
             ssrc: Ssrc(7),
         };
-        header.write(&[0x5a; 60], packet);
+        header.write(&[0x48; 60], packet);
         from.send_to(packet, bridge).unwrap();
         // Reports and silence of the bridge's own are read over.
         while to.recv_from(&mut buffer).unwrap().0 != packet.len() {}

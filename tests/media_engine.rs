@@ -94,6 +94,12 @@ struct Phone {
     bridge: SocketAddr,
 }
 
+/// A packet of 20 ms by its first octet (RFC 6716 §3.1), which tells its number.
+fn speech(number: u16) -> [u8; 4] {
+    let [high, low] = number.to_be_bytes();
+    [0x48, 0, high, low]
+}
+
 impl Phone {
     fn new(host: u8, number: u8, bridge: SocketAddr) -> Phone {
         Phone::at(own_address(host), number, bridge)
@@ -137,7 +143,7 @@ impl Phone {
             timestamp: Timestamp(u32::from(seq) * 960),
             ssrc: Ssrc(7),
         }
-        .write(&seq.to_be_bytes(), &mut packet);
+        .write(&speech(seq), &mut packet);
         self.socket.send_to(&packet, self.bridge).unwrap();
     }
 
@@ -205,13 +211,10 @@ fn two_phones_hear_each_other_and_meta_hears_us_first() {
             (header.seq, header.ssrc, header.payload_type),
             (expected, first.ssrc, 111)
         );
-        assert_eq!(payload, seq.to_be_bytes());
+        assert_eq!(payload, speech(seq));
         meta.says(seq);
         let (header, payload) = pbx.hears();
-        assert_eq!(
-            (header.payload_type, payload),
-            (107, seq.to_be_bytes().to_vec())
-        );
+        assert_eq!((header.payload_type, payload), (107, speech(seq).to_vec()));
     }
     relay.engine.close(opened.id);
     let MediaEvent::Closed { id, stats } = relay.events.recv_timeout(PATIENCE).unwrap() else {
@@ -241,7 +244,7 @@ fn what_a_call_has_carried_so_far_is_told_while_it_is_up() {
     meta.hears();
     for seq in [500, 501, 504u16] {
         pbx.says(seq);
-        while meta.hears().1 != seq.to_be_bytes() {}
+        while meta.hears().1 != speech(seq) {}
     }
     let told = relay.engine.handle().sessions(PATIENCE);
     assert_eq!(told.len(), 2, "{told:?}");
@@ -294,7 +297,7 @@ fn a_burst_longer_than_a_turn_is_relayed_to_its_end() {
             while heard == [0xf8, 0xff, 0xfe] {
                 heard = meta.hears().1;
             }
-            assert_eq!(heard, seq.to_be_bytes());
+            assert_eq!(heard, speech(seq));
         }
     }
 }
@@ -421,7 +424,7 @@ fn a_listener_that_panics_stops_neither_the_other_calls_nor_the_worker() {
 #[track_caller]
 fn both_are_heard(meta: &Phone, pbx: &Phone) {
     for (from, to) in [(meta, pbx), (pbx, meta)] {
-        let payload = 3_000_u16.to_be_bytes();
+        let payload = speech(3_000);
         from.says(3_000);
         while to.hears().1 != payload {}
     }

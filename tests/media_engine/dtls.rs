@@ -16,7 +16,7 @@ use wabridge::media::{
 };
 
 use super::lite::{Lite, Manner};
-use super::{PATIENCE, Phone, Relay, open_descriptors, own_address, relay_with};
+use super::{PATIENCE, Phone, Relay, open_descriptors, own_address, relay_with, speech};
 
 const UFRAG: &str = "RmDDkfzkwbexPfbC";
 const PWD: &str = "0YdE1EdHlZXr9y2NbUCZiA==";
@@ -129,8 +129,8 @@ impl Meta {
                 };
                 let mut clear = Vec::new();
                 receiver.unprotect_rtp(datagram, &mut clear).unwrap();
-                if let Ok(number) = Packet::parse(&clear).unwrap().payload().try_into() {
-                    self.heard.push(u16::from_be_bytes(number));
+                if let [0x48, 0, high, low] = *Packet::parse(&clear).unwrap().payload() {
+                    self.heard.push(u16::from_be_bytes([high, low]));
                 }
             }
             Kind::Rtcp => {}
@@ -177,7 +177,7 @@ impl Meta {
             timestamp: Timestamp(u32::from(seq) * 960),
             ssrc: Ssrc(8),
         }
-        .write(&seq.to_be_bytes(), &mut clear);
+        .write(&speech(seq), &mut clear);
         sender.protect_rtp(&clear, &mut sealed).unwrap();
         self.socket.send_to(&sealed, self.bridge.unwrap()).unwrap();
     }
@@ -232,7 +232,7 @@ fn a_call_that_is_keyed_by_dtls_is_heard_from_its_first_word_on_ipv4_and_on_ipv6
             meta.hears(4);
             assert_eq!(meta.heard[3], 4);
             meta.says(77);
-            assert_eq!(pbx.hears().1, 77u16.to_be_bytes());
+            assert_eq!(pbx.hears().1, speech(77));
 
             let other = opened.meta.other_family.unwrap();
             assert_eq!(other.ip(), Ipv6Addr::LOCALHOST);
@@ -279,19 +279,19 @@ fn what_both_legs_of_a_recorded_call_carry_is_there_in_clear_while_it_is_up_and_
     let (mut meta, pbx) = agreed(&mut relay, &opened, own_address(5), Role::Client);
     meta.hears(3);
     meta.says(77);
-    assert_eq!(pbx.hears().1, 77u16.to_be_bytes());
+    assert_eq!(pbx.hears().1, speech(77));
 
     let (give, given) = mpsc::channel();
     handle.read(opened.id, move |recording| drop(give.send(recording)));
     let now = said(&given.recv_timeout(PATIENCE).unwrap());
     for number in 1..=3u16 {
         for (leg, sent) in [(Leg::Pbx, false), (Leg::Meta, true)] {
-            let packet = (leg, sent, number.to_be_bytes().to_vec());
+            let packet = (leg, sent, speech(number).to_vec());
             assert!(now.contains(&packet), "{packet:?}");
         }
     }
     for (leg, sent) in [(Leg::Meta, false), (Leg::Pbx, true)] {
-        let packet = (leg, sent, 77u16.to_be_bytes().to_vec());
+        let packet = (leg, sent, speech(77).to_vec());
         assert!(now.contains(&packet), "{packet:?}");
     }
 
