@@ -89,6 +89,20 @@ fn the_story_is_a_ladder_for_each_call() {
 }
 
 #[test]
+fn every_codec_of_a_pbx_is_heard_on_both_sides_digits_included() {
+    each(&["opus", "g722", "pcma", "pcmu"], |codec| {
+        for call in good(&["--pbx-codec", codec, "--seconds", "4"]) {
+            assert_eq!(call["meta_codec"], "opus", "{call}");
+            assert_eq!(call["pbx_codec"], codec, "{call}");
+            assert_eq!(call["dtmf"]["received"], "12#", "{call}");
+            for side in ["heard_by_user", "heard_by_pbx"] {
+                assert_eq!(call[side]["lost"], 0, "{call}");
+            }
+        }
+    });
+}
+
+#[test]
 fn forty_calls_at_once_of_all_kinds_are_heard() {
     let calls = good(&["--calls", "40", "--seconds", "4"]);
     assert_eq!(calls.len(), 40);

@@ -89,6 +89,7 @@ impl Place {
             media: self.metas,
             media6: None,
             relay: relay::Settings::default(),
+            additional_codecs: Vec::new(),
             server: tls::server_config(&certificate, &key).unwrap(),
             client: tls::client_config(&roots).unwrap(),
             bridge: SocketAddr::new(self.ours, 5061),
@@ -107,6 +108,8 @@ impl Place {
             listen: SocketAddr::new(self.pbxs, 5060),
             protocol: Protocol::Udp,
             media: self.pbxs,
+            path: Default::default(),
+            speaks: Default::default(),
             bridge: SocketAddr::new(self.ours, 5070),
             answering: Answering::default(),
         };

@@ -246,6 +246,7 @@ async fn meta(folder: &Folder) -> FarEnd {
         media: IpAddr::from(METAS),
         media6: None,
         relay: relay::Settings::default(),
+        additional_codecs: Vec::new(),
         server: tls::server_config(&folder.path("meta.pem"), &folder.path("meta.key")).unwrap(),
         client: tls::client_config(&folder.roots()).unwrap(),
         bridge: SocketAddr::from((OURS, 5061)),
@@ -264,6 +265,8 @@ async fn pbx() -> FarEnd {
         listen: SocketAddr::from((PBXS, 5060)),
         protocol: Protocol::Udp,
         media: IpAddr::from(PBXS),
+        path: Default::default(),
+        speaks: Default::default(),
         bridge: SocketAddr::from((OURS, 5070)),
         answering: answering(),
     };

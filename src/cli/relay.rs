@@ -1,9 +1,10 @@
-//! How the simulated Meta's media behaves, for `sim meta` and `demo`.
+//! How the media of simulated far ends behaves, for `sim` and `demo`.
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::media::Codec;
 use crate::sim::body::Setup;
 use crate::sim::path;
 use crate::sim::relay::{Certified, Checks, Settings};
@@ -30,15 +31,74 @@ pub struct MediaArguments {
     /// Lose everything until MS milliseconds after the 200, as a relay does that has not heard of it yet.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     late: u64,
-    /// Milliseconds that each datagram is on the way, media and all; a round trip takes twice that.
+    #[command(flatten)]
+    path: PathArguments,
+}
+
+/// What is between a far end's media and the bridge, in each direction.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PathArguments {
+    /// Milliseconds that each datagram is on the way at least, media and all; a round trip takes twice that.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     path_delay: u64,
-    /// Lose so many of a hundred datagrams in each direction.
+    /// Milliseconds that one may take longer than another.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    path_jitter: u64,
+    /// Let a datagram overtake those before it, where --path-jitter has it so; otherwise it waits for them.
+    #[arg(long, requires = "path_jitter")]
+    path_reorder: bool,
+    /// Lose so many of a hundred datagrams.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     path_loss: u8,
-    /// Which ones: the same number loses the same ones.
+    /// Lose them in bursts of so many on average (Gilbert); otherwise each is lost or not by itself.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    path_burst: u8,
+    /// Which are lost or late: the same number loses the same ones.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     path_seed: u64,
+    /// Speak by a clock that is fast by so many parts of a million, or slow where it is negative.
+    #[arg(long, value_name = "PPM", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100_000..=100_000))]
+    clock_drift: i32,
+}
+
+impl PathArguments {
+    /// What they ask for.
+    pub fn settings(&self) -> path::Settings {
+        path::Settings {
+            delay: Duration::from_millis(self.path_delay),
+            jitter: Duration::from_millis(self.path_jitter),
+            reorder: self.path_reorder,
+            loss: self.path_loss,
+            burst: self.path_burst,
+            drift_ppm: self.clock_drift,
+            seed: self.path_seed,
+        }
+    }
+}
+
+/// A PBX's codec on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PbxCodec {
+    /// What WhatsApp speaks: passed through untouched
+    Opus,
+    /// G.722, wideband
+    G722,
+    /// G.711 A-law
+    Pcma,
+    /// G.711 µ-law
+    Pcmu,
+}
+
+impl PbxCodec {
+    /// The same to everybody else.
+    pub fn codec(self) -> Codec {
+        match self {
+            PbxCodec::Opus => Codec::Opus,
+            PbxCodec::G722 => Codec::G722,
+            PbxCodec::Pcma => Codec::Pcma,
+            PbxCodec::Pcmu => Codec::Pcmu,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,11 +136,7 @@ impl MediaArguments {
             },
             wrong_fingerprint: self.wrong_fingerprint,
             late: Duration::from_millis(self.late),
-            path: path::Settings {
-                delay: Duration::from_millis(self.path_delay),
-                loss: self.path_loss,
-                seed: self.path_seed,
-            },
+            path: self.path.settings(),
         }
     }
 }

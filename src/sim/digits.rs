@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 
 use crate::media::rtp::{Ssrc, Timestamp};
 
-/// Frames that a digit lasts, frames that end it, and frames of rest after it.
-const PRESSED: u16 = 5;
+/// How long a digit lasts, and the rest after it, in milliseconds: in whole frames, and at least two.
+const PRESSED_MS: u16 = 100;
+const REST_MS: u16 = 100;
+/// Frames that end it: the first of them is the last of those that it lasts.
 const ENDS: u16 = 3;
-const REST: u16 = 5;
 
 /// No test dials more, and no peer fills our memory with digits.
 const MOST_DIGITS: usize = 256;
@@ -23,8 +24,11 @@ const KEYS: &str = "0123456789*#ABCD";
 /// Presses digits, one after another.
 #[derive(Debug)]
 pub struct Keypad {
-    /// Clock units of one 20 ms frame in the event's own clock.
+    /// Clock units of one frame in the event's own clock.
     frame: u16,
+    /// Frames that a digit lasts, and frames of rest after it.
+    pressed_frames: u16,
+    rest_frames: u16,
     waiting: VecDeque<u8>,
     /// The event, and which of its packets is next.
     pressed: Option<(u8, u16)>,
@@ -41,10 +45,13 @@ pub struct Press {
 }
 
 impl Keypad {
-    /// A keypad whose durations count in `rate` Hz.
-    pub fn new(rate: u32) -> Keypad {
+    /// A keypad whose durations count in `rate` Hz, and which sends a packet each `ptime` milliseconds.
+    pub fn new(rate: u32, ptime: u16) -> Keypad {
+        let frames = |time: u16| time.div_ceil(ptime.max(1)).max(2);
         Keypad {
-            frame: (rate / 50) as u16,
+            frame: (rate * u32::from(ptime) / 1000) as u16,
+            pressed_frames: frames(PRESSED_MS),
+            rest_frames: frames(REST_MS),
             waiting: VecDeque::new(),
             pressed: None,
             rest: 0,
@@ -66,7 +73,7 @@ impl Keypad {
         self.waiting.is_empty() && self.pressed.is_none()
     }
 
-    /// What to send in place of sound in the next 20 ms, if a digit is pressed.
+    /// What to send in place of the next frame of sound, if a digit is pressed.
     pub fn next_frame(&mut self) -> Option<Press> {
         if self.pressed.is_none() && self.rest > 0 {
             self.rest -= 1;
@@ -76,10 +83,10 @@ impl Keypad {
             .pressed
             .take()
             .or_else(|| self.waiting.pop_front().map(|event| (event, 0)))?;
-        if step + 1 < PRESSED - 1 + ENDS {
+        if step + 1 < self.pressed_frames - 1 + ENDS {
             self.pressed = Some((event, step + 1));
         } else {
-            self.rest = REST;
+            self.rest = self.rest_frames;
         }
         Some(Press {
             first: step == 0,
@@ -90,8 +97,13 @@ impl Keypad {
     fn payload(&self, event: u8, step: u16) -> [u8; 4] {
         const END: u8 = 1 << 7;
         const VOLUME: u8 = 10; // −10 dBm0
-        let duration = (self.frame * (step + 1).min(PRESSED)).to_be_bytes();
-        let end = if step + 1 >= PRESSED { END } else { 0 };
+        let frames = (step + 1).min(self.pressed_frames);
+        let duration = self.frame.saturating_mul(frames).to_be_bytes();
+        let end = if frames == self.pressed_frames {
+            END
+        } else {
+            0
+        };
         [event, end | VOLUME, duration[0], duration[1]]
     }
 }
@@ -139,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_digit_is_four_growing_packets_and_three_ends_of_the_full_length() {
-        let mut keypad = Keypad::new(8_000);
+        let mut keypad = Keypad::new(8_000, 20);
         keypad.dial("5");
         let sent: Vec<_> = frames(&mut keypad, 8)
             .into_iter()
@@ -163,7 +175,7 @@ mod tests {
 
     #[test]
     fn only_the_first_packet_begins_a_digit_and_a_rest_follows_it() {
-        let mut keypad = Keypad::new(48_000);
+        let mut keypad = Keypad::new(48_000, 20);
         keypad.dial("11");
         let sent = frames(&mut keypad, 24);
         let begins: Vec<_> = (0..24)
@@ -175,6 +187,22 @@ mod tests {
             "100 ms in which sound may go on"
         );
         assert_eq!(sent[6].unwrap().payload[2..], 4_800u16.to_be_bytes());
+    }
+
+    #[test]
+    fn a_digit_lasts_about_as_long_whatever_a_packet_holds() {
+        for (ptime, frames, duration) in [(10, 12, 800), (30, 6, 960), (60, 4, 960)] {
+            let mut keypad = Keypad::new(8_000, ptime);
+            keypad.dial("5");
+            let sent = frames_of(&mut keypad);
+            assert_eq!(sent.len(), frames, "{ptime} ms");
+            let [.., high, low] = sent[frames - 1].payload;
+            assert_eq!(u16::from_be_bytes([high, low]), duration, "{ptime} ms");
+        }
+    }
+
+    fn frames_of(keypad: &mut Keypad) -> Vec<Press> {
+        frames(keypad, 20).into_iter().flatten().collect()
     }
 
     #[test]
@@ -203,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_not_dialled_and_no_peer_fills_the_memory() {
-        let mut keypad = Keypad::new(8_000);
+        let mut keypad = Keypad::new(8_000, 20);
         keypad.dial("x +");
         assert!(keypad.is_done());
         let mut digits = Digits::default();

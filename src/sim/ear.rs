@@ -1,39 +1,50 @@
 //! What a phone hears: the other's tone in decoded sound, digits, and what a strict client would complain about.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::count::Counting;
 use super::digits::Digits;
 use super::phone::Payloads;
-use super::tone::{self, FRAME, SAMPLE_RATE};
+use super::recorder::{Recorded, Recorder};
+use super::tone;
 use crate::media::rtcp::{self, Reception};
 use crate::media::rtp::{Packet, Seq, Ssrc};
+use crate::media::sound::{Decode, Decoder, SoundError};
 
-/// Opus at 48 kHz, whatever it carries (RFC 7587 §4.1).
-const OPUS_CLOCK: u32 = 48_000;
-
-/// The longest packet of Opus, 120 ms.
-const LONGEST: usize = 6 * FRAME;
+/// The sound that is looked at together, in milliseconds.
+const FRAME_MS: u32 = 20;
 
 /// Sources told apart; a bridge should show one.
 const MOST_SOURCES: usize = 64;
 
+/// What is to be found in what is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListensFor {
+    /// A tone of so many Hz, in most of it.
+    Tone(u32),
+    /// Anything that is no silence.
+    Sound,
+}
+
 /// What was heard, as the demo prints it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Heard {
-    /// The tone listened for was found in most of the sound, and in no less than 100 ms of it.
+    /// What was listened for was found: a tone in most of the sound, and either in no less than 100 ms of it.
     pub ok: bool,
     /// RTP packets received.
     pub packets: u64,
     /// RTP packets missing, by sequence numbers.
     pub lost: u64,
-    /// From [`Ear::answered`] to the tone, in milliseconds.
+    /// From [`Ear::answered`] to what was listened for, in milliseconds.
     pub first_audio_ms: Option<u64>,
-    /// Which packet of the other's voice was heard first: 0 is the first that it sent. `None`: not told, because too
-    /// little was heard of the count that a voice begins with.
+    /// Which 20 ms of the other's voice were heard first: 0 are the first that it sent. `None`: not told, because too little
+    /// was heard of the count that a voice begins with.
     pub first_packet: Option<u64>,
     /// Different sources of RTP.
     pub ssrcs: usize,
+    /// How many milliseconds of sound the packets held: each length that there was.
+    pub ptimes: BTreeSet<u16>,
     /// Digits received, each once, in their order; the demo prints them beside those that were sent.
     #[serde(skip)]
     pub digits: String,
@@ -56,28 +67,32 @@ pub struct Facts {
     pub longest_rtcp_gap: Duration,
     /// RTCP packets received.
     pub reports: u64,
-    /// Packets that were no RTP, no RTCP, no Opus, or had a payload number nobody agreed to.
+    /// Packets that were no RTP, no RTCP, no sound as agreed, or had a payload number nobody agreed to.
     pub unusable: u64,
 }
 
 /// Listens to one direction of one call.
 pub struct Ear {
-    hz: u32,
+    listens_for: ListensFor,
     payloads: Payloads,
-    decoder: opus::Decoder,
+    decoder: Decoder,
+    /// What was decoded last.
+    samples: Vec<i16>,
     /// The newest packet that was decoded; late ones are counted and not played.
     played: Option<(Ssrc, Seq)>,
     sources: Vec<Reception>,
     packets: u64,
+    ptimes: BTreeSet<u16>,
     digits: Digits,
     answered: Instant,
-    /// When the tone was found first, and when anything was heard that was no silence.
+    /// When what is listened for was found first, and when anything was heard that was no silence.
     first_audio: Option<Instant>,
     first_sound: Option<Instant>,
     count: Counting,
-    /// Frames of 20 ms decoded, and those in which the tone was found.
+    /// Frames of 20 ms decoded, and those in which was found what is listened for.
     frames: u64,
     found: u64,
+    recorder: Option<Recorder>,
     any: Gap,
     rtp: Gap,
     rtcp: Gap,
@@ -86,25 +101,33 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// An ear for a tone of `hz`, answered now.
+    /// An ear, answered now.
     ///
     /// # Errors
-    /// When libopus fails.
-    pub fn new(hz: u32, payloads: Payloads, now: Instant) -> Result<Ear, opus::Error> {
+    /// When the codec cannot be had.
+    pub fn new(
+        listens_for: ListensFor,
+        payloads: Payloads,
+        now: Instant,
+    ) -> Result<Ear, SoundError> {
+        let codec = payloads.sound.codec;
         Ok(Ear {
-            hz,
+            listens_for,
             payloads,
-            decoder: opus::Decoder::new(SAMPLE_RATE, opus::Channels::Mono)?,
+            decoder: Decoder::new(codec, codec.sample_rate())?,
+            samples: Vec::new(),
             played: None,
             sources: Vec::new(),
             packets: 0,
+            ptimes: BTreeSet::new(),
             digits: Digits::default(),
             answered: now,
             first_audio: None,
             first_sound: None,
-            count: Counting::default(),
+            count: Counting::new(codec),
             frames: 0,
             found: 0,
+            recorder: None,
             any: Gap::starting(now),
             rtp: Gap::starting(now),
             rtcp: Gap::starting(now),
@@ -113,12 +136,28 @@ impl Ear {
         })
     }
 
+    /// From now on everything is kept for [`Ear::recorded`].
+    pub fn record(&mut self) {
+        self.recorder.get_or_insert_default();
+    }
+
+    /// What was kept, on a real time line. `None`: nothing was, or it was not asked for.
+    pub fn recorded(&self) -> Option<Recorded> {
+        let recorder = self.recorder.as_ref()?;
+        recorder.recorded(self.payloads.sound.codec)
+    }
+
+    /// Whether what is listened for has been found.
+    pub fn hears(&self) -> bool {
+        self.first_audio.is_some()
+    }
+
     /// The call is answered: sound, the time to it and the gaps count from here, not what rang before.
     pub fn answered(&mut self, now: Instant) {
         self.answered = now;
         self.first_audio = None;
         self.first_sound = None;
-        self.count = Counting::default();
+        self.count = Counting::new(self.payloads.sound.codec);
         (self.frames, self.found) = (0, 0);
         for gap in [&mut self.any, &mut self.rtp, &mut self.rtcp] {
             gap.restart(now);
@@ -130,9 +169,12 @@ impl Ear {
         self.packets += 1;
         self.any.packet(now);
         self.rtp.packet(now);
-        let is_audio = packet.payload_type() == self.payloads.opus;
+        let is_audio = packet.payload_type() == self.payloads.sound.number;
         self.count(packet, is_audio, now);
         if is_audio {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.take(packet, now);
+            }
             self.listen(packet, now);
         } else if self
             .payloads
@@ -183,7 +225,7 @@ impl Ear {
     pub fn heard(&self) -> Heard {
         const LEAST_FRAMES: u64 = 5;
         // Both voices count alike: it is the other's if its tone is there.
-        let first_packet = self.first_audio.and_then(|_| self.count.first_packet());
+        let first_packet = self.first_audio.and_then(|_| self.count.first_note());
         // The first frame of a voice fades in: what it was is told by those that follow.
         let first_audio = match first_packet {
             Some(_) => self.first_sound,
@@ -191,13 +233,18 @@ impl Ear {
         };
         let since =
             |first: Instant| first.saturating_duration_since(self.answered).as_millis() as u64;
+        let mostly = match self.listens_for {
+            ListensFor::Tone(_) => self.found * 2 > self.frames,
+            ListensFor::Sound => true,
+        };
         Heard {
-            ok: self.found >= LEAST_FRAMES && self.found * 2 > self.frames,
+            ok: self.found >= LEAST_FRAMES && mostly,
             packets: self.packets,
             lost: self.sources.iter().map(Reception::lost).sum(),
             first_audio_ms: first_audio.map(since),
             first_packet,
             ssrcs: self.sources.len(),
+            ptimes: self.ptimes.clone(),
             digits: self.digits.text().to_owned(),
         }
     }
@@ -219,10 +266,11 @@ impl Ear {
     fn count(&mut self, packet: &Packet<'_>, is_audio: bool, now: Instant) {
         let (ssrc, seq) = (packet.ssrc(), packet.seq());
         let timestamp = is_audio.then(|| packet.timestamp());
+        let clock = self.payloads.sound.codec.clock_rate();
         if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc() == ssrc) {
             source.received(seq, timestamp, now);
         } else if self.sources.len() < MOST_SOURCES {
-            let mut source = Reception::starting_with(ssrc, seq, OPUS_CLOCK, now);
+            let mut source = Reception::starting_with(ssrc, seq, clock, now);
             source.received(seq, timestamp, now);
             self.sources.push(source);
         }
@@ -237,23 +285,35 @@ impl Ear {
             return;
         }
         self.played = Some((ssrc, seq));
-        let mut samples = [0; LONGEST];
-        let decoded = match self.decoder.decode(packet.payload(), &mut samples, false) {
-            // An empty payload is no packet of Opus: libopus would make sound up for it.
-            Ok(len) if !packet.payload().is_empty() => samples.get(..len).unwrap_or(&[]),
-            _ => {
-                self.unusable += 1;
-                return;
-            }
-        };
-        for (nth, frame) in decoded.chunks(FRAME).enumerate() {
+        let mut samples = std::mem::take(&mut self.samples);
+        samples.clear();
+        match self.decoder.decode(packet.payload(), &mut samples) {
+            Ok(()) => self.judge(&samples, packet, now),
+            Err(_) => self.unusable += 1,
+        }
+        self.samples = samples;
+    }
+
+    /// Looks for everything that may be in decoded sound.
+    fn judge(&mut self, samples: &[i16], packet: &Packet<'_>, now: Instant) {
+        let codec = self.payloads.sound.codec;
+        let rate = codec.sample_rate();
+        let ptime = samples.len() * 1000 / rate.max(1) as usize;
+        self.ptimes.insert(ptime as u16);
+        let frame = (FRAME_MS * rate / 1000) as usize;
+        for (nth, frame) in samples.chunks(frame).enumerate() {
             self.frames += 1;
-            let later = FRAME as u32 * nth as u32 * (OPUS_CLOCK / SAMPLE_RATE);
-            self.count.frame(frame, packet.timestamp().plus(later));
-            if !tone::is_silence(frame) {
+            let later = nth as u32 * FRAME_MS * (codec.clock_rate() / 1000);
+            self.count.hear(frame, packet.timestamp().plus(later));
+            let is_sound = !tone::is_silence(frame);
+            if is_sound {
                 self.first_sound.get_or_insert(now);
             }
-            if tone::is_heard(frame, self.hz) {
+            let found = match self.listens_for {
+                ListensFor::Tone(hz) => tone::is_heard(frame, hz, rate),
+                ListensFor::Sound => is_sound,
+            };
+            if found {
                 self.found += 1;
                 self.first_audio.get_or_insert(now);
             }
@@ -297,7 +357,8 @@ impl Gap {
 mod tests {
     use super::*;
     use crate::media::rtp::{Header, Timestamp};
-    use crate::sim::tone::{PBX_HZ, Recording, USER_HZ};
+    use crate::sim::speech::{Format, Recording};
+    use crate::sim::tone::{PBX_HZ, USER_HZ};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -314,7 +375,7 @@ mod tests {
         fn listening_for(hz: u32) -> Room {
             let now = Instant::now();
             Room {
-                ear: Ear::new(hz, Payloads::META, now).unwrap(),
+                ear: Ear::new(ListensFor::Tone(hz), Payloads::META, now).unwrap(),
                 now,
                 nth: 65_500,
             }
@@ -343,12 +404,13 @@ mod tests {
     #[test]
     fn the_tone_of_the_other_is_heard() {
         let mut room = Room::listening_for(PBX_HZ);
-        room.says(&Recording::tone(PBX_HZ).unwrap(), 100);
+        room.says(&Recording::tone(PBX_HZ, Format::OPUS).unwrap(), 100);
         let heard = room.ear.heard();
         let expected = Heard {
             ok: true,
             packets: 100,
             ssrcs: 1,
+            ptimes: BTreeSet::from([20]),
             first_audio_ms: heard.first_audio_ms,
             first_packet: Some(0),
             ..Heard::default()
@@ -360,8 +422,8 @@ mod tests {
     #[test]
     fn neither_silence_nor_our_own_tone_come_back_is_heard() {
         for recording in [
-            Recording::silence().unwrap(),
-            Recording::tone(USER_HZ).unwrap(),
+            Recording::silence(Format::OPUS).unwrap(),
+            Recording::tone(USER_HZ, Format::OPUS).unwrap(),
         ] {
             let mut room = Room::listening_for(PBX_HZ);
             room.says(&recording, 100);
@@ -374,8 +436,8 @@ mod tests {
     #[test]
     fn a_tone_that_comes_late_or_goes_away_for_most_of_the_call_is_not_ok() {
         let (tone, silence) = (
-            Recording::tone(PBX_HZ).unwrap(),
-            Recording::silence().unwrap(),
+            Recording::tone(PBX_HZ, Format::OPUS).unwrap(),
+            Recording::silence(Format::OPUS).unwrap(),
         );
         let mut room = Room::listening_for(PBX_HZ);
         room.ear.answered(room.now);
@@ -394,15 +456,15 @@ mod tests {
     #[test]
     fn what_rang_before_the_answer_is_not_held_against_the_call() {
         let mut room = Room::listening_for(PBX_HZ);
-        room.says(&Recording::silence().unwrap(), 200);
+        room.says(&Recording::silence(Format::OPUS).unwrap(), 200);
         room.ear.answered(room.now);
-        room.says(&Recording::tone(PBX_HZ).unwrap(), 50);
+        room.says(&Recording::tone(PBX_HZ, Format::OPUS).unwrap(), 50);
         assert!(room.ear.heard().ok);
     }
 
     #[test]
     fn losses_and_sources_are_told_across_the_wrap() {
-        let tone = Recording::tone(PBX_HZ).unwrap();
+        let tone = Recording::tone(PBX_HZ, Format::OPUS).unwrap();
         let mut room = Room::listening_for(PBX_HZ);
         room.says(&tone, 50);
         room.nth = room.nth.wrapping_add(3);
@@ -415,7 +477,7 @@ mod tests {
 
     #[test]
     fn gaps_are_counted_from_the_answer_and_up_to_now() {
-        let tone = Recording::tone(PBX_HZ).unwrap();
+        let tone = Recording::tone(PBX_HZ, Format::OPUS).unwrap();
         let mut room = Room::listening_for(PBX_HZ);
         let secs = Duration::from_secs;
         room.now += secs(50);

@@ -19,8 +19,11 @@ use super::line::{Line, Owner};
 use super::path::Path;
 use super::report::CallReport;
 
-/// How often lines are asked for packets: a quarter of a frame.
+/// How often lines are asked for packets where there are many: a quarter of a frame.
 const TICK: Duration = Duration::from_millis(5);
+/// So many are asked just when a packet is due, but no sooner again than this.
+const FEW: usize = 8;
+const SHORTEST: Duration = Duration::from_micros(200);
 /// How often they are asked whether they have heard nothing for too long.
 const WATCH: Duration = Duration::from_millis(500);
 /// Room for a second of packets, so that a busy machine loses none.
@@ -208,6 +211,9 @@ impl<F: Fn(LineEvent)> Thread<F> {
         let mut next = Instant::now();
         let mut watch = next;
         loop {
+            if let Some(due) = self.due() {
+                next = next.min(due.max(Instant::now() + SHORTEST));
+            }
             let wait = (!self.entries.is_empty()).then(|| next - Instant::now().min(next));
             if self.poll.poll(&mut events, wait).is_err() {
                 continue; // interrupted by a signal
@@ -231,6 +237,13 @@ impl<F: Fn(LineEvent)> Thread<F> {
                 self.watch(now);
             }
         }
+    }
+
+    /// When the next packet is due, where that is worth to be asked.
+    fn due(&self) -> Option<Instant> {
+        let few = self.entries.len() <= FEW;
+        let all = self.entries.values().filter(|_| few);
+        all.filter_map(Entry::deadline).min()
     }
 
     fn read(&mut self, call: CallId) {

@@ -9,8 +9,8 @@
 //!      ├── relay   ICE and DTLS, where Meta's keys come from there: answers checks, shakes hands
 //!      ├── path    what is lost or late on the way
 //!      ▼
-//!   phone  ── what it says:  Recording (a tone that begins with a count), Keypad (digits), or an echo ──▶ RTP, RTCP
-//!          ◀─ what it hears: Ear: decodes, looks for the other's tone and its count, collects digits
+//!   phone  ── what it says:  Recording (a tone that begins with a count, a file), Keypad (digits), or an echo ──▶ RTP, RTCP
+//!          ◀─ what it hears: Ear: decodes, looks for the other's tone and its count, collects digits; Recorder keeps it
 //! ```
 //!
 //! `run` puts them on real sockets. Nothing here knows the bridge above `sip`, `sdp` and `media`: a simulator that
@@ -30,10 +30,13 @@ pub mod meta;
 pub mod path;
 pub mod pbx;
 pub mod phone;
+pub mod recorder;
 pub mod relay;
 pub mod report;
 pub mod run;
+pub mod speech;
 pub mod tone;
+pub mod wav;
 mod words;
 
 pub use agent::{Agent, Answering, CallId, Outcome, Outgoing, Plan};

@@ -6,6 +6,7 @@ use super::agent::{Manners, Outgoing, Verdict};
 use super::body::{Demands, Listening, Ours, Theirs};
 use super::dialog::Dialog;
 use super::report::CallReport;
+use super::speech::Speaks;
 use super::words;
 use crate::leg::Leg;
 use crate::sip::message::Common;
@@ -19,6 +20,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The bridge's listener for the PBX.
     pub bridge: Hop,
+    /// What its telephones speak.
+    pub speaks: Speaks,
 }
 
 /// How a PBX behaves.
@@ -33,7 +36,7 @@ impl PbxManners {
     }
 
     fn contact(&self, user: &str) -> SipUri {
-        let Settings { listen, bridge } = &self.settings;
+        let Settings { listen, bridge, .. } = &self.settings;
         let uri = SipUri::new(Some(user), &host(listen)).with_port(listen.port());
         match bridge.protocol {
             Protocol::Udp => uri,
@@ -42,7 +45,7 @@ impl PbxManners {
     }
 
     fn via(&self) -> String {
-        let Settings { listen, bridge } = &self.settings;
+        let Settings { listen, bridge, .. } = &self.settings;
         let branch = format!("z9hG4bK{}", words::hex(20));
         Via::new(
             bridge.protocol.name(),
@@ -70,7 +73,7 @@ impl Manners for PbxManners {
     const LEG: Leg = Leg::Pbx;
 
     fn ours(&self, media: Listening, _: &str) -> Ours {
-        Ours::plain(media)
+        Ours::plain(media, &self.settings.speaks)
     }
 
     fn demands(&self, _: &str) -> Demands {
@@ -144,7 +147,8 @@ impl Manners for PbxManners {
         if invite.from().is_none_or(|from| from.tag().is_none()) {
             faults.push("INVITE: From has no tag".to_owned());
         }
-        if sdp.opus.is_none() {
+        let speaks = &self.settings.speaks.codecs;
+        if !sdp.sound.iter().any(|sound| speaks.contains(&sound.codec)) {
             let refusal = build::response(invite, 488, Some(&words::hex(16)));
             return Verdict::Refuse(Box::new(refusal), faults);
         }

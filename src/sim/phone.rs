@@ -8,25 +8,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::digits::Keypad;
-use super::ear::{Ear, Facts, Heard};
-use super::tone::Recording;
+use super::ear::{Ear, Facts, Heard, ListensFor};
+use super::recorder::Recorded;
+use super::speech::{Format, Recording};
 use crate::media::demux::Kind;
 use crate::media::rtcp::{Report, Sent, WallClock};
 use crate::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
-
-const FRAME_TIME: Duration = Duration::from_millis(20);
-
-/// Clock units of a frame: Opus counts at 48 kHz always (RFC 7587 §4.1).
-const FRAME_UNITS: u32 = 960;
+use crate::media::sound::SoundError;
+use crate::media::{Codec, Payload};
 
 /// Half of what RFC 3550 §6.2 suggests, so that even short calls carry reports.
 const REPORT_INTERVAL: Duration = Duration::from_millis(2_500);
 
-/// Frames by which a driver may be late; beyond, they are left out rather than sent in one burst.
-const MOST_BEHIND: u32 = 10;
+/// How late a driver may be; beyond, frames are left out rather than sent in one burst.
+const MOST_BEHIND: Duration = Duration::from_millis(200);
 
-/// Frames from one packet to the next of a voice that pauses.
-const PAUSE_FRAMES: usize = 10;
+/// From one packet to the next of a voice that pauses.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Echoes that wait to be fetched.
 const MOST_ECHOES: usize = 50;
@@ -34,8 +32,8 @@ const MOST_ECHOES: usize = 50;
 /// The payload numbers of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payloads {
-    /// `opus/48000/2`.
-    pub opus: u8,
+    /// The sound.
+    pub sound: Payload,
     /// `telephone-event`, if it was agreed.
     pub events: Option<Events>,
 }
@@ -52,7 +50,10 @@ pub struct Events {
 impl Payloads {
     /// The numbers in Meta's own offers (§7).
     pub const META: Payloads = Payloads {
-        opus: 111,
+        sound: Payload {
+            number: 111,
+            codec: Codec::Opus,
+        },
         events: Some(Events {
             number: 126,
             rate: 8_000,
@@ -63,7 +64,7 @@ impl Payloads {
 /// What a phone does with its mouth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Plays its recording, a packet every 20 ms.
+    /// Plays its recording, a packet as often as one takes to say.
     Talk,
     /// Plays a packet of it every 200 ms, as Opus with DTX goes on between words (RFC 7587 §3.1.3): for more calls than
     /// a small machine has voices for.
@@ -81,10 +82,14 @@ pub struct Setup {
     pub ssrc: Ssrc,
     /// What we do.
     pub mode: Mode,
-    /// What we say in [`Mode::Talk`].
+    /// What we say in [`Mode::Talk`], in the codec of `send`.
     pub says: Arc<Recording>,
-    /// The tone to be found in what we hear, in Hz: the other's, or our own where we are echoed.
-    pub listens_for: u32,
+    /// What is to be found in what we hear: the other's tone, or our own where we are echoed.
+    pub listens_for: ListensFor,
+    /// Whether what we hear is kept for [`Phone::recorded`].
+    pub records: bool,
+    /// By how many parts of a million our clock is fast.
+    pub drift_ppm: i32,
     /// Payload numbers that the other side expects.
     pub send: Payloads,
     /// Payload numbers that the other side uses.
@@ -105,6 +110,10 @@ pub struct Phone {
     /// Of the digit that is being pressed.
     pressed_at: Timestamp,
     nth_frame: usize,
+    /// How long a frame takes by the clock of everybody else.
+    frame_time: Duration,
+    /// When the first frame went out.
+    began: Option<Instant>,
     clock: WallClock,
     /// While we may send: when the next frame and the next report are due.
     due: Option<Due>,
@@ -122,12 +131,22 @@ impl Phone {
     /// A phone that listens, and is silent until [`Phone::start`].
     ///
     /// # Errors
-    /// When libopus fails.
-    pub fn new(setup: Setup, now: Instant) -> Result<Phone, opus::Error> {
+    /// When the codec cannot be had.
+    pub fn new(setup: Setup, now: Instant) -> Result<Phone, SoundError> {
         let (seq, timestamp) = beginning(setup.ssrc);
+        let format = setup.says.format;
+        let keypad = |events: Events| Keypad::new(events.rate, format.ptime);
+        let mut ear = Ear::new(setup.listens_for, setup.receive, now)?;
+        if setup.records {
+            ear.record();
+        }
         Ok(Phone {
-            ear: Ear::new(setup.listens_for, setup.receive, now)?,
-            keypad: setup.send.events.map(|events| Keypad::new(events.rate)),
+            ear,
+            keypad: setup.send.events.map(keypad),
+            frame_time: format
+                .time()
+                .mul_f64(1.0 - f64::from(setup.drift_ppm) / 1e6),
+            began: None,
             echoes: VecDeque::new(),
             echo_shift: None,
             seq,
@@ -226,7 +245,8 @@ impl Phone {
         }
         if self.setup.mode == Mode::Echo {
             let (timestamp, payload) = self.echoes.pop_front()?;
-            self.write(self.setup.send.opus, timestamp, false, &payload, out);
+            let number = self.setup.send.sound.number;
+            self.write(number, timestamp, false, &payload, out);
             return Some(Kind::Rtp);
         }
         while let Some(nth) = self.take_frame(now) {
@@ -242,6 +262,21 @@ impl Phone {
         self.ear.heard()
     }
 
+    /// Whether what we listen for has been heard.
+    pub fn hears(&self) -> bool {
+        self.ear.hears()
+    }
+
+    /// What was kept of what has been heard.
+    pub fn recorded(&self) -> Option<Recorded> {
+        self.ear.recorded()
+    }
+
+    /// When the first frame went out; our recording is said from then on.
+    pub fn began(&self) -> Option<Instant> {
+        self.began
+    }
+
     /// What a strict client would look at, as of `now`.
     pub fn facts(&self, now: Instant) -> Facts {
         self.ear.facts(now)
@@ -255,24 +290,29 @@ impl Phone {
     /// The next frame that is due, counted from the beginning.
     fn take_frame(&mut self, now: Instant) -> Option<usize> {
         let due = self.due.as_mut().filter(|due| due.frame <= now)?;
-        if self.nth_frame == 0 {
+        if self.began.is_none() {
             due.frame = now; // a voice begins with its first frame, whenever that is
+            self.began = Some(now);
         }
-        let behind = (now - due.frame).as_millis() / FRAME_TIME.as_millis();
-        let skipped = if behind > MOST_BEHIND.into() {
-            behind as u32
-        } else {
-            0
+        let behind = now - due.frame;
+        let skipped = match behind > MOST_BEHIND {
+            true => (behind.as_nanos() / self.frame_time.as_nanos().max(1)) as u32,
+            false => 0,
         };
-        due.frame += FRAME_TIME * (skipped + 1);
-        self.timestamp = self.timestamp.plus(FRAME_UNITS * (skipped + 1));
+        due.frame += self.frame_time * (skipped + 1);
+        let units = self.format().units().wrapping_mul(skipped + 1);
+        self.timestamp = self.timestamp.plus(units);
         self.nth_frame += skipped as usize + 1;
         Some(self.nth_frame - 1)
     }
 
+    fn format(&self) -> Format {
+        self.setup.says.format
+    }
+
     /// A digit if one is pressed, else sound if we talk.
     fn write_frame(&mut self, nth: usize, out: &mut Vec<u8>) -> bool {
-        let timestamp = self.timestamp.plus(FRAME_UNITS.wrapping_neg());
+        let timestamp = self.timestamp.plus(self.format().units().wrapping_neg());
         if let (Some(press), Some(events)) = (
             self.keypad.as_mut().and_then(Keypad::next_frame),
             self.setup.send.events,
@@ -291,19 +331,17 @@ impl Phone {
         }
         let speaks = match self.setup.mode {
             Mode::Talk => true,
-            Mode::Pause => nth.is_multiple_of(PAUSE_FRAMES),
+            Mode::Pause => {
+                let frames = PAUSE.as_millis() / u128::from(self.format().ptime).max(1);
+                (nth as u128).is_multiple_of(frames.max(1))
+            }
             Mode::Echo | Mode::Mute => false,
         };
         if speaks {
             let says = Arc::clone(&self.setup.says);
-            // RFC 7587 §4.2: the marker begins a talk spurt, and without DTX there is but one.
-            self.write(
-                self.setup.send.opus,
-                timestamp,
-                self.packets == 0,
-                says.packet(nth),
-                out,
-            );
+            // The marker begins a talk spurt, and without DTX there is but one (RFC 3551 §4.1, RFC 7587 §4.2).
+            let (number, first) = (self.setup.send.sound.number, self.packets == 0);
+            self.write(number, timestamp, first, says.packet(nth), out);
             return true;
         }
         false
@@ -353,7 +391,7 @@ impl Phone {
         let (ssrc, theirs) = (packet.ssrc(), packet.timestamp());
         let shift = match self.echo_shift {
             Some((source, shift)) if source == ssrc => shift,
-            _ => self.timestamp.plus(FRAME_UNITS).since(theirs) as u32,
+            _ => self.timestamp.plus(self.format().units()).since(theirs) as u32,
         };
         self.echo_shift = Some((ssrc, shift));
         self.timestamp = theirs.plus(shift);
@@ -379,9 +417,12 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
+    const FRAME_TIME: Duration = Duration::from_millis(20);
+
     static USER_TONE: LazyLock<Arc<Recording>> =
-        LazyLock::new(|| Recording::tone(USER_HZ).unwrap());
-    static PBX_TONE: LazyLock<Arc<Recording>> = LazyLock::new(|| Recording::tone(PBX_HZ).unwrap());
+        LazyLock::new(|| Recording::tone(USER_HZ, Format::OPUS).unwrap());
+    static PBX_TONE: LazyLock<Arc<Recording>> =
+        LazyLock::new(|| Recording::tone(PBX_HZ, Format::OPUS).unwrap());
 
     fn phone(
         ssrc: u32,
@@ -394,7 +435,9 @@ mod tests {
             ssrc: Ssrc(ssrc),
             mode,
             says: Arc::clone(says),
-            listens_for,
+            listens_for: ListensFor::Tone(listens_for),
+            records: false,
+            drift_ppm: 0,
             send: Payloads::META,
             receive: Payloads::META,
         };
@@ -422,6 +465,35 @@ mod tests {
             };
             wire.user.start(now);
             wire.pbx.start(now);
+            wire
+        }
+
+        /// Both talk so; the user's clock is fast, and what it hears is recorded.
+        fn speaking(format: Format, drift_ppm: i32) -> Wire {
+            let mut wire = Wire::new((Mode::Talk, PBX_HZ), (Mode::Talk, USER_HZ));
+            let now = wire.now;
+            let phone = |of: &Phone, hz, drift_ppm, records| {
+                let payloads = Payloads {
+                    sound: Payload {
+                        number: 96,
+                        codec: format.codec,
+                    },
+                    ..Payloads::META
+                };
+                let setup = Setup {
+                    says: Recording::tone(hz, format).unwrap(),
+                    send: payloads,
+                    receive: payloads,
+                    drift_ppm,
+                    records,
+                    ..of.setup.clone()
+                };
+                let mut phone = Phone::new(setup, now).unwrap();
+                phone.start(now);
+                phone
+            };
+            wire.user = phone(&wire.user, USER_HZ, drift_ppm, true);
+            wire.pbx = phone(&wire.pbx, PBX_HZ, 0, false);
             wire
         }
 
@@ -610,6 +682,49 @@ mod tests {
             let begins = sent[1].ends_with(USER_TONE.packet(0));
             assert_eq!(begins, asleep_before, "what is sent first is the beginning");
         }
+    }
+
+    #[test]
+    fn two_phones_hear_each_other_and_their_digits_in_every_codec_and_packet_length() {
+        for codec in [Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus] {
+            for ptime in [10, 20, 40, 60] {
+                let format = Format { codec, ptime };
+                let mut wire = Wire::speaking(format, 0);
+                assert!(wire.user.dial("15#"));
+                wire.runs_for(Duration::from_secs(3));
+                let heard = wire.pbx.heard();
+                assert!(heard.ok, "{format:?}: {heard:?}");
+                assert_eq!((heard.digits.as_str(), heard.lost), ("15#", 0));
+                let heard = wire.user.heard();
+                assert!(heard.ok, "{format:?}: {heard:?}");
+                assert_eq!(heard.first_packet, Some(0), "{format:?}");
+                assert_eq!(heard.packets, 3_000 / u64::from(ptime) + 1);
+                assert!(heard.ptimes.iter().eq(&[ptime]), "{format:?}: {heard:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fast_clock_sends_more_in_the_same_time_and_a_slow_one_less() {
+        for (drift_ppm, packets) in [(50_000, 158), (0, 151), (-50_000, 143)] {
+            let mut wire = Wire::speaking(Format::OPUS, drift_ppm);
+            wire.runs_for(Duration::from_secs(3));
+            assert_eq!(wire.pbx.heard().packets, packets, "{drift_ppm} ppm");
+        }
+    }
+
+    #[test]
+    fn what_a_phone_hears_is_recorded_from_when_it_came() {
+        let format = Format {
+            codec: Codec::Pcma,
+            ptime: 30,
+        };
+        let mut wire = Wire::speaking(format, 0);
+        wire.runs_for(Duration::from_secs(1));
+        let recorded = wire.user.recorded().unwrap();
+        assert_eq!(recorded.from, wire.pbx.began().unwrap() + DELAY);
+        assert_eq!(recorded.wav.samples.len(), 34 * 240);
+        assert_eq!(wire.pbx.recorded(), None, "nobody asked for it");
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What a far end tells about a call when it is over.
 
-use serde::Serialize;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Serialize, Serializer};
 
 pub use super::body::Keying;
 pub use super::ear::Heard;
 use super::ladder::Rung;
+pub use super::recorder::Recorded;
+use crate::media::Codec;
 
 /// Who called whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -52,6 +56,15 @@ pub struct CallReport {
     pub srtp: Option<&'static str>,
     /// Milliseconds from the 200 to the keys.
     pub keyed_ms: Option<u64>,
+    /// What was spoken, as its `a=rtpmap` says; `None`: nothing was agreed on.
+    #[serde(serialize_with = "rtpmap")]
+    pub codec: Option<Codec>,
+    /// When we began to speak.
+    #[serde(serialize_with = "unix_time")]
+    pub said_from: Option<Instant>,
+    /// What was kept of what was heard, where a plan asks for it: for programs only when it began.
+    #[serde(rename = "recorded_from", serialize_with = "began")]
+    pub recorded: Option<Recorded>,
     /// What was heard; empty for a call that was not answered.
     pub heard: Heard,
     /// RTP packets sent.
@@ -97,6 +110,24 @@ impl CallReport {
             self.complaints.push(what);
         }
     }
+}
+
+fn rtpmap<S: Serializer>(codec: &Option<Codec>, to: S) -> Result<S::Ok, S::Error> {
+    codec.map(|codec| codec.to_string()).serialize(to)
+}
+
+fn began<S: Serializer>(recorded: &Option<Recorded>, to: S) -> Result<S::Ok, S::Error> {
+    unix_time(&recorded.as_ref().map(|recorded| recorded.from), to)
+}
+
+/// Seconds since 1970, by the clock that all programs of a machine have in common.
+fn unix_time<S: Serializer>(at: &Option<Instant>, to: S) -> Result<S::Ok, S::Error> {
+    let seconds = at.and_then(|at| {
+        let then = SystemTime::now().checked_sub(at.elapsed())?;
+        let since = then.duration_since(UNIX_EPOCH).ok()?;
+        Some(since.as_secs_f64())
+    });
+    seconds.serialize(to)
 }
 
 #[cfg(test)]

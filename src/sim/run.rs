@@ -17,10 +17,14 @@ use super::driver::{Arrivals, Ask, Driver, stamped};
 use super::line::Owner;
 use super::lines::Lines;
 use super::meta::{self, Business, Challenges, DigestUri, MetaManners};
+use super::path;
 use super::pbx::{self, PbxManners};
 use super::relay::{self, Relays};
 use super::report::CallReport;
+use super::speech::Speaks;
 use crate::leg::Leg;
+use crate::media::Codec;
+use crate::media::sound::SoundError;
 use crate::sip::transport::tls::ClientTls;
 use crate::sip::transport::{
     Clients, Hop, Listen, Names, Overrides, Protocol, Settings, Transports,
@@ -40,6 +44,8 @@ pub struct MetaEnd {
     pub media6: Option<Ipv6Addr>,
     /// How its media relays behave.
     pub relay: relay::Settings,
+    /// Codecs that its numbers have beside Opus: `additional_codecs` (§7).
+    pub additional_codecs: Vec<Codec>,
     /// Its certificate, which covers `wa.meta.vc`. Clients that offer ALPN are refused.
     pub server: Arc<ServerConfig>,
     /// What the bridge's certificate is verified with.
@@ -69,6 +75,10 @@ pub struct PbxEnd {
     pub protocol: Protocol,
     /// Where media comes in.
     pub media: IpAddr,
+    /// What is between its media and the bridge.
+    pub path: path::Settings,
+    /// What its telephones speak.
+    pub speaks: Speaks,
     /// Where the bridge listens for the PBX.
     pub bridge: SocketAddr,
     /// What is done with its calls.
@@ -87,9 +97,9 @@ pub enum StartError {
     /// DTLS is not to be had.
     #[error(transparent)]
     Dtls(#[from] crate::media::dtls::SetupError),
-    /// libopus failed.
+    /// It cannot speak as it should.
     #[error("cannot make a tone: {0}")]
-    Tone(#[from] opus::Error),
+    Tone(#[from] SoundError),
 }
 
 /// A far end that runs.
@@ -129,7 +139,9 @@ impl FarEnd {
             port: end.bridge.port(),
         };
         let relays = Relays::new(end.relay)?;
-        let owner = Owner::meta(relays.clone())?;
+        let mut speaks = Speaks::default();
+        speaks.codecs.extend(end.additional_codecs);
+        let owner = Owner::meta(&speaks, relays.clone())?;
         let settings = meta::Settings {
             relays,
             businesses: end.businesses,
@@ -137,6 +149,7 @@ impl FarEnd {
             bridge,
             challenges: end.challenges,
             digest_uri: end.digest_uri,
+            speaks,
         };
         let make = |_| MetaManners::new(settings);
         let beside = SocketAddr::new(end.listen.ip(), 0);
@@ -170,10 +183,17 @@ impl FarEnd {
             clients: Clients::default(),
             names: (String::new(), end.bridge),
         };
-        let make = |listen| PbxManners::new(pbx::Settings { listen, bridge });
+        let owner = Owner::pbx(&end.speaks, end.path)?;
+        let make = |listen| {
+            PbxManners::new(pbx::Settings {
+                listen,
+                bridge,
+                speaks: end.speaks,
+            })
+        };
         let listens = [end.listen];
         start(
-            Owner::pbx()?,
+            owner,
             &sockets,
             &listens,
             (end.media, None),
@@ -313,6 +333,7 @@ mod tests {
 
     use super::*;
     use crate::sim::agent::{Outcome, Plan};
+    use crate::sim::ear::ListensFor;
     use crate::sim::report::EndedBy;
     use crate::sim::tone::PBX_HZ;
     use crate::sip::transport::tls;
@@ -326,6 +347,8 @@ mod tests {
             listen: loopback(),
             protocol,
             media: loopback().ip(),
+            path: path::Settings::default(),
+            speaks: Speaks::default(),
             bridge,
             answering,
         })
@@ -336,7 +359,7 @@ mod tests {
     fn hearing_its_like(talk: Option<Duration>) -> Plan {
         Plan {
             talk,
-            listens_for: Some(PBX_HZ),
+            listens_for: Some(ListensFor::Tone(PBX_HZ)),
             digits: "7".into(),
             ..Plan::default()
         }
@@ -413,6 +436,7 @@ mod tests {
             media: loopback().ip(),
             media6: None,
             relay: relay::Settings::default(),
+            additional_codecs: Vec::new(),
             server: tls::server_config_from(vec![certificate], key).unwrap(),
             client: Arc::clone(&client),
             bridge: "127.0.0.1:9".parse().unwrap(),

@@ -133,6 +133,8 @@ impl Networks {
             listen: self.six,
             protocol: Protocol::Udp,
             media: self.six.ip(),
+            path: Default::default(),
+            speaks: Default::default(),
             bridge: *listeners.find(|listener| listener.is_ipv6()).unwrap(),
             answering: Answering::default(),
         };

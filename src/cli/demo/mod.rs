@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, timeout_at};
 
-use super::relay::MediaArguments;
+use super::relay::{MediaArguments, PbxCodec};
 use crate::sim::body;
 use crate::sim::{CallReport, Direction, Outgoing, Plan};
 use stage::{Stage, answering, business};
@@ -70,13 +70,6 @@ enum Keying {
     Both,
 }
 
-/// The PBX's codec on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PbxCodec {
-    /// Passed through untouched.
-    Opus,
-}
-
 const DIGITS: &str = "12#";
 
 impl Arguments {
@@ -109,7 +102,8 @@ impl Arguments {
         let relay = self.media.settings();
         // Whoever is called waits for the caller's digits and BYE.
         let patient = || answering(Plan::default());
-        let stage = Stage::set(count, relay, patient(), patient()).await?;
+        let codec = self.pbx_codec.codec();
+        let stage = Stage::set(count, relay, codec, patient(), patient()).await?;
         let mut callers = Vec::new();
         if self.calls.is_some() {
             let placed: Vec<_> = kinds

@@ -8,11 +8,13 @@ use rustls_pki_types::CertificateDer;
 
 use crate::config::{self, Certificate, Config};
 use crate::daemon::{Daemon, Trust};
+use crate::media::Codec;
 use crate::policy::{self, KeyExchange, Number};
 use crate::secret::{Secret, Source};
 use crate::sim::body::Keying;
 use crate::sim::meta::{Business, Challenges, DigestUri};
 use crate::sim::run::{FarEnd, MetaEnd, PbxEnd};
+use crate::sim::speech::Speaks;
 use crate::sim::{Answering, Plan, relay};
 use crate::sip::digest::server as digest;
 use crate::sip::transport::Protocol;
@@ -48,17 +50,18 @@ struct Paper {
 }
 
 impl Stage {
-    /// Sets everything up. `answering` is what each far end does with calls that come in.
+    /// Sets everything up: what the PBX speaks, and what each far end does with calls that come in.
     pub async fn set(
         calls: u16,
         relay: relay::Settings,
+        codec: Codec,
         meta: Answering,
         pbx: Answering,
     ) -> Result<Stage, Failure> {
         let paper = Paper::sign()?;
         let places = Places::choose()?;
         let password = Secret::new(password()?);
-        let config = configuration(calls, &places, &paper, &password)?;
+        let config = configuration(calls, codec, &places, &paper, &password)?;
         let roots = Roots::only(vec![paper.authority.clone()]);
         let trust = Trust {
             meta: roots.clone(),
@@ -79,6 +82,7 @@ impl Stage {
             media: places.metas.ip(),
             media6: places.ipv6,
             relay,
+            additional_codecs: Vec::new(),
             server: tls::server_config_from(
                 paper.meta.chain().to_vec(),
                 paper.meta.key().clone_key(),
@@ -96,6 +100,11 @@ impl Stage {
             listen: places.pbxs,
             protocol: Protocol::Udp,
             media: places.pbxs.ip(),
+            path: Default::default(),
+            speaks: Speaks {
+                codecs: vec![codec],
+                ..Speaks::default()
+            },
             bridge: places.for_pbx,
             answering: pbx,
         });
@@ -194,8 +203,20 @@ impl Paper {
     }
 }
 
+/// What the configuration calls it.
+fn format(codec: Codec) -> config::Format {
+    match codec {
+        Codec::Opus => config::Format::Opus,
+        Codec::G722 => config::Format::G722,
+        Codec::Pcma => config::Format::Pcma,
+        Codec::Pcmu => config::Format::Pcmu,
+        Codec::TelephoneEvent { .. } => config::Format::TelephoneEvent,
+    }
+}
+
 fn configuration(
     calls: u16,
+    codec: Codec,
     places: &Places,
     paper: &Paper,
     password: &Secret,
@@ -252,7 +273,7 @@ fn configuration(
             dialling: number::Settings::default(),
             srtp: false,
             source: media::Source::Negotiated,
-            codecs: vec![config::Format::Opus, config::Format::TelephoneEvent],
+            codecs: vec![format(codec), config::Format::TelephoneEvent],
             ptime: 20,
             dtmf: Default::default(),
             headers: Default::default(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::{DIGITS, Kind};
+use crate::media::Codec;
 use crate::sim::body::Keying;
 use crate::sim::{CallReport, Direction, Heard, Rung};
 
@@ -87,8 +88,8 @@ impl Call {
             "keying": self.meta.keying,
             "srtp": self.meta.srtp,
             "keyed_ms": self.meta.keyed_ms,
-            "meta_codec": "opus",
-            "pbx_codec": "opus",
+            "meta_codec": spoken(&self.meta),
+            "pbx_codec": spoken(&self.pbx),
             "status": self.caller().status,
             "setup_ms": self.caller().setup_ms,
             "heard_by_user": heard(&self.meta.heard),
@@ -240,6 +241,7 @@ impl fmt::Display for Call {
         self.ladder(f)?;
         writeln!(f)?;
         self.keys(f)?;
+        self.codecs(f)?;
         told(f, "The user heard the PBX: ", &self.meta.heard, "the 200")?;
         told(f, "The PBX heard the user: ", &self.pbx.heard, "the answer")?;
         if self.meta.heard.ok {
@@ -260,6 +262,11 @@ impl fmt::Display for Call {
     }
 }
 
+/// What an end spoke, as the option has it.
+fn spoken(report: &CallReport) -> Option<String> {
+    report.codec.map(|codec| codec.name().to_ascii_lowercase())
+}
+
 /// Where in what the PBX said the user came in.
 fn beginning(first_packet: Option<u64>) -> String {
     match first_packet {
@@ -273,6 +280,23 @@ fn beginning(first_packet: Option<u64>) -> String {
 }
 
 impl Call {
+    /// Nothing where all is as it is without asking: Opus from end to end.
+    fn codecs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.meta.codec, self.pbx.codec) {
+            (None, _) | (_, None) | (Some(Codec::Opus), Some(Codec::Opus)) => Ok(()),
+            (Some(meta), Some(pbx)) if meta == pbx => {
+                writeln!(f, "Sound: {} from end to end, untouched.", meta.name())
+            }
+            (Some(meta), Some(pbx)) => {
+                let (meta, pbx) = (meta.name(), pbx.name());
+                writeln!(
+                    f,
+                    "Sound: {meta} at Meta, {pbx} at the PBX; the bridge transcodes."
+                )
+            }
+        }
+    }
+
     fn keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let profile = self.meta.srtp.unwrap_or("nothing");
         let when = match self.meta.keyed_ms.unwrap_or_default() {
@@ -398,6 +422,25 @@ mod tests {
         assert_eq!(
             json["calls"][0]["dtmf"],
             json!({ "sent": DIGITS, "received": DIGITS })
+        );
+    }
+
+    #[test]
+    fn the_story_names_the_codecs_where_the_bridge_transcodes() {
+        let mut call = call();
+        for (pbx, told) in [
+            (Codec::Opus, None),
+            (Codec::Pcmu, Some("Sound: opus at Meta, PCMU at the PBX")),
+        ] {
+            (call.meta.codec, call.pbx.codec) = (Some(Codec::Opus), Some(pbx));
+            let text = call.to_string();
+            assert_eq!(text.contains("Sound:"), told.is_some(), "{text}");
+            assert!(text.contains(told.unwrap_or_default()), "{text}");
+        }
+        let json = call.json();
+        assert_eq!(
+            (&json["meta_codec"], &json["pbx_codec"]),
+            (&json!("opus"), &json!("pcmu"))
         );
     }
 

@@ -8,10 +8,12 @@ use clap::ValueEnum;
 use super::talk::{Answer, Call, Voice};
 use super::{Job, play};
 use crate::cli::relay::MediaArguments;
+use crate::media::Codec;
 use crate::number::E164;
 use crate::secret::Secret;
 use crate::sim::meta::{Business, Challenges, DigestUri};
 use crate::sim::run::{FarEnd, MetaEnd};
+use crate::sim::speech::Speaks;
 use crate::sim::{Answering, body};
 use crate::sip::transport::tls::{self, Roots};
 
@@ -57,6 +59,10 @@ pub struct Arguments {
     /// Compare the digest's uri with To, as one report has it, in place of the Request-URI.
     #[arg(long)]
     digest_uri_of_to: bool,
+    /// Codecs that the numbers have beside Opus, as Meta's `additional_codecs`, separated by commas, in the order in which
+    /// they are offered.
+    #[arg(long, value_name = "CODECS", value_enum, value_delimiter = ',')]
+    additional_codecs: Vec<G711>,
     #[command(flatten)]
     relay: MediaArguments,
     #[command(subcommand)]
@@ -69,6 +75,14 @@ enum Keying {
     Dtls,
     /// Keys in SDP
     Sdes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum G711 {
+    /// A-law
+    Pcma,
+    /// µ-law
+    Pcmu,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -115,8 +129,23 @@ struct UserCall {
 }
 
 impl Arguments {
+    /// What the users' phones speak.
+    fn speaks(&self) -> Speaks {
+        let mut speaks = Speaks::default();
+        speaks.codecs.extend(self.additional_codecs());
+        speaks
+    }
+
+    fn additional_codecs(&self) -> impl Iterator<Item = Codec> {
+        self.additional_codecs.iter().map(|codec| match codec {
+            G711::Pcma => Codec::Pcma,
+            G711::Pcmu => Codec::Pcmu,
+        })
+    }
+
     pub(super) async fn play(self) -> Result<bool, String> {
-        let end = self.end()?;
+        let speaks = self.speaks();
+        let end = self.end(&speaks)?;
         let (job, wanted) = match &self.action {
             What::Call(user) => {
                 let payloads = [
@@ -124,11 +153,11 @@ impl Arguments {
                     ("x-wa-meta-deeplink-payload", &user.deeplink_payload),
                 ];
                 let other = user.other_connection;
-                let calls = user.call.outgoing(Voice::User, &payloads, other);
+                let calls = user.call.outgoing(Voice::User, &speaks, &payloads, other)?;
                 (Job::Call(calls), user.call.talk.wanted(200))
             }
             What::Answer(answer) => {
-                let answering = answer.answering(Voice::User, false);
+                let answering = answer.answering(Voice::User, &speaks, false)?;
                 let job = Job::Answer(Box::new(answering), answer.calls);
                 (job, answer.wanted())
             }
@@ -137,7 +166,7 @@ impl Arguments {
         play(end, job, wanted).await
     }
 
-    fn end(&self) -> Result<MetaEnd, String> {
+    fn end(&self, speaks: &Speaks) -> Result<MetaEnd, String> {
         let text = std::fs::read_to_string(&self.password_file).map_err(|error| {
             let file = self.password_file.display();
             format!("--password-file: cannot read {file}: {error}")
@@ -163,6 +192,7 @@ impl Arguments {
             media: self.media_address.unwrap_or(self.listen.ip()),
             media6: self.media_address6,
             relay: self.relay.settings(),
+            additional_codecs: self.additional_codecs().collect(),
             server: tls::server_config(&self.cert, &self.key).map_err(|e| e.to_string())?,
             client: tls::client_config(&roots).map_err(|e| e.to_string())?,
             bridge: self.bridge,
@@ -182,7 +212,7 @@ impl Arguments {
                 false => DigestUri::Request,
             },
             answering: match &self.action {
-                What::Answer(answer) => answer.answering(Voice::User, false),
+                What::Answer(answer) => answer.answering(Voice::User, speaks, false)?,
                 What::Call(_) => Answering::default(),
             },
         })

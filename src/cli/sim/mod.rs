@@ -5,12 +5,14 @@ mod pbx;
 mod talk;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::media::Codec;
 use crate::sim::report::{CallReport, Direction, EndedBy, Keying};
 use crate::sim::run::FarEnd;
 use crate::sim::{Answering, Outgoing};
@@ -37,6 +39,7 @@ enum End {
     /// Play a plain PBX by UDP or TCP, with one telephone.
     ///
     ///   wabridge sim pbx --bridge 127.0.0.1:5070 call --from +12145551869 --to +12195550714 --seconds 5
+    ///   wabridge sim pbx --codecs pcma answer --says speech.wav --hears sound --records heard.wav
     #[command(verbatim_doc_comment)]
     Pbx(Box<pbx::Arguments>),
 }
@@ -76,6 +79,8 @@ struct Wanted {
     status: u16,
     digits: Option<String>,
     json: bool,
+    /// Where what is heard is written.
+    records: Option<PathBuf>,
 }
 
 /// What is printed with `--json`.
@@ -97,7 +102,7 @@ async fn play(end: FarEnd, job: Job, wanted: Wanted) -> Result<bool, String> {
             let mut reports = Vec::new();
             for call in placed {
                 tokio::select! {
-                    report = call => reports.extend(told(report, &wanted)),
+                    report = call => reports.extend(told(report, &wanted)?),
                     () = stop.signal() => break,
                 }
             }
@@ -111,7 +116,7 @@ async fn play(end: FarEnd, job: Job, wanted: Wanted) -> Result<bool, String> {
             let mut reports = Vec::new();
             while calls.is_none_or(|calls| reports.len() < calls) {
                 tokio::select! {
-                    report = end.taken() => reports.extend(told(report, &wanted)),
+                    report = end.taken() => reports.extend(told(report, &wanted)?),
                     () = stop.signal() => break,
                 }
             }
@@ -138,14 +143,22 @@ async fn play(end: FarEnd, job: Job, wanted: Wanted) -> Result<bool, String> {
     Ok(ok)
 }
 
-/// Tells a person about a call as soon as it is over.
-fn told(report: Option<CallReport>, wanted: &Wanted) -> Option<CallReport> {
-    let report = report?;
+/// Tells a person about a call as soon as it is over, and writes what it heard.
+fn told(report: Option<CallReport>, wanted: &Wanted) -> Result<Option<CallReport>, String> {
+    let Some(report) = report else {
+        return Ok(None);
+    };
+    if let (Some(file), Some(recorded)) = (&wanted.records, &report.recorded) {
+        std::fs::write(file, recorded.wav.write()).map_err(|error| {
+            let file = file.display();
+            format!("--records: cannot write {file}: {error}")
+        })?;
+    }
     if !wanted.json {
         let mut out = std::io::stdout().lock();
         let _ = write!(out, "{}", story(&report));
     }
-    Some(report)
+    Ok(Some(report))
 }
 
 /// A call in words.
@@ -165,8 +178,9 @@ fn story(report: &CallReport) -> String {
     text += "\n";
     let heard = &report.heard;
     if report.status == 200 {
+        let codec = report.codec.map_or("nothing", Codec::name);
         text += &format!(
-            "  {}: {} packets, {} lost, {} sources",
+            "  {}: {} packets of {codec}, {} lost, {} sources",
             if heard.ok { "heard" } else { "NOT heard" },
             heard.packets,
             heard.lost,
@@ -176,7 +190,7 @@ fn story(report: &CallReport) -> String {
             text += &format!(", first sound after {ms} ms");
         }
         if let Some(nth) = heard.first_packet {
-            text += &format!(", from packet {nth} on");
+            text += &format!(", from the {} ms on", nth * 20);
         }
         text += "\n";
     }
@@ -258,6 +272,16 @@ mod tests {
         let words =
             "sim pbx --listen 127.0.0.3:5060 call --json --to 100 --seconds 1.5 --hears echo";
         assert!(Program::try_parse_from(words.split(' ')).is_ok());
+        let words = "sim pbx --codecs pcma,opus --ptime 30 --path-jitter 80 --path-reorder --clock-drift -200 \
+                     answer --says speech.wav --hears sound --records heard.wav";
+        assert!(Program::try_parse_from(words.split_whitespace()).is_ok());
+        for wrong in ["--codecs g729", "--ptime 25", "--path-burst 0"] {
+            let words = format!("sim pbx {wrong} answer");
+            assert!(
+                Program::try_parse_from(words.split(' ')).is_err(),
+                "{wrong}"
+            );
+        }
         let words = "sim pbx answer --status 486 --never";
         assert!(Program::try_parse_from(words.split(' ')).is_err());
         let meta = |options: &str| {
@@ -268,6 +292,8 @@ mod tests {
         assert!(meta(
             "--keying dtls --dtls-certificate rsa --dtls-setup passive --path-loss 5"
         ));
+        assert!(meta("--additional-codecs pcma,pcmu"));
+        assert!(!meta("--additional-codecs g722"));
         assert!(!meta("--keying auto"));
         assert!(!meta("--path-loss 101"));
         assert!(!meta("--no-ice --role-conflict 1"));
@@ -279,6 +305,7 @@ mod tests {
             status: 200,
             digits: Some("12".into()),
             json: false,
+            records: None,
         };
         let mut report = CallReport {
             status: 200,

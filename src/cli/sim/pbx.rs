@@ -4,8 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::talk::{Answer, Call, Voice};
 use super::{Job, play};
+use crate::cli::relay::{PathArguments, PbxCodec};
 use crate::sim::Answering;
 use crate::sim::run::{FarEnd, PbxEnd};
+use crate::sim::speech::Speaks;
 use crate::sip::transport::Protocol;
 
 /// How the PBX is set up.
@@ -23,8 +25,29 @@ pub struct Arguments {
     /// Where media comes in; otherwise the address we listen on.
     #[arg(long, value_name = "IP")]
     media_address: Option<IpAddr>,
+    /// What the telephones speak, separated by commas: they offer it in this order, and of an offer take the first that is
+    /// among it.
+    #[arg(
+        long,
+        value_name = "CODECS",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "opus"
+    )]
+    codecs: Vec<PbxCodec>,
+    /// Milliseconds of sound in each packet that they send: 10, 20, 40 or 60, and 30 but for Opus.
+    #[arg(long, value_name = "MS", default_value_t = 20, value_parser = ptime)]
+    ptime: u16,
+    #[command(flatten)]
+    path: PathArguments,
     #[command(subcommand)]
     action: What,
+}
+
+fn ptime(text: &str) -> Result<u16, String> {
+    let ptime = text.parse().ok();
+    let ptime = ptime.filter(|ptime| [10, 20, 30, 40, 60].contains(ptime));
+    ptime.ok_or_else(|| "it must be 10, 20, 30, 40 or 60".to_owned())
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -46,13 +69,18 @@ struct PbxAnswer {
 
 impl Arguments {
     pub(super) async fn play(self) -> Result<bool, String> {
+        let speaks = Speaks {
+            codecs: self.codecs.iter().map(|codec| codec.codec()).collect(),
+            ptime: self.ptime,
+        };
         let (job, wanted) = match &self.action {
             What::Call(call) => {
-                let calls = call.outgoing(Voice::Pbx, &[], false);
+                let calls = call.outgoing(Voice::Pbx, &speaks, &[], false)?;
                 (Job::Call(calls), call.talk.wanted(200))
             }
             What::Answer(what) => {
-                let answering = what.answer.answering(Voice::Pbx, what.early_media);
+                let answer = &what.answer;
+                let answering = answer.answering(Voice::Pbx, &speaks, what.early_media)?;
                 let job = Job::Answer(Box::new(answering), what.answer.calls);
                 (job, what.answer.wanted())
             }
@@ -69,6 +97,8 @@ impl Arguments {
                 Protocol::Udp
             },
             media: self.media_address.unwrap_or(self.listen.ip()),
+            path: self.path.settings(),
+            speaks,
             bridge: self.bridge,
             answering,
         };

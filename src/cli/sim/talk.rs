@@ -1,12 +1,17 @@
 //! What both far ends can be told about a call.
 
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::Wanted;
+use crate::sim::ear::ListensFor;
 use crate::sim::phone::Mode;
+use crate::sim::speech::{Speaks, Voice as Words};
 use crate::sim::tone::{PBX_HZ, USER_HZ};
+use crate::sim::wav::Wav;
 use crate::sim::{Answering, Outcome, Outgoing, Plan};
 
 /// What is done in a call, whoever placed it.
@@ -18,12 +23,17 @@ pub struct Talk {
     /// Press these digits, beginning one second after the answer.
     #[arg(long, value_name = "DIGITS", default_value = "")]
     digits: String,
-    /// What to say.
-    #[arg(long, value_enum, default_value_t = Says::Tone)]
+    /// What to say: "tone", "echo" (what is heard), "nothing", or a WAV file, over and over: mono, 16 bits, at 8000 or 16000
+    /// Hz.
+    #[arg(long, value_name = "WHAT", default_value = "tone")]
     says: Says,
     /// What must be heard for the call to be in order.
     #[arg(long, value_enum, default_value_t = Hears::Tone)]
     hears: Hears,
+    /// Write what is heard into this WAV file, on a real time line: silence where nothing came. A second call writes it
+    /// anew.
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
     /// The digits that must be received.
     #[arg(long, value_name = "DIGITS")]
     expect_digits: Option<String>,
@@ -38,14 +48,23 @@ pub struct Talk {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Says {
-    /// A tone of our own.
     Tone,
-    /// What is heard.
     Echo,
-    /// Nothing; reports go on.
     Nothing,
+    File(PathBuf),
+}
+
+impl From<&str> for Says {
+    fn from(what: &str) -> Says {
+        match what {
+            "tone" => Says::Tone,
+            "echo" => Says::Echo,
+            "nothing" => Says::Nothing,
+            file => Says::File(file.into()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,6 +73,8 @@ enum Hears {
     Tone,
     /// Our own tone, come back.
     Echo,
+    /// Anything but silence.
+    Sound,
 }
 
 /// Which far end it is: its tone.
@@ -66,27 +87,34 @@ pub enum Voice {
 }
 
 impl Talk {
-    /// What is done in the call.
-    pub fn plan(&self, voice: Voice) -> Plan {
+    /// What is done in the call, by an end that speaks so. The error says why the file cannot be played.
+    pub fn plan(&self, voice: Voice, speaks: &Speaks) -> Result<Plan, String> {
         let (own, other) = match voice {
             Voice::User => (USER_HZ, PBX_HZ),
             Voice::Pbx => (PBX_HZ, USER_HZ),
         };
-        Plan {
+        let says = match &self.says {
+            Says::File(file) => Some(words(file, speaks)?),
+            _ => None,
+        };
+        Ok(Plan {
             talk: self.seconds,
             digits: self.digits.clone(),
             mode: match self.says {
-                Says::Tone => Mode::Talk,
+                Says::Tone | Says::File(_) => Mode::Talk,
                 Says::Echo => Mode::Echo,
                 Says::Nothing => Mode::Mute,
             },
+            says,
             listens_for: Some(match self.hears {
-                Hears::Tone => other,
-                Hears::Echo => own,
+                Hears::Tone => ListensFor::Tone(other),
+                Hears::Echo => ListensFor::Tone(own),
+                Hears::Sound => ListensFor::Sound,
             }),
+            records: self.records.is_some(),
             reinvite: self.reinvite_after,
             ..Plan::default()
-        }
+        })
     }
 
     /// What counts as success, where `status` does unless another is asked for.
@@ -95,8 +123,17 @@ impl Talk {
             status: self.expect.unwrap_or(status),
             digits: self.expect_digits.clone(),
             json: self.json,
+            records: self.records.clone(),
         }
     }
+}
+
+/// A file in all codecs of an end.
+fn words(file: &Path, speaks: &Speaks) -> Result<Words, String> {
+    let failed = |why: &dyn Display| format!("--says: cannot play {}: {why}", file.display());
+    let bytes = std::fs::read(file).map_err(|error| failed(&error))?;
+    let wav = Wav::read(&bytes).map_err(|error| failed(&error))?;
+    Words::wav(&wav, speaks).map_err(|error| failed(&error))
 }
 
 /// Calls to place.
@@ -130,9 +167,10 @@ impl Call {
     pub fn outgoing(
         &self,
         voice: Voice,
+        speaks: &Speaks,
         more: &[(&str, &Option<String>)],
         other_connection: bool,
-    ) -> Vec<Outgoing> {
+    ) -> Result<Vec<Outgoing>, String> {
         let mut headers = self.headers.clone();
         for (name, value) in more {
             headers.extend(value.iter().map(|v| ((*name).to_owned(), v.clone())));
@@ -140,7 +178,7 @@ impl Call {
         let plan = Plan {
             patience: self.cancel_after,
             other_connection,
-            ..self.talk.plan(voice)
+            ..self.talk.plan(voice, speaks)?
         };
         let of_user = |end, number: &str, nth| match voice == end {
             true => following(number, nth),
@@ -153,7 +191,7 @@ impl Call {
             headers: headers.clone(),
             plan: plan.clone(),
         };
-        (0..self.calls).map(call).collect()
+        Ok((0..self.calls).map(call).collect())
     }
 }
 
@@ -184,12 +222,17 @@ pub struct Answer {
 
 impl Answer {
     /// What is done with calls.
-    pub fn answering(&self, voice: Voice, early_media: bool) -> Answering {
+    pub fn answering(
+        &self,
+        voice: Voice,
+        speaks: &Speaks,
+        early_media: bool,
+    ) -> Result<Answering, String> {
         let refuse = self.status.map(|status| Outcome::Refuse {
             status,
             reason: self.reason.clone(),
         });
-        Answering {
+        Ok(Answering {
             ring: !self.no_ring,
             early_media,
             after: Duration::from_millis(self.after),
@@ -198,8 +241,8 @@ impl Answer {
                 None if self.never => Outcome::Ring,
                 None => Outcome::Answer,
             },
-            plan: self.talk.plan(voice),
-        }
+            plan: self.talk.plan(voice, speaks)?,
+        })
     }
 
     /// What counts as success.

@@ -1,8 +1,10 @@
 //! Fills in for sound that was lost, for codecs that cannot themselves: in the manner of ITU-T G.711 Appendix I.
 //!
-//!     heard ────────────────┐ lost                                             ┌ heard again
-//!       … [period][period]  │ [period][period]… then two, then three periods   │ mixed over, then as heard
-//!                           │ full for 10 ms, then fading, silent from 60 ms   │
+//! ```text
+//! heard ────────────────┐ lost                                             ┌ heard again
+//!   … [period][period]  │ [period][period]… then two, then three periods   │ mixed over, then as heard
+//!                       │ full for 10 ms, then fading, silent from 60 ms   │
+//! ```
 //!
 //! Unlike the Appendix this holds nothing back while all is well: the seam at the start of a loss is bent together
 //! afterwards, where the Appendix prepares it 3.75 ms ahead.

@@ -1,7 +1,9 @@
 //! G.711, both laws: eight bits for each sample, 8000 samples a second (ITU-T G.711, 11/88).
 //!
-//!     A-law   s eee mmmm   even bits inverted (XOR 0x55)   13-bit samples   table 1
-//!     µ-law   s eee mmmm   all bits inverted               14-bit samples   table 2
+//! ```text
+//! A-law   s eee mmmm   even bits inverted (XOR 0x55)   13-bit samples   table 1
+//! µ-law   s eee mmmm   all bits inverted               14-bit samples   table 2
+//! ```
 //!
 //! Samples are 16 bits here, left-justified: an A-law step is 16 of them at its smallest, a µ-law step 8.
 

@@ -1,7 +1,9 @@
 //! G.722 at 64 kbit/s: two bands of ADPCM, six bits of the lower and two of the higher for two samples (ITU-T G.722).
 //!
-//!     16 kHz ─▶ QMF ─┬─ XL ─▶ lower band  ── IL, 6 bits ─┐
-//!                    └─ XH ─▶ higher band ── IH, 2 bits ─┴─▶ octet  IH IL, 8000 a second
+//! ```text
+//! 16 kHz ─▶ QMF ─┬─ XL ─▶ lower band  ── IL, 6 bits ─┐
+//!                └─ XH ─▶ higher band ── IH, 2 bits ─┴─▶ octet  IH IL, 8000 a second
+//! ```
 //!
 //! At 8000 samples a second the lower band is the sound, and the filters are left out: with G.711 on the other side there
 //! is nothing above 4 kHz to be had, and no resampling to be done. Names in here are those of the Recommendation's §6.

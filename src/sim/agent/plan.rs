@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::sim::ear::ListensFor;
 use crate::sim::phone::Mode;
+use crate::sim::speech::Voice;
 
 /// What is done in a call once it is answered, whoever placed it.
 #[derive(Clone, Debug)]
@@ -13,8 +15,12 @@ pub struct Plan {
     pub digits: String,
     /// Tone, echo or silence.
     pub mode: Mode,
-    /// The tone to be found in what we hear, in Hz; `None`: that of the other far end.
-    pub listens_for: Option<u32>,
+    /// What we say in place of the far end's tone.
+    pub says: Option<Voice>,
+    /// What is to be found in what we hear; `None`: the tone of the other far end.
+    pub listens_for: Option<ListensFor>,
+    /// Whether what we hear is kept, for [`CallReport::recorded`](crate::sim::CallReport::recorded).
+    pub records: bool,
     /// We give up an unanswered call after this time.
     pub patience: Duration,
     /// We send a re-INVITE this long after the answer; it must be refused with 500, and the call go on.
@@ -29,7 +35,9 @@ impl Default for Plan {
             talk: None,
             digits: String::new(),
             mode: Mode::Talk,
+            says: None,
             listens_for: None,
+            records: false,
             patience: Duration::from_secs(60),
             reinvite: None,
             other_connection: false,

@@ -11,6 +11,7 @@ use crate::sim::body::Keying;
 use crate::sim::meta::{self, Business, Challenges, DigestUri, MetaManners};
 use crate::sim::pbx::{self, PbxManners};
 use crate::sim::relay::{self, Relays};
+use crate::sim::speech::Speaks;
 use crate::sip::digest::{Challenge, Counted, Credentials};
 use crate::sip::transport::{Hop, Protocol};
 use crate::sip::{Method, SipUri, build};
@@ -62,6 +63,7 @@ fn keyed(keying: Keying, challenges: Challenges, answering: Answering) -> Bench<
         ..business()
     };
     let manners = MetaManners::new(meta::Settings {
+        speaks: Speaks::default(),
         businesses: vec![business],
         anybody: None,
         bridge: Hop {
@@ -79,6 +81,7 @@ fn keyed(keying: Keying, challenges: Challenges, answering: Answering) -> Bench<
 
 fn pbx(answering: Answering) -> Bench<PbxManners> {
     let manners = PbxManners::new(pbx::Settings {
+        speaks: Speaks::default(),
         listen: "127.0.0.3:5060".parse().unwrap(),
         bridge: Hop {
             leg: Leg::Pbx,
@@ -725,7 +728,9 @@ fn to_the_pbx() -> Request {
     ] {
         invite.headers.push(name, value);
     }
-    invite.body = Ours::plain(bridges_media()).as_pbx().into_bytes();
+    invite.body = Ours::plain(bridges_media(), &Speaks::default())
+        .as_pbx()
+        .into_bytes();
     invite
 }
 
@@ -771,7 +776,9 @@ fn a_pbx_sends_a_reinvite_that_must_be_refused() {
         let invite = bench.calls(plan);
         let answer = |ok: &mut Response| {
             ok.headers.push("Contact", "<sip:127.0.0.1:5070>");
-            ok.body = Ours::plain(bridges_media()).as_pbx().into_bytes();
+            ok.body = Ours::plain(bridges_media(), &Speaks::default())
+                .as_pbx()
+                .into_bytes();
         };
         bench.responds(&invite, 200, answer);
         bench.after(Duration::from_millis(1500));

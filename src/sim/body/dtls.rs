@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Demands, Handshaking, Keying, OurDtls, Setup, Theirs};
+use crate::media::Codec;
 use crate::media::dtls::{Fingerprint, Role};
 
 /// What the bridge's SDP says of ICE and DTLS.
@@ -76,6 +77,13 @@ impl Theirs {
 
     /// Complains unless this can be an offer to us.
     pub fn must_offer(&mut self, demands: Demands) {
+        let has_opus = self
+            .sound
+            .iter()
+            .any(|payload| payload.codec == Codec::Opus);
+        if matches!(demands, Demands::Meta(_)) && !has_opus {
+            self.complain("SDP: the offer has no opus/48000/2, which Meta always has (§7)");
+        }
         if demands == Demands::Meta(Keying::Dtls) && self.dtls.setup == Some(Setup::Passive) {
             self.complain("SDP: the offer is a=setup:passive; Meta knows actpass and active (§7)");
         }

@@ -20,10 +20,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::speech::Speaks;
 use super::words;
-use crate::media::SrtpKeys;
 use crate::media::dtls::{Fingerprint, Role};
 use crate::media::sdes::Crypto;
+use crate::media::{Codec, Payload, SrtpKeys};
 pub use dtls::TheirDtls;
 
 /// Payload number of Opus in our offers.
@@ -118,7 +119,7 @@ pub enum Security {
     Dtls(OurDtls),
 }
 
-/// What we put into SDP: one stream of Opus and digits.
+/// What we put into SDP: one stream of sound and digits.
 #[derive(Clone)]
 pub struct Ours {
     /// Where we listen.
@@ -127,8 +128,10 @@ pub struct Ours {
     pub ssrc: u32,
     /// How we protect what we send.
     pub security: Security,
-    /// Payload number of Opus.
-    pub opus: u8,
+    /// What we speak, in our order.
+    pub sound: Vec<Payload>,
+    /// Milliseconds of sound in each packet.
+    pub ptime: u16,
     /// Payload number of digits; `None`: not offered to us.
     pub events: Option<u8>,
     /// Name of the stream.
@@ -143,8 +146,8 @@ pub struct Theirs {
     pub media: Option<SocketAddr>,
     /// Where its RTCP goes, if not with RTP.
     pub rtcp: Option<SocketAddr>,
-    /// Payload number of Opus.
-    pub opus: Option<u8>,
+    /// What it speaks of what we know, in its order.
+    pub sound: Vec<Payload>,
     /// Payload number and clock rate of digits.
     pub events: Option<(u8, u32)>,
     /// How it protects what it sends, where SDP has its key.
@@ -166,8 +169,8 @@ pub struct Peer {
     pub rtp: SocketAddr,
     /// Where RTCP goes; `None`: multiplexed.
     pub rtcp: Option<SocketAddr>,
-    /// Payload number of Opus.
-    pub opus: u8,
+    /// What is spoken.
+    pub sound: Payload,
     /// Payload number and clock rate of digits.
     pub events: Option<(u8, u32)>,
     /// Our source.
@@ -231,29 +234,34 @@ impl OurDtls {
 
 impl Ours {
     /// An offer of ours, keyed as Meta keys numbers that were set to SDES.
-    pub fn srtp(media: Listening) -> Ours {
+    pub fn srtp(media: Listening, speaks: &Speaks) -> Ours {
         Ours {
             security: Security::Sdes(Crypto::generate(1)),
-            ..Ours::plain(media)
+            ..Ours::plain(media, speaks)
         }
     }
 
     /// An offer of ours, keyed as Meta keys all other numbers.
-    pub fn dtls(media: Listening, dtls: OurDtls) -> Ours {
+    pub fn dtls(media: Listening, dtls: OurDtls, speaks: &Speaks) -> Ours {
         Ours {
             security: Security::Dtls(dtls),
-            ..Ours::plain(media)
+            ..Ours::plain(media, speaks)
         }
     }
 
     /// An offer of ours for a plain PBX.
-    pub fn plain(media: Listening) -> Ours {
+    pub fn plain(media: Listening, speaks: &Speaks) -> Ours {
+        let payload = |&codec: &Codec| Payload {
+            number: codec.static_number().unwrap_or(OPUS),
+            codec,
+        };
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         Ours {
             media,
             ssrc: words::number() as u32,
             security: Security::Plain,
-            opus: OPUS,
+            sound: speaks.codecs.iter().map(payload).collect(),
+            ptime: speaks.ptime,
             events: Some(EVENTS),
             mid: "audio".to_owned(),
             session: epoch.map_or(0, |e| e.as_millis() as u64),
@@ -269,10 +277,16 @@ impl Ours {
         }
     }
 
-    /// The same as an answer: in the numbers that the bridge offered.
+    /// The first that the bridge has of what we speak.
+    pub fn in_common(&self, theirs: &Theirs) -> Option<Payload> {
+        let ours = |payload: &&Payload| self.sound.iter().any(|own| own.codec == payload.codec);
+        theirs.sound.iter().find(ours).copied()
+    }
+
+    /// The same as an answer: the first that the bridge offered of what we speak, in the numbers that it offered.
     #[must_use]
     pub fn answering(mut self, offer: &Theirs) -> Ours {
-        self.opus = offer.opus.unwrap_or(OPUS);
+        self.sound = Vec::from_iter(self.in_common(offer));
         self.events = offer.events.map(|(number, _)| number);
         self.mid = offer.mid.clone().unwrap_or(self.mid);
         match (&mut self.security, &offer.crypto) {
@@ -309,7 +323,9 @@ impl Ours {
         Ok(Peer {
             rtp: theirs.media.ok_or("the SDP says no address for audio")?,
             rtcp: theirs.rtcp,
-            opus: theirs.opus.ok_or("the SDP has no opus/48000/2")?,
+            sound: self
+                .in_common(theirs)
+                .ok_or("the SDP has no codec of ours")?,
             events: theirs.events,
             ssrc: self.ssrc,
             keys,

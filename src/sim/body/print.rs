@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{OurDtls, Ours, Security};
+use crate::media::{Codec, Payload};
 use crate::sim::words;
 
 const FMTP: &str = "maxaveragebitrate=20000;maxplaybackrate=16000;minptime=20;sprop-maxcapturerate=16000;useinbandfec=1";
@@ -15,9 +16,7 @@ impl Ours {
     /// As Meta prints it, line for line.
     pub fn as_meta(&self) -> String {
         let track = words::uuid();
-        let Ours {
-            media, opus, mid, ..
-        } = self;
+        let Ours { media, mid, .. } = self;
         let (proto, dtls) = match &self.security {
             Security::Dtls(dtls) => ("UDP/TLS/RTP/SAVPF", Some(dtls)),
             _ => ("RTP/SAVP", None),
@@ -46,9 +45,13 @@ impl Ours {
         if let Security::Sdes(crypto) = &self.security {
             lines.push(format!("a=crypto:{}", crypto.to_value()));
         }
-        lines.push(format!("a=rtpmap:{opus} opus/48000/2"));
-        lines.extend(dtls.map(|_| format!("a=rtcp-fb:{opus} transport-cc")));
-        lines.push(format!("a=fmtp:{opus} {FMTP}"));
+        for Payload { number, codec } in &self.sound {
+            lines.push(format!("a=rtpmap:{number} {codec}"));
+            if *codec == Codec::Opus {
+                lines.extend(dtls.map(|_| format!("a=rtcp-fb:{number} transport-cc")));
+                lines.push(format!("a=fmtp:{number} {FMTP}"));
+            }
+        }
         if let Some(events) = self.events {
             lines.push(format!("a=rtpmap:{events} telephone-event/8000"));
         }
@@ -60,8 +63,7 @@ impl Ours {
 
     /// As a plain telephone would print it.
     pub fn as_pbx(&self) -> String {
-        let Ours { media, opus, .. } = self;
-        let media = media.main;
+        let media = self.media.main;
         let version = if media.is_ipv4() { "IP4" } else { "IP6" };
         let mut lines = vec![
             "v=0".to_owned(),
@@ -70,24 +72,27 @@ impl Ours {
             format!("c=IN {version} {}", media.ip()),
             "t=0 0".to_owned(),
             format!("m=audio {} RTP/AVP {}", media.port(), self.numbers()),
-            format!("a=rtpmap:{opus} opus/48000/2"),
-            format!("a=fmtp:{opus} useinbandfec=1"),
         ];
+        for Payload { number, codec } in &self.sound {
+            lines.push(format!("a=rtpmap:{number} {codec}"));
+            if *codec == Codec::Opus {
+                lines.push(format!("a=fmtp:{number} useinbandfec=1"));
+            }
+        }
         if let Some(events) = self.events {
             lines.push(format!("a=rtpmap:{events} telephone-event/8000"));
             lines.push(format!("a=fmtp:{events} 0-15"));
         }
-        lines.push("a=ptime:20".to_owned());
+        lines.push(format!("a=ptime:{}", self.ptime));
         lines.push("a=rtcp-mux".to_owned());
         lines.push("a=sendrecv".to_owned());
         lines.join("\r\n") + "\r\n"
     }
 
     fn numbers(&self) -> String {
-        match self.events {
-            Some(events) => format!("{} {events}", self.opus),
-            None => self.opus.to_string(),
-        }
+        let sound = self.sound.iter().map(|payload| payload.number);
+        let numbers = sound.chain(self.events).map(|number| number.to_string());
+        numbers.collect::<Vec<_>>().join(" ")
     }
 
     fn ice(&self, dtls: &OurDtls) -> Vec<String> {

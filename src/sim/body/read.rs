@@ -4,6 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Demands, Keying, Ours, Security, Theirs};
 use crate::media::sdes::Crypto;
+use crate::media::{Codec, Payload};
+
+/// Every codec that a far end may speak.
+const KNOWN: [Codec; 4] = [Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu];
 
 impl Theirs {
     /// Reads SDP of the bridge. Whatever is wrong is named in `complaints`.
@@ -20,6 +24,7 @@ impl Theirs {
         let attributes: Vec<&str> = values(&lines, "a").collect();
         sdp.read_media_line(&lines, demands);
         sdp.read_maps(&attributes);
+        sdp.read_ptime(&attributes, demands);
         let mid = attributes.iter().find_map(|a| a.strip_prefix("mid:"));
         sdp.mid = mid.map(str::to_owned);
         match demands {
@@ -37,15 +42,26 @@ impl Theirs {
 
     /// Complains unless this answer keeps what our offer said (RFC 3264 §6.1).
     pub fn must_mirror(&mut self, offer: &Ours) {
-        if self.opus.is_some_and(|number| number != offer.opus) {
-            self.complain("SDP: the answer gives Opus another payload number than the offer");
+        for payload in self.sound.clone() {
+            let offered = offer.sound.iter().find(|own| own.codec == payload.codec);
+            let codec = payload.codec;
+            match offered {
+                Some(own) if own.number == payload.number => {}
+                Some(_) => self.complain(format!(
+                    "SDP: the answer gives {codec} another payload number than the offer"
+                )),
+                None => self.complain(format!(
+                    "SDP: the answer has {codec}, which was not offered"
+                )),
+            }
         }
         if let (Some((number, _)), Some(offered)) = (self.events, offer.events)
             && number != offered
         {
             self.complain("SDP: the answer gives telephone-event another number than the offer");
         }
-        let known = |number: &u8| *number == offer.opus || Some(*number) == offer.events;
+        let sound: Vec<u8> = offer.sound.iter().map(|own| own.number).collect();
+        let known = |number: &u8| sound.contains(number) || Some(*number) == offer.events;
         if !self.payloads.iter().all(known) {
             self.complain("SDP: the answer has payload numbers that were not offered");
         }
@@ -95,15 +111,20 @@ impl Theirs {
     }
 
     fn read_maps(&mut self, attributes: &[&str]) {
-        for map in attributes.iter().filter_map(|a| a.strip_prefix("rtpmap:")) {
-            let Some((number, format)) = map.split_once(' ') else {
+        let maps = attributes.iter().filter_map(|a| a.strip_prefix("rtpmap:"));
+        let maps = maps.filter_map(|map| map.split_once(' '));
+        let maps: Vec<(u8, String)> = maps
+            .filter_map(|(number, format)| {
+                Some((number.parse().ok()?, format.to_ascii_lowercase()))
+            })
+            .collect();
+        for number in self.payloads.clone() {
+            let Some((_, format)) = maps.iter().find(|(mapped, _)| *mapped == number) else {
+                self.read_static(number);
                 continue;
             };
-            let Some(number) = number.parse().ok().filter(|n| self.payloads.contains(n)) else {
-                continue;
-            };
-            match format.to_ascii_lowercase().as_str() {
-                "opus/48000/2" => self.opus = Some(number),
+            let of = |codec: &&Codec| codec.to_string().eq_ignore_ascii_case(format);
+            match format.as_str() {
                 "opus/48000" | "opus/48000/1" => {
                     self.complain("SDP: opus is always opus/48000/2 (RFC 7587)");
                 }
@@ -111,19 +132,42 @@ impl Theirs {
                 "telephone-event/48000" if self.events.is_none() => {
                     self.events = Some((number, 48_000));
                 }
-                _ => {}
+                _ => {
+                    let codec = KNOWN.iter().find(of).copied();
+                    let payload = codec.map(|codec| Payload { number, codec });
+                    self.sound.extend(payload);
+                }
             }
         }
-        if self.opus.is_none() {
-            self.complain("SDP: no opus/48000/2");
-        }
-        let frame = |name| attributes.iter().find_map(|a| a.strip_prefix(name));
-        if frame("ptime:").is_some_and(|ptime: &str| ptime.trim() != "20") {
-            self.complain("SDP: ptime is not 20");
+        if self.sound.is_empty() {
+            self.complain("SDP: no codec that we know: opus/48000/2 first of all");
         }
         let held = ["sendonly", "recvonly", "inactive"];
         if attributes.iter().any(|a| held.contains(a)) {
             self.complain("SDP: the stream is not sendrecv");
+        }
+    }
+
+    /// A number that needs no `a=rtpmap` (RFC 3551 §6).
+    fn read_static(&mut self, number: u8) {
+        let codec = KNOWN
+            .iter()
+            .find(|codec| codec.static_number() == Some(number));
+        let payload = codec.map(|&codec| Payload { number, codec });
+        self.sound.extend(payload);
+    }
+
+    fn read_ptime(&mut self, attributes: &[&str], demands: Demands) {
+        let ptime = attributes.iter().find_map(|a| a.strip_prefix("ptime:"));
+        let Some(ptime) = ptime.map(str::trim) else {
+            return;
+        };
+        match demands {
+            Demands::Meta(_) if ptime != "20" => self.complain("SDP: ptime is not 20"),
+            Demands::Pbx if !["10", "20", "30", "40", "60"].contains(&ptime) => {
+                self.complain("SDP: ptime is none of 10, 20, 30, 40 and 60");
+            }
+            _ => {}
         }
     }
 

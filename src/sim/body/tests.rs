@@ -23,7 +23,11 @@ fn both(port: u16) -> Listening {
 }
 
 fn dtls(prefers: Setup) -> Ours {
-    Ours::dtls(both(3478), OurDtls::new(FINGERPRINT.to_owned(), prefers))
+    Ours::dtls(
+        both(3478),
+        OurDtls::new(FINGERPRINT.to_owned(), prefers),
+        &Speaks::default(),
+    )
 }
 
 /// The text without what is random: ids, sources, keys.
@@ -48,12 +52,12 @@ fn shape(sdp: &str) -> Vec<String> {
 
 #[test]
 fn an_offer_is_printed_as_meta_prints_it() {
-    let ours = Ours::srtp(media()).as_meta();
+    let ours = Ours::srtp(media(), &Speaks::default()).as_meta();
     let documented = fixture("uic-offer-sdes-digest-doc");
     let documented = documented.replace("57.144.219.49", "157.240.19.130");
     assert_eq!(shape(&ours), shape(&documented));
     let dtls = OurDtls::new(FINGERPRINT.to_owned(), Setup::Active);
-    let ours = Ours::dtls(both(3480), dtls).as_meta();
+    let ours = Ours::dtls(both(3480), dtls, &Speaks::default()).as_meta();
     assert_eq!(shape(&ours), shape(&fixture("uic-offer-dtls-doc")));
 }
 
@@ -111,7 +115,7 @@ fn the_bridges_own_shapes_are_found_in_order() {
         let theirs = Theirs::read(fixture(name).as_bytes(), Demands::Meta(Keying::Sdes));
         assert_eq!(theirs.complaints, Vec::<String>::new(), "{name}");
         assert_eq!(theirs.events.unwrap().1, 8000);
-        let peer = Ours::srtp(media())
+        let peer = Ours::srtp(media(), &Speaks::default())
             .answering(&theirs)
             .with(&theirs)
             .unwrap();
@@ -133,7 +137,7 @@ fn changed(find: &str, put: &str) -> String {
         sdp.replace(find, put).as_bytes(),
         Demands::Meta(Keying::Sdes),
     );
-    theirs.must_mirror(&Ours::srtp(media()));
+    theirs.must_mirror(&Ours::srtp(media(), &Speaks::default()));
     theirs.complaints.join("\n")
 }
 
@@ -314,7 +318,11 @@ fn sdp_of_the_other_keying_is_of_no_use() {
     assert_eq!(why, "No fingerprint found in SDP");
     let dtls = fixture("bridge-offer-dtls-derived");
     let theirs = Theirs::read(dtls.as_bytes(), Demands::Meta(Keying::Sdes));
-    assert!(Ours::srtp(media()).with(&theirs).is_err());
+    assert!(
+        Ours::srtp(media(), &Speaks::default())
+            .with(&theirs)
+            .is_err()
+    );
 }
 
 #[test]
@@ -329,10 +337,11 @@ fn a_lifetime_after_the_key_is_more_than_meta_has() {
 #[test]
 fn a_pbx_may_have_its_media_over_ipv6_and_meta_names_no_such_address_as_its_own() {
     let at = "[2001:db8::7]:4000".parse().unwrap();
-    let ours = Ours::plain(Listening {
+    let listening = Listening {
         main: at,
         ipv6: None,
-    });
+    };
+    let ours = Ours::plain(listening, &Speaks::default());
     let sdp = ours.as_pbx();
     assert!(sdp.contains("\r\nc=IN IP6 2001:db8::7\r\n"), "{sdp}");
     let theirs = Theirs::read(sdp.as_bytes(), Demands::Pbx);
@@ -344,7 +353,7 @@ fn a_pbx_may_have_its_media_over_ipv6_and_meta_names_no_such_address_as_its_own(
 
 #[test]
 fn a_plain_leg_has_no_keys() {
-    let ours = Ours::plain(media());
+    let ours = Ours::plain(media(), &Speaks::default());
     let theirs = Theirs::read(ours.as_pbx().as_bytes(), Demands::Pbx);
     assert_eq!(theirs.complaints, Vec::<String>::new());
     assert!(matches!(ours.with(&theirs).unwrap().keys, Keys::Plain));
@@ -356,4 +365,71 @@ fn a_plain_leg_has_no_keys() {
     let two_ports = ours.as_pbx().replace("a=rtcp-mux\r\n", "");
     let theirs = Theirs::read(two_ports.as_bytes(), Demands::Pbx);
     assert_eq!(theirs.rtcp.unwrap().port(), 3481);
+}
+
+fn speaking(codecs: &[Codec], ptime: u16) -> Speaks {
+    Speaks {
+        codecs: codecs.to_vec(),
+        ptime,
+    }
+}
+
+#[test]
+fn a_pbx_offers_what_it_speaks_in_its_order_and_takes_the_first_of_the_bridges_that_is_among_it() {
+    let speaks = speaking(&[Codec::Pcma, Codec::G722, Codec::Opus], 30);
+    let offer = Ours::plain(media(), &speaks).as_pbx();
+    for line in [
+        "RTP/AVP 8 9 111 126\r\n",
+        "\r\na=rtpmap:8 PCMA/8000\r\n",
+        "\r\na=rtpmap:9 G722/8000\r\n",
+        "\r\na=ptime:30\r\n",
+    ] {
+        assert!(offer.contains(line), "{line} is missing in\n{offer}");
+    }
+    let theirs = Theirs::read(offer.as_bytes(), Demands::Pbx);
+    assert_eq!(theirs.complaints, Vec::<String>::new());
+    let ours = Ours::plain(media(), &speaking(&[Codec::Opus, Codec::G722], 20));
+    let answer = ours.clone().answering(&theirs);
+    assert!(answer.as_pbx().contains("RTP/AVP 9 126\r\n"));
+    assert_eq!(answer.with(&theirs).unwrap().sound.codec, Codec::G722);
+    let none = Ours::plain(media(), &speaking(&[Codec::Pcmu], 20));
+    assert_eq!(
+        none.with(&theirs).unwrap_err(),
+        "the SDP has no codec of ours"
+    );
+}
+
+#[test]
+fn a_payload_number_of_old_needs_no_map() {
+    let offer = Ours::plain(media(), &speaking(&[Codec::Pcmu, Codec::Pcma], 20));
+    let sdp = offer.as_pbx().replace("a=rtpmap:0 PCMU/8000\r\n", "");
+    let theirs = Theirs::read(sdp.as_bytes(), Demands::Pbx);
+    assert_eq!(theirs.complaints, Vec::<String>::new());
+    assert_eq!(offer.with(&theirs).unwrap().sound.codec, Codec::Pcmu);
+}
+
+#[test]
+fn meta_takes_g711_in_an_answer_only_where_its_number_has_it_and_never_an_offer_without_opus() {
+    let demands = Demands::Meta(Keying::Sdes);
+    let answer = fixture("bridge-answer-sdes-derived");
+    let answer = answer.replace("RTP/SAVP 111 126", "RTP/SAVP 8 126");
+    for (codecs, expected) in [
+        (vec![Codec::Opus], "PCMA/8000, which was not offered"),
+        (vec![Codec::Opus, Codec::Pcma], ""),
+    ] {
+        let ours = Ours::srtp(media(), &speaking(&codecs, 20));
+        let mut theirs = Theirs::read(answer.as_bytes(), demands);
+        theirs.must_mirror(&ours);
+        let said = theirs.complaints.join("\n");
+        assert!(
+            said.contains(expected) && said.is_empty() == expected.is_empty(),
+            "{said}"
+        );
+        assert_eq!(ours.with(&theirs).is_ok(), expected.is_empty());
+    }
+    let offer = fixture("bridge-offer-sdes-derived");
+    let offer = offer.replace("RTP/SAVP 111 ", "RTP/SAVP 8 ");
+    let mut theirs = Theirs::read(offer.as_bytes(), demands);
+    theirs.must_offer(demands);
+    assert!(theirs.complaints.concat().contains("no opus/48000/2"));
 }

@@ -17,13 +17,16 @@ use std::time::{Duration, Instant};
 
 use super::agent::{Order, Plan};
 use super::body::{Keying, Keys, Peer};
+use super::ear::ListensFor;
 use super::path;
 use super::phone::{Events, Payloads, Setup};
 use super::relay::{Relay, Relays};
 use super::report::CallReport;
-use super::tone::{PBX_HZ, Recording, USER_HZ};
+use super::speech::{Speaks, Voice as Words};
+use super::tone::{PBX_HZ, USER_HZ};
 use crate::media::demux::Kind;
 use crate::media::rtp::Ssrc;
+use crate::media::sound::SoundError;
 use crate::media::{SrtpKeys, SrtpProfile};
 use voice::Voice;
 
@@ -39,6 +42,9 @@ const LATER_SILENCE: Duration = Duration::from_secs(30);
 /// Datagrams kept that come before the keys.
 const MOST_EARLY: usize = 200;
 
+/// Milliseconds of sound in a packet to Meta.
+const META_PTIME: u16 = 20;
+
 /// What one packet holds.
 const FRAME_TIME: Duration = Duration::from_millis(20);
 
@@ -49,33 +55,33 @@ const BEFORE_DIGITS: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub enum Owner {
     /// A WhatsApp user: strict, and silent until the business has spoken.
-    Meta(Arc<Recording>, Relays),
+    Meta(Words, Relays),
     /// A telephone of the PBX.
-    Pbx(Arc<Recording>),
+    Pbx(Words, path::Settings),
 }
 
 impl Owner {
     /// A WhatsApp user with its tone, behind these relays.
     ///
     /// # Errors
-    /// When libopus fails.
-    pub fn meta(relays: Relays) -> Result<Owner, opus::Error> {
-        Ok(Owner::Meta(Recording::tone(USER_HZ)?, relays))
+    /// When it cannot speak so.
+    pub fn meta(speaks: &Speaks, relays: Relays) -> Result<Owner, SoundError> {
+        Ok(Owner::Meta(Words::tone(USER_HZ, speaks)?, relays))
     }
 
-    /// A telephone with its tone.
+    /// A telephone with its tone, and the path to it.
     ///
     /// # Errors
-    /// When libopus fails.
-    pub fn pbx() -> Result<Owner, opus::Error> {
-        Ok(Owner::Pbx(Recording::tone(PBX_HZ)?))
+    /// When it cannot speak so.
+    pub fn pbx(speaks: &Speaks, path: path::Settings) -> Result<Owner, SoundError> {
+        Ok(Owner::Pbx(Words::tone(PBX_HZ, speaks)?, path))
     }
 
     /// The path between its calls and the bridge.
     pub fn path(&self) -> path::Settings {
         match self {
             Owner::Meta(_, relays) => relays.settings.path,
-            Owner::Pbx(_) => path::Settings::default(),
+            Owner::Pbx(_, path) => *path,
         }
     }
 
@@ -83,23 +89,29 @@ impl Owner {
         matches!(self, Owner::Meta(..))
     }
 
-    fn setup(&self, peer: &Peer, plan: &Plan) -> Setup {
-        let (says, other) = match self {
-            Owner::Meta(says, _) => (says, PBX_HZ),
-            Owner::Pbx(says) => (says, USER_HZ),
+    /// The error says why there is nothing to say.
+    fn setup(&self, peer: &Peer, plan: &Plan) -> Result<Setup, String> {
+        let (tone, other) = match self {
+            Owner::Meta(tone, _) => (tone, PBX_HZ),
+            Owner::Pbx(tone, _) => (tone, USER_HZ),
         };
+        let words = plan.says.as_ref().unwrap_or(tone);
+        let codec = peer.sound.codec;
+        let says = words.recording(codec);
         let payloads = Payloads {
-            opus: peer.opus,
+            sound: peer.sound,
             events: peer.events.map(|(number, rate)| Events { number, rate }),
         };
-        Setup {
+        Ok(Setup {
             ssrc: Ssrc(peer.ssrc),
             mode: plan.mode,
-            says: Arc::clone(says),
-            listens_for: plan.listens_for.unwrap_or(other),
+            says: Arc::clone(says.ok_or_else(|| format!("media: nothing to say in {codec}"))?),
+            listens_for: plan.listens_for.unwrap_or(ListensFor::Tone(other)),
+            records: plan.records,
+            drift_ppm: self.path().drift_ppm,
             send: payloads,
             receive: payloads,
-        }
+        })
     }
 }
 
@@ -346,7 +358,7 @@ impl Line {
     /// Whether the other's voice has been heard.
     pub fn hears(&self) -> bool {
         let voice = self.voice.as_ref();
-        voice.is_some_and(|voice| voice.phone.heard().first_audio_ms.is_some())
+        voice.is_some_and(|voice| voice.phone.hears())
     }
 
     /// Adds to a report what this line heard and found wrong.
@@ -374,6 +386,9 @@ impl Line {
         report.heard = voice.phone.heard();
         report.digits_received = report.heard.digits.clone();
         report.sent = voice.phone.sent().into();
+        report.codec = Some(voice.codec());
+        report.said_from = voice.phone.began();
+        report.recorded = voice.phone.recorded();
         let facts = voice.phone.facts(now);
         if !self.owner.is_meta() {
             return;
@@ -382,8 +397,11 @@ impl Line {
             report.complain("media: more than one SSRC; the relay garbles them (§8)");
         }
         if facts.unusable > 0 {
-            let what = "media: packets that are neither Opus nor digits as agreed";
+            let what = "media: packets that are neither sound nor digits as agreed";
             report.complain(what);
+        }
+        if report.heard.ptimes.iter().any(|ptime| *ptime != META_PTIME) {
+            report.complain("media: packets of another length than 20 ms (§7: ptime, maxptime)");
         }
         // Without keys nothing could be said; why there are none is told elsewhere.
         let keyed = self.keyed.map(|(at, _)| at);

@@ -8,8 +8,10 @@ use crate::media::sdes::Crypto;
 use crate::media::srtp::Sender;
 use crate::sim::relay;
 use crate::sim::relay::opposite::{Opposite, both};
+use crate::sim::speech::{Format, Recording};
 
-static PBX_TONE: LazyLock<Arc<Recording>> = LazyLock::new(|| Recording::tone(PBX_HZ).unwrap());
+static PBX_TONE: LazyLock<Arc<Recording>> =
+    LazyLock::new(|| Recording::tone(PBX_HZ, Format::OPUS).unwrap());
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -42,12 +44,12 @@ impl Bench {
             (Crypto::generate(1).key, Crypto::generate(1).key);
         let profile = SrtpProfile::AesCm128HmacSha1_80;
         let now = Instant::now();
-        let line = Line::new(Owner::meta(relays()).unwrap(), plan);
+        let line = Line::new(Owner::meta(&Speaks::default(), relays()).unwrap(), plan);
         let sender = Sender::new(profile, &theirs).unwrap();
         let peer = Peer {
             rtp: bridge(),
             rtcp: None,
-            opus: 111,
+            sound: Payloads::META.sound,
             events: Some((126, 8000)),
             ssrc: 7,
             keys: Keys::Sdes(SrtpKeys {
@@ -234,13 +236,16 @@ impl Keyless {
         let peer = Peer {
             rtp: self::bridge(),
             rtcp: None,
-            opus: 111,
+            sound: Payloads::META.sound,
             events: None,
             ssrc: 7,
             keys: Keys::Dtls(both),
         };
         Keyless {
-            line: Line::new(Owner::meta(relays).unwrap(), Plan::default()),
+            line: Line::new(
+                Owner::meta(&Speaks::default(), relays).unwrap(),
+                Plan::default(),
+            ),
             bridge,
             peer,
             now,
@@ -382,5 +387,39 @@ fn media_that_is_in_clear_or_comes_from_elsewhere_is_named() {
         "than the nominated one",
     ] {
         assert!(said.contains(what), "{what}: {said}");
+    }
+}
+
+/// What is said of a call in which the bridge's packets hold so many frames each.
+fn said_of_packets(of: &[u8]) -> String {
+    let mut bench = Bench::answered();
+    let header = Header {
+        marker: false,
+        payload_type: 111,
+        seq: Seq(0),
+        timestamp: Timestamp(0),
+        ssrc: Ssrc(1),
+    };
+    let (mut plain, mut out) = (Vec::new(), Vec::new());
+    header.write(of, &mut plain);
+    bench.theirs.protect_rtp(&plain, &mut out).unwrap();
+    bench.line.receive(&out, bridge(), bench.now);
+    bench.report().complaints.join("\n")
+}
+
+#[test]
+fn a_packet_to_meta_that_is_not_20_ms_long_is_named() {
+    for ptime in [20, 40] {
+        let format = Format {
+            ptime,
+            ..Format::OPUS
+        };
+        let tone = Recording::tone(PBX_HZ, format).unwrap();
+        let said = said_of_packets(tone.packet(0));
+        assert_eq!(
+            said.contains("another length than 20 ms"),
+            ptime != 20,
+            "{said}"
+        );
     }
 }

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Owner;
-use crate::media::SrtpKeys;
 use crate::media::demux::Kind;
 use crate::media::rtp::{Packet, Seq, Ssrc, Timestamp};
 use crate::media::srtp::{KeyError, Receiver, Sender};
+use crate::media::{Codec, SrtpKeys};
 use crate::sim::agent::Plan;
 use crate::sim::body::{Keys, Peer};
 use crate::sim::phone::Phone;
@@ -18,6 +18,7 @@ const MOST_JUMP: u16 = 100;
 /// What exists once both SDPs are there.
 pub(super) struct Voice {
     pub(super) phone: Phone,
+    codec: Codec,
     rtp: SocketAddr,
     rtcp: Option<SocketAddr>,
     srtp: Srtp,
@@ -54,7 +55,7 @@ impl Voice {
         plan: &Plan,
         now: Instant,
     ) -> Result<Voice, String> {
-        let phone = Phone::new(owner.setup(peer, plan), now).map_err(|e| e.to_string())?;
+        let phone = Phone::new(owner.setup(peer, plan)?, now).map_err(|e| e.to_string())?;
         let srtp = match &peer.keys {
             Keys::Plain => Srtp::Plain,
             Keys::Sdes(keys) => Srtp::keyed(keys).map_err(|e| e.to_string())?,
@@ -62,6 +63,7 @@ impl Voice {
         };
         Ok(Voice {
             phone,
+            codec: peer.sound.codec,
             rtp: peer.rtp,
             rtcp: peer.rtcp,
             srtp,
@@ -76,6 +78,11 @@ impl Voice {
         self.srtp = Srtp::keyed(keys)?;
         self.rtp = to;
         Ok(())
+    }
+
+    /// What is spoken.
+    pub(super) fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// Where RTP must come from.
@@ -107,10 +114,11 @@ impl Voice {
                 timestamp: packet.timestamp(),
                 at: now,
             };
+            let clock = self.codec.clock_rate();
             fault = self
                 .last
                 .filter(|_| strict)
-                .and_then(|last| last.fault(next));
+                .and_then(|last| last.fault(next, clock));
             let newest = self
                 .last
                 .is_none_or(|last| last.ssrc != next.ssrc || next.seq.since(last.seq) > 0);
@@ -170,10 +178,11 @@ struct Last {
 }
 
 impl Last {
-    /// What is wrong with a packet after this one: the sender must be one continuous source (§8).
-    fn fault(self, next: Last) -> Option<&'static str> {
-        /// Clock units by which timestamps may run ahead of the clock: 5 s.
-        const AHEAD: u128 = 5 * 48_000;
+    /// What is wrong with a packet after this one, where timestamps count in `clock` Hz: the sender must be one continuous
+    /// source (§8).
+    fn fault(self, next: Last, clock: u32) -> Option<&'static str> {
+        // Timestamps may run ahead of the clock by 5 s.
+        let ahead = 5 * u128::from(clock);
         if next.ssrc != self.ssrc {
             return Some("media: a second SSRC appears (§8)");
         }
@@ -181,13 +190,14 @@ impl Last {
             next.seq.since(self.seq),
             next.timestamp.since(self.timestamp),
         );
-        let passed = next.at.saturating_duration_since(self.at).as_millis() * 48;
+        let passed = next.at.saturating_duration_since(self.at).as_millis();
+        let passed = passed * u128::from(clock / 1000);
         match (packets, units) {
             _ if packets.unsigned_abs() > MOST_JUMP => {
                 Some("media: the sequence number jumps (§8)")
             }
             (1.., ..0) => Some("media: the timestamp goes backwards (§8)"),
-            (1.., _) if units as u128 > passed + AHEAD => Some("media: the timestamp jumps (§8)"),
+            (1.., _) if units as u128 > passed + ahead => Some("media: the timestamp jumps (§8)"),
             _ => None,
         }
     }

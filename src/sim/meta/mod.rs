@@ -25,6 +25,7 @@ use super::body::{Demands, Keying, Listening, Ours, Theirs};
 use super::dialog::{Dialog, tag_of};
 use super::relay::Relays;
 use super::report::CallReport;
+use super::speech::Speaks;
 use auth::{Desk, Refused};
 
 pub use auth::{Challenges, DigestUri};
@@ -62,6 +63,8 @@ pub struct Settings {
     pub digest_uri: DigestUri,
     /// Its media relays.
     pub relays: Relays,
+    /// What is spoken: Opus, and the `additional_codecs` of the numbers (§7).
+    pub speaks: Speaks,
 }
 
 /// How Meta behaves.
@@ -109,8 +112,11 @@ impl Manners for MetaManners {
 
     fn ours(&self, media: Listening, business: &str) -> Ours {
         match self.keying(business) {
-            Keying::Sdes => Ours::srtp(media),
-            Keying::Dtls => Ours::dtls(media, self.settings.relays.sdp()),
+            Keying::Sdes => Ours::srtp(media, &self.settings.speaks),
+            Keying::Dtls => {
+                let dtls = self.settings.relays.sdp();
+                Ours::dtls(media, dtls, &self.settings.speaks)
+            }
         }
     }
 

@@ -173,6 +173,7 @@ fn a_lossy_path_ends_in_keys_and_makes_nobody_look_bad() {
                 delay: 20 * MS,
                 loss: 20,
                 seed,
+                ..path::Settings::default()
             };
             let settings = Settings {
                 path,

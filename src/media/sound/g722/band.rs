@@ -1,8 +1,10 @@
 //! The two bands, each an adaptive quantizer around an adaptive predictor (ITU-T G.722 §6.2).
 //!
-//!                ┌─────────────── S ◀── Predictor ◀── D, the difference quantized ──┐
-//!     X ──▶ (X − S) ──▶ quantizer ──▶ I ──▶ inverse quantizer × DET ────────────────┤
-//!                                           DET ◀── Scale ◀── I ────────────────────┘
+//! ```text
+//!            ┌─────────────── S ◀── Predictor ◀── D, the difference quantized ──┐
+//! X ──▶ (X − S) ──▶ quantizer ──▶ I ──▶ inverse quantizer × DET ────────────────┤
+//!                                       DET ◀── Scale ◀── I ────────────────────┘
+//! ```
 //!
 //! The encoder runs the decoder's half as well, from the same bits; so both always predict the same.
 

@@ -1,11 +1,13 @@
 //! Finds the tones of keys in sound, as ITU-T Q.24 asks of a receiver.
 //!
-//!     sound   ────────▁▂████████████████▂▁──────────
-//!     windows       [   ]                              13 ms each, one every 6.5 ms
-//!                      [ k ][ k ][ k ][ k ] …          a window is of key k: nearly all in it is k's two tones
-//!                      ├─ muted from here              two in a row: most likely a key
-//!                      began                           four in a row: a key
-//!                                        [   ]×4       four that are not: it has ended
+//! ```text
+//! sound   ────────▁▂████████████████▂▁──────────
+//! windows       [   ]                              13 ms each, one every 6.5 ms
+//!                  [ k ][ k ][ k ][ k ] …          a window is of key k: nearly all in it is k's two tones
+//!                  ├─ muted from here              two in a row: most likely a key
+//!                  began                           four in a row: a key
+//!                                    [   ]×4       four that are not: it has ended
+//! ```
 
 use std::f32::consts::TAU;
 use std::ops::Range;
