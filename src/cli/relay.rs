@@ -56,6 +56,9 @@ pub struct PathArguments {
     /// Which are lost or late: the same number loses the same ones.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     path_seed: u64,
+    /// Spare what comes from the bridge all of that.
+    #[arg(long)]
+    path_outward_only: bool,
     /// Speak by a clock that is fast by so many parts of a million, or slow where it is negative.
     #[arg(long, value_name = "PPM", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100_000..=100_000))]
     clock_drift: i32,
@@ -72,6 +75,7 @@ impl PathArguments {
             burst: self.path_burst,
             drift_ppm: self.clock_drift,
             seed: self.path_seed,
+            outward_only: self.path_outward_only,
         }
     }
 }

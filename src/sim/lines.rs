@@ -303,7 +303,7 @@ impl<F: Fn(LineEvent)> Thread<F> {
         let mut entry = Entry {
             line,
             sockets: Vec::new(),
-            inward: Path::new(path, 2 * call.0),
+            inward: Path::new(path.inward(), 2 * call.0),
             outward: Path::new(path, 2 * call.0 + 1),
         };
         let registry = self.poll.registry();

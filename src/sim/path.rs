@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Datagrams on the way; a path that long has lost the rest.
 const MOST: usize = 10_000;
 
-/// What a path is like, the same in each direction.
+/// What a path is like, the same in each direction unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// How long a datagram is on the way at least; a round trip takes twice this.
@@ -24,6 +24,18 @@ pub struct Settings {
     pub drift_ppm: i32,
     /// Which ones are lost or late: the same each time for the same seed.
     pub seed: u64,
+    /// Whether what comes from the bridge is spared all of it.
+    pub outward_only: bool,
+}
+
+impl Settings {
+    /// For what comes from the bridge.
+    pub fn inward(self) -> Settings {
+        match self.outward_only {
+            true => Settings::default(),
+            false => self,
+        }
+    }
 }
 
 /// One direction of one call's path. With nothing set everything comes out at once.

@@ -99,7 +99,7 @@ impl<M: Manners> Agent<M> {
         let ours = self.manners.ours(media, &report.from).answering(theirs);
         let dialog = Dialog::callee(&invite, &words::hex(16));
         let (peer, dialog) = match (ours.with(theirs), dialog) {
-            (Ok(peer), Some(dialog)) => (peer, dialog),
+            (Ok(peer), Some(dialog)) => (Box::new(peer), dialog),
             (Err(why), _) => {
                 out.push(Action::Line(
                     self.upcoming_id(),
@@ -168,7 +168,7 @@ impl<M: Manners> Agent<M> {
         if status == 183 {
             response.headers.push("Content-Type", "application/sdp");
             response.body = self.manners.print(&call.ours).into_bytes();
-            out.push(Action::Line(id, Order::Agree(peer.clone())));
+            out.push(Action::Line(id, Order::Agree((**peer).clone())));
             out.push(Action::Line(id, Order::Speak));
         }
         let server = *server;
@@ -245,7 +245,7 @@ impl<M: Manners> Agent<M> {
         };
         self.alarms.insert((now + T1, id, Alarm::Repeat));
         self.alarms.insert((now + 64 * T1, id, Alarm::NoAck));
-        out.push(Action::Line(id, Order::Agree(peer)));
+        out.push(Action::Line(id, Order::Agree(*peer)));
         if M::LEG == Leg::Pbx {
             // A telephone hears and speaks as soon as it is lifted; Meta's app waits for the ACK and for us (§8).
             out.push(Action::Line(id, Order::Answered));

@@ -207,7 +207,7 @@ enum Stage {
         server: ServerId,
         invite: Request,
         dialog: Dialog,
-        peer: Peer,
+        peer: Box<Peer>,
     },
     Answered {
         server: ServerId,
