@@ -2,11 +2,14 @@
 //! none came.
 //!
 //! ```text
-//!   arrived      0 1   2  4 3      5        the fastest of them says where the stream stands in time,
-//!   recorded  0──1──2──3──4──░░──5──        its clock where each packet stands in the stream
+//!   arrived      0 1   2  4 3      6        the fastest of them says where the stream stands in time,
+//!   recorded  0──1──2──3──4──░░──6──        its clock where each packet stands in the stream
 //! ```
+//!
+//! A stream that falls behind its own clock stands later from then on, as a phone's buffer would have run empty.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::wav::Wav;
@@ -20,6 +23,9 @@ const MOST_OCTETS: usize = 16 << 20;
 
 /// The longest recording.
 const MOST: Duration = Duration::from_secs(1_200);
+
+/// How late a packet may come for its place in the stream: what a phone's buffer makes good for.
+const TOLERATED: f64 = 0.1;
 
 /// Collects packets of sound.
 #[derive(Debug, Default)]
@@ -42,6 +48,8 @@ struct Kept {
 pub struct Recorded {
     /// The time of its first sample.
     pub from: Instant,
+    /// How late the latest packets came for where they stand, but one in a hundred: so long a phone must wait with all.
+    pub late: Duration,
     /// The sound, at the codec's rate.
     pub wav: Wav,
 }
@@ -74,29 +82,58 @@ impl Recorder {
             rate: codec.sample_rate(),
             samples: Vec::new(),
         };
+        let mut decoders = HashMap::new();
         for stream in &streams {
-            stream.play(codec, from, &mut wav);
+            let decoder = match decoders.entry(stream.ssrc.0) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(Decoder::new(codec, wav.rate).ok()?),
+            };
+            stream.play(decoder, codec, from, &mut wav);
         }
         let moved = Duration::try_from_secs_f64(from.abs()).ok()?;
         let from = match from < 0.0 {
             true => base.checked_sub(moved)?,
             false => base + moved,
         };
-        Some(Recorded { from, wav })
+        let late = late(&streams, clock);
+        Some(Recorded { from, late, wav })
     }
 
-    /// What each source sent, and where that stands in time.
+    /// What each source sent, and where that stands in time; a new one where it has fallen behind.
     fn streams(&self, base: Instant, clock: f64) -> Vec<Stream<'_>> {
         let mut streams: Vec<Stream<'_>> = Vec::new();
         for kept in &self.packets {
             let arrived = (kept.at - base).as_secs_f64();
-            match streams.iter_mut().find(|stream| stream.ssrc == kept.ssrc) {
-                Some(stream) => stream.add(kept, arrived, clock),
-                None => streams.push(Stream::new(kept, arrived)),
+            let of_source = |stream: &&mut Stream<'_>| stream.ssrc == kept.ssrc;
+            let last = streams.iter_mut().rfind(of_source);
+            if last.is_none_or(|stream| !stream.add(kept, arrived, clock)) {
+                streams.push(Stream::new(kept, arrived));
             }
         }
         streams
     }
+}
+
+/// How late all packets but one in a hundred came, or earlier.
+fn late(streams: &[Stream<'_>], clock: f64) -> Duration {
+    let all = streams.iter().flat_map(|stream| {
+        let late =
+            |packet: &Placed<'_>| packet.arrived - stream.origin - packet.units as f64 / clock;
+        stream.packets.values().map(late)
+    });
+    let mut all: Vec<f64> = all.collect();
+    all.sort_unstable_by(f64::total_cmp);
+    let most = all.get(all.len() * 99 / 100).copied().unwrap_or_default();
+    Duration::try_from_secs_f64(most).unwrap_or_default()
+}
+
+/// A packet in its stream.
+struct Placed<'a> {
+    /// Its timestamp, without wrap, counted from the first.
+    units: i64,
+    /// In seconds from a common origin.
+    arrived: f64,
+    payload: &'a [u8],
 }
 
 /// The packets of one source in order.
@@ -106,47 +143,59 @@ struct Stream<'a> {
     origin: f64,
     /// The newest packet: sequence number and timestamp, both without wrap, counted from the first.
     newest: (Seq, i64, Timestamp, i64),
-    /// By sequence number: timestamp and payload.
-    packets: BTreeMap<i64, (i64, &'a [u8])>,
+    /// By sequence number.
+    packets: BTreeMap<i64, Placed<'a>>,
 }
 
 impl<'a> Stream<'a> {
     fn new(kept: &'a Kept, arrived: f64) -> Stream<'a> {
+        let first = Placed {
+            units: 0,
+            arrived,
+            payload: &kept.payload,
+        };
         Stream {
             ssrc: kept.ssrc,
             origin: arrived,
             newest: (kept.seq, 0, kept.timestamp, 0),
-            packets: BTreeMap::from([(0, (0, kept.payload.as_slice()))]),
+            packets: BTreeMap::from([(0, first)]),
         }
     }
 
-    fn add(&mut self, kept: &'a Kept, arrived: f64, clock: f64) {
+    /// Takes one more packet, unless it is too late to stand here.
+    fn add(&mut self, kept: &'a Kept, arrived: f64, clock: f64) -> bool {
         let (seq, nth, timestamp, units) = self.newest;
         let nth = nth + i64::from(kept.seq.since(seq));
         let units = units + i64::from(kept.timestamp.since(timestamp));
+        let origin = arrived - units as f64 / clock;
+        if origin > self.origin + TOLERATED {
+            return false;
+        }
         if nth > self.newest.1 {
             self.newest = (kept.seq, nth, kept.timestamp, units);
         }
-        self.origin = self.origin.min(arrived - units as f64 / clock);
-        self.packets.entry(nth).or_insert((units, &kept.payload));
+        self.origin = self.origin.min(origin);
+        self.packets.entry(nth).or_insert(Placed {
+            units,
+            arrived,
+            payload: &kept.payload,
+        });
+        true
     }
 
     /// When its earliest packet was.
     fn begins(&self, clock: f64) -> f64 {
-        let earliest = self.packets.values().map(|(units, _)| *units).min();
+        let earliest = self.packets.values().map(|packet| packet.units).min();
         self.origin + earliest.unwrap_or_default() as f64 / clock
     }
 
     /// Writes it where it belongs in a recording that begins at `from`.
-    fn play(&self, codec: Codec, from: f64, wav: &mut Wav) {
-        let Ok(mut decoder) = Decoder::new(codec, wav.rate) else {
-            return;
-        };
+    fn play(&self, decoder: &mut Decoder, codec: Codec, from: f64, wav: &mut Wav) {
         let rate = i64::from(wav.rate);
         let start = ((self.origin - from) * rate as f64).round() as i64;
         let longest = MOST.as_secs() as usize * wav.rate as usize;
         let mut samples = Vec::new();
-        for (units, payload) in self.packets.values() {
+        for Placed { units, payload, .. } in self.packets.values() {
             samples.clear();
             let place = start + units * rate / i64::from(codec.clock_rate());
             let (Ok(()), Ok(place)) = (
@@ -213,6 +262,36 @@ mod tests {
         assert!(even != 0 && odd != 0 && even != odd);
         let each = [even, odd, even, 0, 0, odd, even];
         assert_eq!(tenths, each.map(|level| [level; 10]).concat());
+    }
+
+    #[test]
+    fn how_late_packets_come_for_their_places_is_told() {
+        let start = Instant::now();
+        let mut recorder = Recorder::default();
+        for nth in 0..200 {
+            let late = if nth % 10 == 9 { 35 } else { 5 };
+            hears(&mut recorder, 1, nth, u32::from(nth) * 20 + late, start);
+        }
+        let recorded = recorder.recorded(Codec::Pcma).unwrap();
+        assert!(recorded.late.abs_diff(MS * 30) < MS / 10, "{recorded:?}");
+    }
+
+    #[test]
+    fn a_stream_whose_clock_stands_still_at_every_loss_falls_behind_and_is_heard_later() {
+        let start = Instant::now();
+        let mut recorder = Recorder::default();
+        (0..10).for_each(|nth| hears(&mut recorder, 1, nth, u32::from(nth) * 20, start));
+        // 120 ms are missing, and neither its numbers nor its timestamps tell.
+        (10..20).for_each(|nth| hears(&mut recorder, 1, nth, u32::from(nth) * 20 + 120, start));
+        let (_, tenths) = told(&recorder);
+        assert_eq!(tenths.len(), 260);
+        assert_eq!(tenths[100..160], [0; 60]);
+        assert!(
+            tenths[..100]
+                .iter()
+                .chain(&tenths[160..])
+                .all(|level| *level != 0)
+        );
     }
 
     #[test]

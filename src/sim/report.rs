@@ -62,8 +62,8 @@ pub struct CallReport {
     /// When we began to speak.
     #[serde(serialize_with = "unix_time")]
     pub said_from: Option<Instant>,
-    /// What was kept of what was heard, where a plan asks for it: for programs only when it began.
-    #[serde(rename = "recorded_from", serialize_with = "began")]
+    /// What was kept of what was heard, where a plan asks for it: for programs when it began, and how late its packets were.
+    #[serde(serialize_with = "without_sound")]
     pub recorded: Option<Recorded>,
     /// What was heard; empty for a call that was not answered.
     pub heard: Heard,
@@ -116,8 +116,19 @@ fn rtpmap<S: Serializer>(codec: &Option<Codec>, to: S) -> Result<S::Ok, S::Error
     codec.map(|codec| codec.to_string()).serialize(to)
 }
 
-fn began<S: Serializer>(recorded: &Option<Recorded>, to: S) -> Result<S::Ok, S::Error> {
-    unix_time(&recorded.as_ref().map(|recorded| recorded.from), to)
+#[derive(Serialize)]
+struct WithoutSound {
+    #[serde(serialize_with = "unix_time")]
+    from: Option<Instant>,
+    late_ms: f64,
+}
+
+fn without_sound<S: Serializer>(recorded: &Option<Recorded>, to: S) -> Result<S::Ok, S::Error> {
+    let told = recorded.as_ref().map(|recorded| WithoutSound {
+        from: Some(recorded.from),
+        late_ms: recorded.late.as_secs_f64() * 1e3,
+    });
+    told.serialize(to)
 }
 
 /// Seconds since 1970, by the clock that all programs of a machine have in common.

@@ -8,6 +8,10 @@ use crate::sim::words;
 
 const FMTP: &str = "maxaveragebitrate=20000;maxplaybackrate=16000;minptime=20;sprop-maxcapturerate=16000;useinbandfec=1";
 
+/// Of a telephone that sounds like Meta's clients, whatever its packets hold.
+const PHONES_FMTP: &str =
+    "maxaveragebitrate=20000;maxplaybackrate=16000;sprop-maxcapturerate=16000;useinbandfec=1";
+
 /// What Meta's samples have before an IPv4 address, and before an IPv6 one, which it prefers.
 const FOUNDATIONS: [(&str, u32); 2] =
     [("1775469887", 2_122_260_223), ("3355715111", 2_122_262_783)];
@@ -76,7 +80,7 @@ impl Ours {
         for Payload { number, codec } in &self.sound {
             lines.push(format!("a=rtpmap:{number} {codec}"));
             if *codec == Codec::Opus {
-                lines.push(format!("a=fmtp:{number} useinbandfec=1"));
+                lines.push(format!("a=fmtp:{number} {PHONES_FMTP}"));
             }
         }
         if let Some(events) = self.events {
