@@ -207,6 +207,31 @@ mod tests {
     }
 
     #[test]
+    fn a_voice_that_was_stretched_and_pressed_together_is_told_by_the_order_of_its_notes() {
+        let codec = Codec::Pcma;
+        let voice = Recording::tone(PBX_HZ, Format { codec, ptime: 20 }).unwrap();
+        for from in [0, 31, 100] {
+            let mut decoder = Decoder::new(codec, 8_000).unwrap();
+            let mut sound = Vec::new();
+            (from..from + 40)
+                .for_each(|nth| decoder.decode(voice.packet(nth), &mut sound).unwrap());
+            let mut counting = Counting::new(codec);
+            let mut at = Timestamp(0);
+            for (nth, part) in sound.chunks(320).enumerate() {
+                // Some five milliseconds are left out of each 40, or said twice.
+                let part = match nth % 3 {
+                    0 => part[..280].to_vec(),
+                    1 => [part, &part[280..]].concat(),
+                    _ => part.to_vec(),
+                };
+                counting.hear(&part, at);
+                at = at.plus(part.len() as u32);
+            }
+            assert_eq!(counting.first_note(), Some(from as u64));
+        }
+    }
+
+    #[test]
     fn nothing_is_told_of_silence_or_of_a_voice_past_its_count() {
         let voice = Recording::tone(PBX_HZ, Format::OPUS).unwrap();
         assert_eq!(told(&voice, COUNTED, &[]), None);
