@@ -59,12 +59,21 @@ pub struct PathArguments {
     /// Spare what comes from the bridge all of that.
     #[arg(long)]
     path_outward_only: bool,
+    /// Encode Opus for so many of a hundred packets lost: above 5, at 20 kbit/s, libopus says each packet once more in the
+    /// next (FEC), in a narrower band.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
+    expected_loss: u8,
     /// Speak by a clock that is fast by so many parts of a million, or slow where it is negative.
     #[arg(long, value_name = "PPM", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100_000..=100_000))]
     clock_drift: i32,
 }
 
 impl PathArguments {
+    /// What Opus is encoded for.
+    pub fn expected_loss(&self) -> u8 {
+        self.expected_loss
+    }
+
     /// What they ask for.
     pub fn settings(&self) -> path::Settings {
         path::Settings {
@@ -122,6 +131,11 @@ enum End {
 }
 
 impl MediaArguments {
+    /// What Opus is encoded for.
+    pub fn expected_loss(&self) -> u8 {
+        self.path.expected_loss()
+    }
+
     /// What they ask for.
     pub fn settings(&self) -> Settings {
         Settings {

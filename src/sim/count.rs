@@ -168,7 +168,10 @@ mod tests {
     fn what_was_heard_first_is_told_in_each_codec_wherever_the_count_is_joined() {
         for codec in [Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu] {
             for hz in [USER_HZ, PBX_HZ] {
-                let format = Format { codec, ptime: 20 };
+                let format = Format {
+                    codec,
+                    ..Format::OPUS
+                };
                 let voice = Recording::tone(hz, format).unwrap();
                 for from in (0..COUNTED - WINDOW).step_by(7) {
                     assert_eq!(
@@ -191,7 +194,14 @@ mod tests {
     #[test]
     fn a_voice_that_was_put_into_other_packets_is_told_wherever_its_notes_begin() {
         let codec = Codec::Pcmu;
-        let voice = Recording::tone(USER_HZ, Format { codec, ptime: 20 }).unwrap();
+        let voice = Recording::tone(
+            USER_HZ,
+            Format {
+                codec,
+                ..Format::OPUS
+            },
+        )
+        .unwrap();
         let mut decoder = Decoder::new(codec, 8_000).unwrap();
         let mut sound = Vec::new();
         for nth in 0..30 {
@@ -209,7 +219,14 @@ mod tests {
     #[test]
     fn a_voice_that_was_stretched_and_pressed_together_is_told_by_the_order_of_its_notes() {
         let codec = Codec::Pcma;
-        let voice = Recording::tone(PBX_HZ, Format { codec, ptime: 20 }).unwrap();
+        let voice = Recording::tone(
+            PBX_HZ,
+            Format {
+                codec,
+                ..Format::OPUS
+            },
+        )
+        .unwrap();
         for from in [0, 31, 100] {
             let mut decoder = Decoder::new(codec, 8_000).unwrap();
             let mut sound = Vec::new();

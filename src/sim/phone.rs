@@ -688,7 +688,11 @@ mod tests {
     fn two_phones_hear_each_other_and_their_digits_in_every_codec_and_packet_length() {
         for codec in [Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus] {
             for ptime in [10, 20, 40, 60] {
-                let format = Format { codec, ptime };
+                let format = Format {
+                    codec,
+                    ptime,
+                    ..Format::OPUS
+                };
                 let mut wire = Wire::speaking(format, 0);
                 assert!(wire.user.dial("15#"));
                 wire.runs_for(Duration::from_secs(3));
@@ -718,6 +722,7 @@ mod tests {
         let format = Format {
             codec: Codec::Pcma,
             ptime: 30,
+            ..Format::OPUS
         };
         let mut wire = Wire::speaking(format, 0);
         wire.runs_for(Duration::from_secs(1));

@@ -17,6 +17,9 @@ pub struct Speaks {
     pub codecs: Vec<Codec>,
     /// Milliseconds of sound in each of its packets.
     pub ptime: u16,
+    /// Percent of packets that its Opus is made to lose: above 5, at this bit rate, libopus says each packet once more in
+    /// the next (FEC), in a narrower band.
+    pub expected_loss: u8,
 }
 
 impl Default for Speaks {
@@ -24,6 +27,7 @@ impl Default for Speaks {
         Speaks {
             codecs: vec![Codec::Opus],
             ptime: Format::OPUS.ptime,
+            expected_loss: Format::OPUS.expected_loss,
         }
     }
 }
@@ -35,6 +39,8 @@ pub struct Format {
     pub codec: Codec,
     /// Milliseconds.
     pub ptime: u16,
+    /// Percent of packets that Opus is made to lose.
+    pub expected_loss: u8,
 }
 
 impl Format {
@@ -42,6 +48,7 @@ impl Format {
     pub const OPUS: Format = Format {
         codec: Codec::Opus,
         ptime: 20,
+        expected_loss: 5,
     };
 
     /// How long a packet takes to say.
@@ -91,9 +98,12 @@ impl Voice {
         speaks: &Speaks,
         record: impl Fn(Format) -> Result<Arc<Recording>, SoundError>,
     ) -> Result<Voice, SoundError> {
-        let ptime = speaks.ptime;
         let all = speaks.codecs.iter().map(|&codec| {
-            let recording = record(Format { codec, ptime })?;
+            let recording = record(Format {
+                codec,
+                ptime: speaks.ptime,
+                expected_loss: speaks.expected_loss,
+            })?;
             Ok((codec, recording))
         });
         all.collect::<Result<_, _>>().map(Voice)
@@ -195,7 +205,7 @@ impl Recording {
             complexity: 9, // what a telephone has time for
             dtx: false,
             bit_rate: 20_000,
-            expected_loss: 5,
+            expected_loss: format.expected_loss,
         };
         let rate = format.codec.sample_rate();
         let mut encoder = Encoder::new(format.codec, rate, &settings)?;
@@ -231,7 +241,11 @@ mod tests {
     fn formats() -> impl Iterator<Item = Format> {
         let codecs = [Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu];
         let all = codecs.into_iter().flat_map(|codec| {
-            let format = move |ptime| Format { codec, ptime };
+            let format = move |ptime| Format {
+                codec,
+                ptime,
+                ..Format::OPUS
+            };
             PTIMES.into_iter().map(format)
         });
         all.filter(|format| (format.codec, format.ptime) != (Codec::Opus, 30))
@@ -303,6 +317,7 @@ mod tests {
         let speaks = Speaks {
             codecs: vec![Codec::Pcmu, Codec::G722],
             ptime: 30,
+            ..Speaks::default()
         };
         let voice = Voice::tone(PBX_HZ, &speaks).unwrap();
         assert!(voice.recording(Codec::G722).is_some());

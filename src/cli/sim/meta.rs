@@ -131,7 +131,10 @@ struct UserCall {
 impl Arguments {
     /// What the users' phones speak.
     fn speaks(&self) -> Speaks {
-        let mut speaks = Speaks::default();
+        let mut speaks = Speaks {
+            expected_loss: self.relay.expected_loss(),
+            ..Speaks::default()
+        };
         speaks.codecs.extend(self.additional_codecs());
         speaks
     }

@@ -72,6 +72,7 @@ impl Arguments {
         let speaks = Speaks {
             codecs: self.codecs.iter().map(|codec| codec.codec()).collect(),
             ptime: self.ptime,
+            expected_loss: self.path.expected_loss(),
         };
         let (job, wanted) = match &self.action {
             What::Call(call) => {

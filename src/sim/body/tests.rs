@@ -371,6 +371,7 @@ fn speaking(codecs: &[Codec], ptime: u16) -> Speaks {
     Speaks {
         codecs: codecs.to_vec(),
         ptime,
+        ..Speaks::default()
     }
 }
 
