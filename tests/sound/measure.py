@@ -19,7 +19,7 @@ class Measured:
     delay_ms: float  # from the mouth of one end to the ear of the other, packets and codecs included; median of all seconds
     delays_ms: tuple  # the least and the most of all seconds
     level_db: float  # louder than it was said
-    snr_db: float  # in the band of a telephone line
+    snr_db: float  # in the band of a telephone line; of use where nothing was stretched or modelled
     mos: float  # MOS-LQO: P.862.1 narrowband, P.862.2 wideband
 
 
