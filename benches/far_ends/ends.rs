@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
 use rustls_pki_types::ServerName;
+use wabridge::media::Codec;
 use wabridge::sip::framing::{Frame, Framer};
 use wabridge::sip::transport::tls::{self, Roots};
 use wabridge::sip::{Limits, Message, Request, Response, build};
@@ -25,6 +26,8 @@ pub struct FarEnds {
     pub metas_media: UdpSocket,
     /// Where the PBX does.
     pub pbxs_media: UdpSocket,
+    /// What the PBX speaks.
+    codec: Codec,
     calls: u64,
 }
 
@@ -67,8 +70,14 @@ impl FarEnds {
             pbx: bind(of_pbx()),
             metas_media: bind((own_address(2), 3480).into()),
             pbxs_media: bind((own_address(3), 16_000).into()),
+            codec: Codec::Opus,
             calls: 0,
         }
+    }
+
+    /// The same, with a PBX that speaks this codec.
+    pub fn speaking(self, codec: Codec) -> FarEnds {
+        FarEnds { codec, ..self }
     }
 
     /// A user calls, and the PBX answers at once.
@@ -90,7 +99,7 @@ impl FarEnds {
         response(&self.meta_gets(), 100);
         let offered = request(&read(&bytes));
         let media = self.pbxs_media.local_addr().expect("bound");
-        let bytes = answer(&offered, media).to_bytes();
+        let bytes = answer(&offered, media, self.codec).to_bytes();
         let start = Instant::now();
         self.pbx_sends(&bytes);
         let bytes = self.meta_gets_bytes();

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use wabridge::media::Codec;
 use wabridge::secret::Secret;
 use wabridge::sip::digest::Challenge;
 use wabridge::sip::digest::client::{Client, Login, Target};
@@ -117,16 +118,17 @@ impl Caller {
     }
 }
 
-/// The PBX answers an INVITE of the bridge; its media is at `media`.
-pub fn answer(invite: &Request, media: SocketAddr) -> Response {
+/// The PBX answers an INVITE of the bridge; its media is at `media`, and of what is offered it speaks this codec.
+pub fn answer(invite: &Request, media: SocketAddr, codec: Codec) -> Response {
     let mut ok = build::response(invite, 200, Some("tag-of-the-pbx"));
     ok.reason = reason_phrase(200).into();
     let (ip, port) = (media.ip(), media.port());
+    let number = codec.static_number().unwrap_or(111);
     ok.headers.push("Contact", format!("<sip:100@{ip}:5060>"));
     ok.headers.push("Content-Type", "application/sdp");
     ok.body = format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 111 126\r\n\
-         a=rtpmap:111 opus/48000/2\r\na=rtpmap:126 telephone-event/8000\r\na=fmtp:126 0-16\r\na=ptime:20\r\n\
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {number} 126\r\n\
+         a=rtpmap:{number} {codec}\r\na=rtpmap:126 telephone-event/8000\r\na=fmtp:126 0-16\r\na=ptime:20\r\n\
          a=sendrecv\r\n"
     )
     .into();

@@ -179,7 +179,10 @@ impl World {
         messages::response(&sent[0], 100);
         let offered = messages::request(&sent[1]);
         let media = "192.0.2.7:16000".parse().expect("an address");
-        let (answer, sent) = self.arrives(Leg::Pbx, &messages::answer(&offered, media).to_bytes());
+        let (answer, sent) = self.arrives(
+            Leg::Pbx,
+            &messages::answer(&offered, media, Codec::Opus).to_bytes(),
+        );
         let is_ok = |message: &&Message| matches!(message, Message::Response(_));
         let ok = messages::response(sent.iter().find(is_ok).expect("Meta is answered"), 200);
         self.arrives(Leg::Meta, &caller.ack(&ok).to_bytes());

@@ -6,7 +6,7 @@
 //!   recorded  0──1──2──3──4──░░──6──        its clock where each packet stands in the stream
 //! ```
 //!
-//! A stream that falls behind its own clock stands later from then on, as a phone's buffer would have run empty.
+//! A stream that falls behind its own clock, or leaps ahead of it, stands elsewhere from then on, as a phone would play it.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -24,7 +24,7 @@ const MOST_OCTETS: usize = 16 << 20;
 /// The longest recording.
 const MOST: Duration = Duration::from_secs(1_200);
 
-/// How late a packet may come for its place in the stream: what a phone's buffer makes good for.
+/// How late a packet may come for its place in the stream, in seconds, and how early: what a phone's buffer makes good for.
 const TOLERATED: f64 = 0.1;
 
 /// Collects packets of sound.
@@ -99,7 +99,7 @@ impl Recorder {
         Some(Recorded { from, late, wav })
     }
 
-    /// What each source sent, and where that stands in time; a new one where it has fallen behind.
+    /// What each source sent, and where that stands in time; a new one where its clock has stood still or leapt.
     fn streams(&self, base: Instant, clock: f64) -> Vec<Stream<'_>> {
         let mut streams: Vec<Stream<'_>> = Vec::new();
         for kept in &self.packets {
@@ -162,13 +162,13 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Takes one more packet, unless it is too late to stand here.
+    /// Takes one more packet, unless it comes too late or too early to stand here.
     fn add(&mut self, kept: &'a Kept, arrived: f64, clock: f64) -> bool {
         let (seq, nth, timestamp, units) = self.newest;
         let nth = nth + i64::from(kept.seq.since(seq));
         let units = units + i64::from(kept.timestamp.since(timestamp));
         let origin = arrived - units as f64 / clock;
-        if origin > self.origin + TOLERATED {
+        if (origin - self.origin).abs() > TOLERATED {
             return false;
         }
         if nth > self.newest.1 {
@@ -292,6 +292,18 @@ mod tests {
                 .chain(&tenths[160..])
                 .all(|level| *level != 0)
         );
+    }
+
+    #[test]
+    fn a_stream_whose_clock_leaps_stands_where_it_came() {
+        let start = Instant::now();
+        let mut recorder = Recorder::default();
+        (0..10).for_each(|nth| hears(&mut recorder, 1, nth, u32::from(nth) * 20, start));
+        // Its timestamps say that 600 ms have passed.
+        (40..50).for_each(|nth| hears(&mut recorder, 1, nth, u32::from(nth) * 20 - 600, start));
+        let (_, tenths) = told(&recorder);
+        assert_eq!(tenths.len(), 200);
+        assert!(tenths.iter().all(|level| *level != 0));
     }
 
     #[test]

@@ -22,12 +22,16 @@ LOSSES = [
     *((f"{share} % lost", ["--path-loss", share]) for share in (1, 5, 10)),
     *((f"{share} % lost in bursts", ["--path-loss", share, "--path-burst", 3]) for share in (1, 5, 10)),
 ]
+# Opus that is made for 15 % of loss has a second copy of each packet in the next, in a narrower band for the same bits.
+FECS = [
+    (f"{share} % lost, the user's Opus with FEC", ["--path-loss", share, "--expected-loss", 15]) for share in (5, 10)
+]
 JITTERS = [
     *((f"{most} ms of jitter", ["--path-jitter", most]) for most in (20, 40, 80)),
     ("40 ms of jitter and reordering", ["--path-jitter", 40, "--path-reorder"]),
 ]
 DRIFTS = [(f"a clock {how}", ["--clock-drift", ppm]) for how, ppm in (("200 ppm fast", 200), ("200 ppm slow", -200))]
-PATHS = [CLEAN, *LOSSES, *JITTERS, *DRIFTS]
+PATHS = [CLEAN, *LOSSES, *FECS, *JITTERS, *DRIFTS]
 
 # How much worse than the codecs alone it may sound (MOS-LQO), and how late it may be (ms): figures of docs/sound.md, with a
 # margin for a busy machine.
