@@ -1,7 +1,7 @@
 //! What transcoding costs: processor time for a call at different complexities of Opus, delay that the bridge adds, and
 //! memory.
 //!
-//!     cargo bench --bench sound [-- cost | delay | memory]
+//!     cargo bench --bench sound [-- cost | delay | through | memory]
 //!
 //! Docs: docs/performance.md. Nothing here passes or fails by time.
 
@@ -13,6 +13,7 @@ mod delay;
 mod far_ends;
 mod memory;
 mod speech;
+mod through;
 
 fn main() {
     let wanted: Vec<String> = std::env::args()
@@ -26,6 +27,9 @@ fn main() {
     }
     if wants("delay") {
         delay::run();
+    }
+    if wants("through") {
+        through::run();
     }
     if wants("memory") {
         memory::run();
