@@ -5,6 +5,10 @@ from pathlib import Path
 
 import matplotlib
 
+import measure
+import reference
+import speech
+
 matplotlib.use("svg")
 matplotlib.rcParams.update({"svg.hashsalt": "wabridge", "font.size": 9, "svg.fonttype": "none"})
 
@@ -24,6 +28,7 @@ def write(rows, machine):
     text = PAGE.read_text()
     text = put(text, "sound: bridge", bridge(rows))
     text = put(text, "sound: beside", beside(rows))
+    text = put(text, "sound: complexity", complexities())
     text = put(text, "sound: machine", machine)
     PAGE.write_text(text)
     PLOTS.mkdir(exist_ok=True)
@@ -67,6 +72,21 @@ def bridge(rows):
             lines.append([path] + [cell(row) if row else "" for row in cells])
         parts.append(table(head, lines))
     return "\n\n".join(parts)
+
+
+def complexities():
+    """What the bridge's encoder makes of a PBX's sound, offline, the harder it works and with FEC or without."""
+    lines = []
+    sounds = {rate: speech.read(f"target/tests/sound/speech-{rate}.wav")[1] for rate in (8_000, 16_000)}
+    for codec, rate in (("pcmu", 8_000), ("g722", 16_000)):
+        sound = reference.coded(codec, rate, sounds[rate], reference.FAR_END)
+        for fec in ("with FEC for 5 % of loss", "without FEC"):
+            reference.OPUS["packet_loss"] = "5" if "with " in fec else "0"
+            made = [reference.coded("opus", rate, sound, complexity) for complexity in (0, 2, 5, 9)]
+            heard = [measure.heard(rate, sounds[rate], rate, one, 0.0).mos for one in made]
+            lines.append([f"{codec} → opus, {fec}"] + [f"{mos:.2f}" for mos in heard])
+    reference.OPUS["packet_loss"] = "5"
+    return table(["complexity", "0", "2", "5", "9"], lines)
 
 
 def beside(rows):
