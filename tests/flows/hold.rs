@@ -390,8 +390,17 @@ fn a_pbx_on_hold_may_be_silent_and_one_that_has_resumed_may_not() {
             leg,
         })
     };
-    for (mut w, up) in both() {
-        w.changes(&up, "INVITE", &but("a=sendrecv", "a=inactive"));
+    // Whoever has no music for those on hold sends nothing, though it may (RFC 3264 §8.4).
+    let holds = [
+        but("a=sendrecv", "a=inactive"),
+        but("a=sendrecv", "a=sendonly"),
+        but("c=IN IP4 192.0.2.7", "c=IN IP4 0.0.0.0"),
+    ];
+    let calls = holds
+        .iter()
+        .flat_map(|hold| both().map(|call| (hold, call)));
+    for (hold, (mut w, up)) in calls {
+        w.changes(&up, "INVITE", hold);
         w.handle(silent(Pbx));
         w.is_quiet();
         let started = |w: &World| w.media.lock().unwrap().started.clone();

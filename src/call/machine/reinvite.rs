@@ -16,7 +16,7 @@ use super::{Call, State};
 use crate::call::refused::{Refused, check_body, extensions, too_small};
 use crate::call::summary::EndedBy;
 use crate::leg::Leg;
-use crate::media::{Command, SideSpec};
+use crate::media::{Command, Direction, SideSpec};
 use crate::peer::Refusal;
 use crate::policy::Reinvite;
 use crate::sdp::{Agreement, Offer};
@@ -299,7 +299,7 @@ impl Call {
             return;
         }
         self.codecs.pbx = side.sound();
-        let resumes = side.direction.receives() && !before.direction.receives();
+        let resumes = is_held(before) && !is_held(&side);
         let (leg, direction) = (Leg::Pbx, side.direction);
         tracing::debug!(pbx = self.parties.pbx.name, ?direction, remote = %side.remote_rtp, "the PBX has changed its session");
         turn.media(Command::Agree { leg, side });
@@ -311,8 +311,8 @@ impl Call {
 
     /// Whether nothing is expected of the PBX: it has said so, being on hold, or it is about to be another.
     pub(super) fn may_be_silent(&mut self, leg: Leg) -> bool {
-        let held = |pbx: &PbxSession| !pbx.agreement.side().direction.receives();
-        let is_held = self.pbx_session().is_some_and(|(_, pbx)| held(pbx));
+        let session = self.pbx_session();
+        let is_held = session.is_some_and(|(_, pbx)| is_held(pbx.agreement.side()));
         leg == Leg::Pbx && (is_held || self.is_transferring())
     }
 
@@ -350,4 +350,10 @@ impl Call {
             }
         }
     }
+}
+
+/// Whether the PBX has put the call on hold. One that may play music meanwhile (`a=sendonly`, or 0.0.0.0) need not have any
+/// (RFC 3264 §8.4).
+fn is_held(side: &SideSpec) -> bool {
+    side.direction != Direction::SendRecv
 }
