@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::codec::Codec;
 use super::digits::{Clocks, Press, Reader, Stroke};
+use super::rtp::Ssrc;
 use super::side::Heard;
 use super::sound::SoundError;
 use super::transcode::{Manner, Task, Transcoder};
@@ -54,7 +55,11 @@ pub(crate) enum Told {
 #[derive(Default)]
 pub(crate) struct Across {
     transcoder: Option<Box<Transcoder>>,
+    /// How many there have been: what each makes goes by a source of its own.
+    transcoders: u32,
     reader: Option<Box<Reader>>,
+    /// A key that was down in sound of which nothing is made any more.
+    let_go: Option<Stroke>,
     /// What transcoders before this one made up.
     mended_before: Duration,
     /// A codec that could not be had was told of.
@@ -87,7 +92,8 @@ impl Across {
         };
         if self.transcoder.as_ref().is_none_or(|t| t.task() != task) {
             self.pass_on();
-            match Transcoder::new(task, manner) {
+            self.transcoders = self.transcoders.wrapping_add(1);
+            match Transcoder::new(task, Ssrc(self.transcoders), manner) {
                 Ok(transcoder) => self.transcoder = Some(Box::new(transcoder)),
                 Err(error) => self.complain(&error),
             }
@@ -98,8 +104,9 @@ impl Across {
 
     /// Nothing is transcoded any more, if it was.
     pub(crate) fn pass_on(&mut self) {
-        if let Some(transcoder) = self.transcoder.take() {
+        if let Some(mut transcoder) = self.transcoder.take() {
             self.mended_before += transcoder.mended();
+            self.let_go = self.let_go.or(transcoder.release());
         }
     }
 
@@ -131,7 +138,8 @@ impl Across {
 
     /// A key of which nothing is heard any more is let go.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Stroke> {
-        self.reader.as_mut()?.tick(now)
+        let let_go = self.let_go.take();
+        let_go.or_else(|| self.reader.as_mut()?.tick(now))
     }
 
     /// Who is to be told of a stroke, and how; tones are as good as told. Other than in a stream, a key is told of when it has

@@ -105,7 +105,8 @@ impl Session {
                     if !across.hear(&heard, digits, &wanted, &self.common.manner, now) {
                         near.count(Lost::NoPayload);
                     }
-                    return self.speak(leg, now, out);
+                    self.speak(leg, now, out);
+                    return self.let_go(leg, now, out);
                 }
                 across.pass_on();
             }
@@ -128,6 +129,7 @@ impl Session {
         if let Err(lost) = far.forward(&heard, now, out) {
             near.count(lost);
         }
+        self.let_go(leg, now, out);
     }
 
     /// Sends what is due of what is transcoded of this leg, or keeps it as what comes as it is wanted.
@@ -152,6 +154,10 @@ impl Session {
                 far.stroke(stroke, due);
             }
         }
+        // Those in sound that Opus leaves out as silence, which it is once their tones are gone.
+        for stroke in transcoder.strokes() {
+            far.stroke(stroke, now);
+        }
     }
 
     /// Lets go of keys of this leg of which nothing is heard any more.
@@ -160,7 +166,7 @@ impl Session {
             Leg::Meta => (&mut self.to_pbx, &mut self.pbx),
             Leg::Pbx => (&mut self.to_meta, &mut self.meta),
         };
-        if let Some(stroke) = across.tick(now) {
+        while let Some(stroke) = across.tick(now) {
             tell(across.tell(stroke, far.digits()), leg, far, now, out);
         }
     }
@@ -249,8 +255,12 @@ impl Session {
         self.meta.count_kept(sent, dropped);
     }
 
-    /// The PBX has answered: what it played before, ringing most likely, was not for Meta.
+    /// The PBX has answered: what it played before, ringing most likely, was not for Meta. One that is started once more in
+    /// a call that talks, since it resumes or was transferred, is heard already.
     fn forget(&mut self) {
+        if !self.meta.is_awaited() {
+            return;
+        }
         if let Some(kept) = self.kept.take() {
             self.meta.count_held_back(kept.count());
         }

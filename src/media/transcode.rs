@@ -60,6 +60,8 @@ pub(crate) struct Transcoder {
     strokes: Vec<Stroke>,
     /// Whom we hear.
     source: Option<Ssrc>,
+    /// By what source what comes out goes; nobody sees it but the stream that takes it on.
+    ours: Ssrc,
     /// When the next frame is due; `None` before anything was heard.
     due: Option<Instant>,
     frame: Duration,
@@ -72,11 +74,12 @@ pub(crate) struct Transcoder {
 }
 
 impl Transcoder {
-    /// For one task.
+    /// For one task; what comes out goes by the source `ours`. It is numbered anew, so it must not be taken for late
+    /// packets of another transcoder.
     ///
     /// # Errors
     /// When a codec cannot be had.
-    pub(crate) fn new(task: Task, manner: &Manner) -> Result<Transcoder, SoundError> {
+    pub(crate) fn new(task: Task, ours: Ssrc, manner: &Manner) -> Result<Transcoder, SoundError> {
         let rate = task.from.sample_rate().min(task.to.sample_rate());
         let decoder = Decoder::new(task.from, rate)?;
         let frame = frame(task);
@@ -88,6 +91,7 @@ impl Transcoder {
             generator: task.makes_tones.then(|| Generator::new(rate)),
             strokes: Vec::new(),
             source: None,
+            ours,
             due: None,
             frame,
             rate,
@@ -136,7 +140,7 @@ impl Transcoder {
                     payload_type: 0,
                     seq: self.seq.plus(u16::MAX),
                     timestamp: self.timestamp.plus(self.units().wrapping_neg()),
-                    ssrc: OURS,
+                    ssrc: self.ours,
                 };
                 let (codec, payload) = (self.task.to, &self.payload);
                 return Some((
@@ -154,6 +158,11 @@ impl Transcoder {
     /// What keys were found in what was made by now.
     pub(crate) fn strokes(&mut self) -> impl Iterator<Item = Stroke> + use<'_> {
         self.strokes.drain(..)
+    }
+
+    /// Lets go of the key that is down in the sound, if one is, for no more of that is heard.
+    pub(crate) fn release(&mut self) -> Option<Stroke> {
+        self.keys.as_mut()?.release()
     }
 
     /// Has a key heard after those before it; `false`: it cannot be.
@@ -216,9 +225,6 @@ impl Transcoder {
 
 /// Where the noise of a silent line begins; it need not be hard to guess.
 const SEED: u32 = 1;
-
-/// What comes out is told from anybody else's by this; nobody sees it but the stream that takes it on.
-const OURS: Ssrc = Ssrc(0);
 
 /// How much sound goes into a packet: as is wanted, but Opus has no frames of 30 or 50 ms (RFC 6716 §2.1.4).
 fn frame(task: Task) -> Duration {

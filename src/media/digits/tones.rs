@@ -48,6 +48,13 @@ impl ToneReader {
             muted.fill(0);
         }
     }
+
+    /// Lets go of the key that is down, if one is: no more of it will be heard.
+    pub fn release(&mut self) -> Option<Stroke> {
+        let (key, from) = self.down.take()?;
+        let duration = time(self.detector.heard().saturating_sub(from), self.rate);
+        Some(Stroke::Up(Press { key, duration }))
+    }
 }
 
 /// How long so many samples take.

@@ -169,6 +169,68 @@ fn a_codec_change_of_the_pbx_changes_nothing_for_the_user_but_the_sound() {
 }
 
 #[test]
+fn a_pbx_that_goes_from_one_law_to_the_other_or_is_started_once_more_loses_no_word() {
+    let mut call = g711_call();
+    let mut alaw_voice = Voice::of(Codec::Pcma);
+    for _ in 0..50 {
+        call.pbx_sends(&alaw_voice.packet(8, 8_000)).wait(20);
+    }
+    let before = call.rtp(Leg::Meta).len();
+    call.agree(Leg::Pbx, side(PBX, Some(PBX_RTCP), &[(0, Codec::Pcmu)]));
+    let mut mulaw = Voice::of(Codec::Pcmu);
+    for _ in 0..25 {
+        call.pbx_sends(&mulaw.packet(0, 8_000)).wait(20);
+    }
+    let changed = call.rtp(Leg::Meta).len() - before;
+    assert!((25..=27).contains(&changed), "{changed}");
+    call.start(Leg::Pbx);
+    for _ in 0..25 {
+        call.pbx_sends(&mulaw.packet(0, 8_000)).wait(20);
+    }
+    let resumed = call.rtp(Leg::Meta).len() - before - changed;
+    assert!((25..=26).contains(&resumed), "{resumed}");
+    call.is_one_stream(Leg::Meta);
+    let stats = call.session.stats();
+    // That one is from before the PBX said anything.
+    assert_eq!((stats.pbx.repeated, stats.meta.silence_sent), (0, 1));
+}
+
+#[test]
+fn a_tone_is_let_go_when_nobody_listens_to_the_sound_any_more() {
+    let tones = SideSpec {
+        tones: true,
+        ..side(PBX, Some(PBX_RTCP), &[(0, Codec::Pcmu)])
+    };
+    let mut call = bare();
+    call.agree(Leg::Meta, meta()).agree(Leg::Pbx, tones.clone());
+    call.start(Leg::Pbx).start(Leg::Meta);
+    let mut generator = crate::media::sound::tones::Generator::new(8_000);
+    let mut encoder = Encoder::new(Codec::Pcmu, 8_000, &OpusSettings::default()).unwrap();
+    assert!(generator.press(4, Duration::from_secs(5)));
+    for n in 1..=10u16 {
+        let (mut samples, mut payload) = (vec![0; 160], Vec::new());
+        generator.write(&mut samples);
+        encoder.encode(&samples, &mut payload).unwrap();
+        call.pbx_sends(&frame_at(0, 5, n, u32::from(n) * 160, &payload));
+        call.wait(20);
+    }
+    let alaw = SideSpec {
+        tones: true,
+        ..alaw()
+    };
+    call.agree(Leg::Pbx, alaw);
+    let mut voice = Voice::of(Codec::Pcma);
+    for _ in 0..50 {
+        call.pbx_sends(&voice.packet(8, 8_000)).wait(20);
+    }
+    let heard = call.rtp(Leg::Meta);
+    let events = heard.iter().filter(|(h, _)| h.payload_type == 126);
+    let ends = events.filter(|(_, p)| p[0] == 4 && p[1] & 0x80 != 0);
+    assert_eq!(ends.count(), 3, "its end is said");
+    assert_eq!(heard.last().unwrap().0.payload_type, 111, "sound again");
+}
+
+#[test]
 fn opus_of_another_length_than_metas_is_made_anew() {
     let mut call = talking();
     let mut encoder = Encoder::new(Codec::Opus, 16_000, &OpusSettings::default()).unwrap();

@@ -36,7 +36,7 @@ fn line(task: Task) -> Line {
     let manner = Settings::default().manner();
     let rate = task.from.sample_rate().min(task.to.sample_rate());
     Line {
-        transcoder: Transcoder::new(task, &manner).unwrap(),
+        transcoder: Transcoder::new(task, Ssrc(1), &manner).unwrap(),
         source: Encoder::new(task.from, rate, &manner.opus).unwrap(),
         sink: Decoder::new(task.to, rate).unwrap(),
         from: task.from,

@@ -158,6 +158,11 @@ impl Detector {
         muted.map_or(0..0, |(from, to)| place(from)..place(to))
     }
 
+    /// How many samples were heard so far.
+    pub fn heard(&self) -> u64 {
+        self.heard
+    }
+
     fn take(&mut self, part: &[i16]) {
         self.window.copy_within(part.len().., 0);
         let kept = self.window.len() - part.len();
