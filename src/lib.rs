@@ -16,7 +16,7 @@
 //!  rules of wa.meta.vc             ▲             │ Command        rules of this PBX
 //!                       MediaEvent │             ▼ (codecs, keys, addresses, "start")
 //!                                media::Engine, threads
-//!       SRTP, Opus ⇄ demux ▶ unprotect ▶ session ▶ protect ⇄ RTP or SRTP, Opus
+//!       SRTP, Opus ⇄ demux ▶ unprotect ▶ session ▶ [transcode] ▶ protect ⇄ RTP or SRTP
 //! ```
 //!
 //! The modules, in the order in which they are best read:
