@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::across::{Across, Digits, Told};
 use super::common::Common;
@@ -10,8 +10,9 @@ use super::early::Early;
 use super::kept::Kept;
 use super::outbox::{News, Outbox, Socket};
 use super::rtcp::WallClock;
-use super::side::{Lost, Lot, Side};
+use super::side::{Heard, Lost, Lot, Side};
 use super::srtp::KeyError;
+use super::transcode::Manner;
 use super::{Command, SessionStats, SideStats};
 use crate::leg::Leg;
 
@@ -89,20 +90,20 @@ impl Session {
             let lost = early.keep(socket, from, datagram, now);
             return self.pbx.count_strangers(lost);
         }
-        let (near, across, far) = match leg {
-            Leg::Meta => (&mut self.meta, &mut self.to_pbx, &mut self.pbx),
-            Leg::Pbx => (&mut self.pbx, &mut self.to_meta, &mut self.meta),
-        };
+        let Direction {
+            near,
+            across,
+            mut far,
+            manner,
+        } = self.direction(leg);
         let (sound, digits) = (near.sound(), near.digits());
-        let most = self.common.timing.keep;
-        let keeps = leg == Leg::Pbx && !most.is_zero() && far.is_awaited();
         let Some(heard) = near.receive(socket, from, datagram, now, out) else {
             return self.release(now, out);
         };
-        match far.wanted() {
+        match far.side.wanted() {
             Some(wanted) if heard.codec.is_audio() => {
                 if !across.passes(&heard, digits, &wanted) {
-                    if !across.hear(&heard, digits, &wanted, &self.common.manner, now) {
+                    if !across.hear(&heard, digits, &wanted, manner, now) {
                         near.count(Lost::NoPayload);
                     }
                     self.speak(leg, now, out);
@@ -116,17 +117,13 @@ impl Session {
                     && (leg == Leg::Meta || wanted.digits == Digits::Events) =>
             {
                 for stroke in across.read(&heard, sound, now) {
-                    tell(across.tell(stroke, wanted.digits), leg, far, now, out);
+                    tell(across.tell(stroke, wanted.digits), leg, far.side, now, out);
                 }
                 return;
             }
             _ => {}
         }
-        if keeps {
-            let kept = self.kept.get_or_insert_default();
-            return kept.keep(&heard, most, now);
-        }
-        if let Err(lost) = far.forward(&heard, now, out) {
+        if let Err(lost) = far.take(&heard, now, out) {
             near.count(lost);
         }
         self.let_go(leg, now, out);
@@ -134,40 +131,35 @@ impl Session {
 
     /// Sends what is due of what is transcoded of this leg, or keeps it as what comes as it is wanted.
     fn speak(&mut self, leg: Leg, now: Instant, out: &mut Outbox) {
-        let (near, across, far) = match leg {
-            Leg::Meta => (&mut self.meta, &mut self.to_pbx, &mut self.pbx),
-            Leg::Pbx => (&mut self.pbx, &mut self.to_meta, &mut self.meta),
-        };
-        let most = self.common.timing.keep;
-        let keeps = leg == Leg::Pbx && !most.is_zero() && far.is_awaited();
+        let Direction {
+            near,
+            across,
+            mut far,
+            ..
+        } = self.direction(leg);
         let Some(transcoder) = across.transcoder() else {
             return;
         };
         while let Some((due, heard)) = transcoder.next(now) {
-            if keeps {
-                let kept = self.kept.get_or_insert_default();
-                kept.keep(&heard, most, due);
-            } else if let Err(lost) = far.forward(&heard, due, out) {
+            if let Err(lost) = far.take(&heard, due, out) {
                 near.count(lost);
             }
             for stroke in transcoder.strokes() {
-                far.stroke(stroke, due);
+                far.side.stroke(stroke, due);
             }
         }
         // Those in sound that Opus leaves out as silence, which it is once their tones are gone.
         for stroke in transcoder.strokes() {
-            far.stroke(stroke, now);
+            far.side.stroke(stroke, now);
         }
     }
 
     /// Lets go of keys of this leg of which nothing is heard any more.
     fn let_go(&mut self, leg: Leg, now: Instant, out: &mut Outbox) {
-        let (across, far) = match leg {
-            Leg::Meta => (&mut self.to_pbx, &mut self.pbx),
-            Leg::Pbx => (&mut self.to_meta, &mut self.meta),
-        };
+        let Direction { across, far, .. } = self.direction(leg);
         while let Some(stroke) = across.tick(now) {
-            tell(across.tell(stroke, far.digits()), leg, far, now, out);
+            let told = across.tell(stroke, far.side.digits());
+            tell(told, leg, far.side, now, out);
         }
     }
 
@@ -267,10 +259,55 @@ impl Session {
         self.to_meta.pass_on();
     }
 
+    /// The direction in which goes what this leg says.
+    fn direction(&mut self, leg: Leg) -> Direction<'_> {
+        let most = self.common.timing.keep;
+        let (near, across, side) = match leg {
+            Leg::Meta => (&mut self.meta, &mut self.to_pbx, &mut self.pbx),
+            Leg::Pbx => (&mut self.pbx, &mut self.to_meta, &mut self.meta),
+        };
+        let keeps = leg == Leg::Pbx && !most.is_zero() && side.is_awaited();
+        let kept = keeps.then_some((&mut self.kept, most));
+        Direction {
+            near,
+            across,
+            far: Far { side, kept },
+            manner: &self.common.manner,
+        }
+    }
+
     fn side(&mut self, leg: Leg) -> &mut Side {
         match leg {
             Leg::Meta => &mut self.meta,
             Leg::Pbx => &mut self.pbx,
+        }
+    }
+}
+
+/// One direction of a session.
+struct Direction<'a> {
+    near: &'a mut Side,
+    across: &'a mut Across,
+    far: Far<'a>,
+    manner: &'a Manner,
+}
+
+/// Where a direction ends: at a side, or as long as that cannot be sent to yet, among what is kept for it, the newest of so
+/// much time.
+struct Far<'a> {
+    side: &'a mut Side,
+    kept: Option<(&'a mut Option<Box<Kept>>, Duration)>,
+}
+
+impl Far<'_> {
+    /// Takes what was heard at that time.
+    fn take(&mut self, heard: &Heard<'_>, at: Instant, out: &mut Outbox) -> Result<(), Lost> {
+        match &mut self.kept {
+            Some((kept, most)) => {
+                kept.get_or_insert_default().keep(heard, *most, at);
+                Ok(())
+            }
+            None => self.side.forward(heard, at, out),
         }
     }
 }
