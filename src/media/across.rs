@@ -14,7 +14,7 @@ use super::codec::Codec;
 use super::digits::{Clocks, Press, Reader, Stroke};
 use super::rtp::Ssrc;
 use super::side::Heard;
-use super::sound::SoundError;
+use super::sound::{self, SoundError};
 use super::transcode::{Manner, Task, Transcoder};
 
 /// What the far side has agreed to, as far as this direction goes.
@@ -183,11 +183,13 @@ impl Across {
 /// How long the sound in a packet lasts; `None`: it cannot be told.
 fn length(heard: &Heard<'_>) -> Option<Duration> {
     const RATE: u32 = 48_000;
-    if heard.codec != Codec::Opus {
-        return Some(Duration::from_micros(125) * u32::try_from(heard.payload.len()).ok()?);
-    }
-    let samples = opus::packet::get_nb_samples(heard.payload, RATE).ok()?;
-    Some(Duration::from_micros(
-        samples as u64 * 1_000_000 / u64::from(RATE),
-    ))
+    let (samples, rate) = match heard.codec {
+        Codec::Opus => (
+            opus::packet::get_nb_samples(heard.payload, RATE).ok()?,
+            RATE,
+        ),
+        // An octet for each tick of the RTP clock, of G.722 as well.
+        codec => (heard.payload.len(), codec.clock_rate()),
+    };
+    Some(sound::lasting(samples as u64, rate))
 }

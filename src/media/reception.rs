@@ -4,14 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::{Arrivals, Pattern};
 use super::rtcp::{Block, Ntp};
-use super::rtp::{Seq, Ssrc, Timestamp};
+use super::rtp::{MAX_DROPOUT, MAX_MISORDER, Seq, Ssrc, Timestamp};
 use super::xr;
-
-/// Packets that may be missing in a row; a larger jump is a source that started anew (A.1).
-const MAX_DROPOUT: u16 = 3000;
-
-/// Packets by which one may come late (A.1).
-const MAX_MISORDER: u16 = 100;
 
 /// A packet lasts so long, until two of them in a row tell; and no packet lasts longer (RFC 3551 §4.2).
 const FRAME: Duration = Duration::from_millis(20);
@@ -213,13 +207,13 @@ impl Reception {
     /// Whether the packet counts, and where it stands in the sequence (A.1).
     fn place(&mut self, seq: Seq) -> bool {
         let ahead = seq.0.wrapping_sub(self.highest as u16);
-        if ahead < MAX_DROPOUT {
+        if ahead < MAX_DROPOUT.unsigned_abs() {
             self.highest += u64::from(ahead);
             match ahead {
                 0 if self.received > 0 => self.arrivals.older(0),
                 _ => self.arrivals.newer(u32::from(ahead.max(1))),
             }
-        } else if ahead.wrapping_neg() > MAX_MISORDER {
+        } else if ahead.wrapping_neg() > MAX_MISORDER.unsigned_abs() {
             // One packet astray is ignored; a second that follows it is a source that started anew.
             if self.restart.replace(seq.next()) != Some(seq) {
                 return false;

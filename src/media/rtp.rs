@@ -15,6 +15,11 @@ use rtp_rs::RtpReader;
 /// Octets of a header without contributing sources and extension, the only kind we write.
 pub const HEADER_LEN: usize = 12;
 
+/// How many packets in a row may be missing; a larger jump is a source that started anew (RFC 3550 appendix A.1).
+pub const MAX_DROPOUT: i16 = 3000;
+/// How many packets after its place one may still come (the same).
+pub const MAX_MISORDER: i16 = 100;
+
 /// RTP sequence number. It wraps every 65 536 packets, so it has a distance and no order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Seq(pub u16);

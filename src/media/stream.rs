@@ -11,17 +11,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::rtp::{Seq, Ssrc, Timestamp};
+use super::rtp::{MAX_DROPOUT, MAX_MISORDER, Seq, Ssrc, Timestamp};
 
 /// The clock of Opus in Hz, which every stream has until something else is agreed. Events share the base of their sound
 /// (RFC 4733 §2.1).
 const OPUS: u32 = 48_000;
 /// Milliseconds in a frame.
 const FRAME_MS: u32 = 20;
-/// How far back a packet may come and still find its place (RFC 3550 appendix A.1).
-const MAX_MISORDER: i16 = 100;
-/// How many packets in a row may be lost before the source is taken to have started anew (the same).
-const MAX_DROPOUT: i16 = 3000;
 /// How far the source's clock may run ahead of ours between two packets, in milliseconds: network jitter, not more.
 const CLOCK_AHEAD_MS: u32 = 1_000;
 /// How far behind the newest audio an event may have begun, in milliseconds.

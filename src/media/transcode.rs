@@ -178,7 +178,7 @@ impl Transcoder {
 
     /// How much sound was made up in place of what did not come.
     pub(crate) fn mended(&self) -> Duration {
-        time(self.player.stats().concealed, self.rate)
+        sound::lasting(self.player.stats().concealed, self.rate)
     }
 
     /// Makes the frame that is due; `false` if it need not be sent.
@@ -235,11 +235,6 @@ fn frame(task: Task) -> Duration {
         _ => ms,
     };
     Duration::from_millis(ms)
-}
-
-/// How long so many samples last.
-fn time(samples: u64, rate: u32) -> Duration {
-    Duration::from_micros(samples.saturating_mul(1_000_000) / u64::from(rate.max(1)))
 }
 
 /// A length of time on a clock of `rate` Hz.

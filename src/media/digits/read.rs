@@ -9,13 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::report::Report;
 use super::{Clocks, Key, Press, Stroke, count};
-use crate::media::rtp::{Header, Seq, Ssrc, Timestamp};
+use crate::media::rtp::{Header, MAX_MISORDER, Seq, Ssrc, Timestamp};
 
 /// A key of which nothing is heard for so long was let go, and nothing of its end got through. Senders repeat themselves
 /// each 20 ms, some each 50 (§2.5.1.2): two packets of those may be lost.
 const SILENCE: Duration = Duration::from_millis(150);
-/// How far back a packet may come and still be taken for a late one (RFC 3550 appendix A.1).
-const MAX_MISORDER: i16 = 100;
 /// How many beginnings of events that are over are remembered: more than a network could mix up.
 const REMEMBERED: usize = 8;
 /// How much shorter than the longest duration a segment may be cut: senders count in whole packets.

@@ -2,9 +2,8 @@
 //!
 //! [`Generator`]: crate::media::sound::tones::Generator
 
-use std::time::Duration;
-
 use super::{Key, Press, Stroke};
+use crate::media::sound::lasting;
 use crate::media::sound::tones::{Detector, Found};
 
 /// Hears the keys in sound.
@@ -39,7 +38,7 @@ impl ToneReader {
             }
             Found::Ended { at, .. } => {
                 if let Some((key, from)) = down.take() {
-                    let duration = time(at.saturating_sub(from), rate);
+                    let duration = lasting(at.saturating_sub(from), rate);
                     each(Stroke::Up(Press { key, duration }));
                 }
             }
@@ -52,18 +51,15 @@ impl ToneReader {
     /// Lets go of the key that is down, if one is: no more of it will be heard.
     pub fn release(&mut self) -> Option<Stroke> {
         let (key, from) = self.down.take()?;
-        let duration = time(self.detector.heard().saturating_sub(from), self.rate);
+        let duration = lasting(self.detector.heard().saturating_sub(from), self.rate);
         Some(Stroke::Up(Press { key, duration }))
     }
 }
 
-/// How long so many samples take.
-fn time(samples: u64, rate: u32) -> Duration {
-    Duration::from_micros(samples.saturating_mul(1_000_000) / u64::from(rate.max(1)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::media::sound::tones::Generator;
 

@@ -8,15 +8,11 @@
 
 use std::collections::VecDeque;
 
-use crate::media::rtp::{Seq, Timestamp};
+use crate::media::rtp::{MAX_DROPOUT, MAX_MISORDER, Seq, Timestamp};
 
 /// What waits at most: 2.5 s of packets of 20 ms, of any size that a network carries.
 const MOST_PACKETS: usize = 128;
 const MOST_OCTETS: usize = 128 * 1024;
-
-/// Sequence numbers that may be missing, and by which a packet may be behind, in a stream that goes on (RFC 3550 §A.1).
-const MAX_DROPOUT: i64 = 3_000;
-const MAX_MISORDER: i64 = 100;
 
 /// Packets refused in a row after which the source is taken as it is.
 const STUBBORN: u32 = 25;
@@ -109,7 +105,9 @@ impl Queue {
         let Some(newest) = &self.newest else {
             return Place::Anew;
         };
-        let ahead = i64::from(number.since(newest.number));
+        let ahead = number.since(newest.number);
+        let goes_on = (-MAX_MISORDER..=MAX_DROPOUT).contains(&ahead);
+        let ahead = i64::from(ahead);
         let units = newest.units + i64::from(timestamp.since(newest.timestamp));
         let at = (units * self.rate).div_euclid(self.clock_rate);
         let newest_at = (newest.units * self.rate).div_euclid(self.clock_rate);
@@ -119,7 +117,7 @@ impl Queue {
         // And nobody sends half a second ahead of time.
         let unlikely = unusual && jump.abs() > self.rate / 2
             || ahead > 1 && usual.is_some_and(|(from, _)| now - at < from);
-        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&ahead) || unlikely {
+        if !goes_on || unlikely {
             return self.strange(number, timestamp);
         }
         if ahead <= 0 && newest.came >> ahead.unsigned_abs() & 1 == 1 {
@@ -234,30 +232,20 @@ mod tests {
         queue
     }
 
+    fn stream(seq: i64, at: i64, ahead: i64) -> Place {
+        Place::Stream { seq, at, ahead }
+    }
+
     const USUAL: Option<(i64, i64)> = Some((-4_000, 5_600));
 
     #[test]
     fn numbers_and_timestamps_go_on_across_their_wraps() {
         let mut queue = begun(65_535, u32::MAX - 79);
         let place = queue.place(Seq(1), Timestamp(240), 320, USUAL);
-        assert_eq!(
-            place,
-            Place::Stream {
-                seq: 2,
-                at: 320,
-                ahead: 2
-            }
-        );
+        assert_eq!(place, stream(2, 320, 2));
         queue.note(Seq(1), Timestamp(240), 160, place);
         let before = queue.place(Seq(0), Timestamp(80), 320, USUAL);
-        assert_eq!(
-            before,
-            Place::Stream {
-                seq: 1,
-                at: 160,
-                ahead: -1
-            }
-        );
+        assert_eq!(before, stream(1, 160, -1));
     }
 
     #[test]
@@ -265,14 +253,7 @@ mod tests {
         let mut queue = Queue::new(16_000, 48_000);
         queue.note(Seq(1), Timestamp(5), 320, Place::Anew);
         let place = queue.place(Seq(2), Timestamp(965), 320, USUAL);
-        assert_eq!(
-            place,
-            Place::Stream {
-                seq: 1,
-                at: 320,
-                ahead: 1
-            }
-        );
+        assert_eq!(place, stream(1, 320, 1));
     }
 
     #[test]
@@ -280,14 +261,7 @@ mod tests {
         let mut queue = Queue::new(16_000, 8_000);
         queue.note(Seq(1), Timestamp(0), 320, Place::Anew);
         let place = queue.place(Seq(2), Timestamp(160), 320, USUAL);
-        assert_eq!(
-            place,
-            Place::Stream {
-                seq: 1,
-                at: 320,
-                ahead: 1
-            }
-        );
+        assert_eq!(place, stream(1, 320, 1));
     }
 
     #[test]
@@ -340,14 +314,7 @@ mod tests {
             i64::from(minute),
             USUAL,
         );
-        assert_eq!(
-            place,
-            Place::Stream {
-                seq: 1,
-                at: i64::from(minute),
-                ahead: 1
-            }
-        );
+        assert_eq!(place, stream(1, i64::from(minute), 1));
         assert_eq!(
             queue.place(Seq(101), Timestamp(16_000 + minute), 160, USUAL),
             Place::Strange

@@ -17,12 +17,19 @@ mod ready;
 mod stretch;
 pub mod tones;
 
+use std::time::Duration;
+
 pub use comfort::ComfortNoise;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use error::SoundError;
 pub use opus::OpusSettings;
 pub use player::{Played, Player, Settings, Stats};
+
+/// How long so many samples last, at `rate` a second.
+pub fn lasting(samples: u64, rate: u32) -> Duration {
+    Duration::from_micros(samples.saturating_mul(1_000_000) / u64::from(rate.max(1)))
+}
 
 /// A codec's reading half.
 pub trait Decode {
