@@ -141,6 +141,16 @@ pub enum Next {
     Refuse(Refusal),
 }
 
+impl Next {
+    /// The header with credentials that the request is to have, if it may be sent again.
+    pub fn credentials(self) -> Option<(&'static str, String)> {
+        match self {
+            Next::Retry(name, value) => Some((name, value)),
+            Next::Refuse(_) => None,
+        }
+    }
+}
+
 /// What may be passed on of a text from the network: no control characters, bounded in length.
 pub fn printable(text: &str, most: usize) -> String {
     text.chars()

@@ -12,11 +12,11 @@ use super::{Call, State};
 use crate::leg::Leg;
 use crate::media::Command;
 use crate::media::digits::{Form, Press};
-use crate::peer::{Next, info};
+use crate::peer::info;
+use crate::sip::build;
 use crate::sip::grammar::quote;
 use crate::sip::message::{Method, Request, Response};
 use crate::sip::transaction::ServerId;
-use crate::sip::{build, digest};
 
 /// How many presses may wait for a PBX that is slow to answer.
 const MOST_WAITING: usize = 32;
@@ -91,7 +91,7 @@ impl Call {
         if response.is_success() {
             return self.tell_next(turn);
         }
-        if let Some(credentials) = self.credentials(&asking.request, response, turn) {
+        if let Some(credentials) = self.pbx_credentials(&asking.request, response, turn) {
             return self.tell(asking.press, Some(credentials), turn);
         }
         // RFC 3261 §12.2.1.2 would have a 481 end the call. Some say it to an INFO alone, and a PBX that has lost the call
@@ -105,24 +105,6 @@ impl Call {
         self.infos.asking = None;
         self.complain(why);
         self.tell_next(turn);
-    }
-
-    /// A PBX may challenge an INFO as it does a BYE; what it asks for, if the INFO has not given it.
-    fn credentials(
-        &self,
-        info: &Request,
-        response: &Response,
-        turn: &mut Turn<'_>,
-    ) -> Option<(&'static str, String)> {
-        let proven = ["Authorization", "Proxy-Authorization"];
-        if proven.iter().any(|name| info.headers.get(name).is_some()) {
-            return None;
-        }
-        let (mut digest, cnonce) = (digest::client::Client::new(), turn.tokens.word());
-        match self.parties.pbx.next(&mut digest, info, response, cnonce) {
-            Next::Retry(name, value) => Some((name, value)),
-            Next::Refuse(_) => None,
-        }
     }
 
     /// Tells the PBX of the next press, if there is one and the last has its answer.
@@ -141,20 +123,15 @@ impl Call {
         credentials: Option<(&'static str, String)>,
         turn: &mut Turn<'_>,
     ) {
-        let protocol = self.parties.pbx_hop.protocol;
-        let is_caller = self.caller_leg() == Leg::Pbx;
+        let (identity, direction) = (self.to_pbx(), self.parties.direction);
         let State::Talking(talking) = &mut self.state else {
             // Whoever was told of digits is gone.
             self.infos.waiting.clear();
             return;
         };
-        let dialog = match is_caller {
-            true => &mut talking.caller,
-            false => &mut talking.callee,
-        };
-        let identity = self.parties.pbx.identity(protocol);
+        let (dialog, _) = talking.leg(Leg::Pbx, direction);
         let mut request = dialog.request(Method::INFO, &identity, &turn.tokens.branch());
-        let hop = dialog.next_hop(Leg::Pbx, protocol);
+        let hop = dialog.next_hop(Leg::Pbx, identity.protocol);
         info::write(press, &mut request);
         if let Some((name, value)) = credentials {
             request.headers.set(name, value);

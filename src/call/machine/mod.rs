@@ -6,11 +6,14 @@
 //! ```
 //!
 //! Closing lasts until every transaction of the call has ended and its media session is closed. Here are the states
-//! and the transactions; what happens in them is told in [`ringing`], [`attempts`], [`talking`], [`info`], [`reinvite`],
-//! [`refresh`], [`transfer`], [`target`], [`referrer`] and [`teardown`].
+//! and what they own; what happens in them is told in [`ringing`], [`attempts`], [`talking`], [`info`], [`reinvite`],
+//! [`refresh`], [`transfer`], [`target`], [`referrer`] and [`teardown`], with [`client`] and [`pbx_leg`] for what those share;
+//! what others are shown, in [`view`].
 
 mod attempts;
+mod client;
 mod info;
+mod pbx_leg;
 mod referrer;
 mod refresh;
 mod reinvite;
@@ -20,6 +23,7 @@ mod target;
 mod teardown;
 mod transfer;
 mod turn;
+mod view;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,10 +32,7 @@ use std::time::{Duration, Instant};
 pub use attempts::{Attempts, Way};
 pub use turn::{Action, Event, Purpose};
 
-use super::live::CallId;
-use super::snapshot::{LiveCall, Phase};
-use super::summary::{Codecs, Direction, EndedBy, Summary, Told};
-use super::watch::Began;
+use super::summary::{Codecs, Direction, EndedBy, Told};
 use crate::leg::Leg;
 use crate::media::{Opened, SessionId, SessionStats, SideSpec};
 use crate::number::User;
@@ -39,9 +40,9 @@ use crate::peer::meta::Authenticator;
 use crate::peer::{Meta, Pbx, Refusal, meta};
 use crate::policy::Number;
 use crate::sdp::{self, Keying};
-use crate::sip::dialog::{ClientInvite, Dialog, ServerInvite, Step};
+use crate::sip::dialog::{ClientInvite, Dialog, ServerInvite};
 use crate::sip::digest;
-use crate::sip::message::{Common, Headers, Request, Response};
+use crate::sip::message::Request;
 use crate::sip::token::Tokens;
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::{Flow, Hop, Target};
@@ -196,6 +197,17 @@ struct Talking {
     pbx: Option<Box<PbxSession>>,
     /// Legs that it had before a transfer, and has not hung up yet.
     former: Vec<Former>,
+}
+
+impl Talking {
+    /// The dialog with a leg; and what the PBX may change, if it may.
+    fn leg(&mut self, leg: Leg, direction: Direction) -> (&mut Dialog, Option<&mut PbxSession>) {
+        let dialog = match leg == direction.caller() {
+            true => &mut self.caller,
+            false => &mut self.callee,
+        };
+        (dialog, self.pbx.as_deref_mut())
+    }
 }
 
 #[derive(Debug)]
@@ -355,230 +367,12 @@ impl Call {
         self.caller.id
     }
 
-    /// The call as it began, under the name that it goes by.
-    pub fn began(&self, call: CallId) -> Began {
-        Began {
-            call,
-            session: self.session,
-            direction: self.parties.direction,
-            number: self.parties.number.number.clone(),
-            user: self.parties.user.clone(),
-            pbx: self.parties.pbx.name.clone(),
-            wacid: self.told.wacid.clone(),
-            caller_call_id: self.caller.request.call_id().to_owned(),
-            callee_call_id: self.callee.request().call_id().to_owned(),
-        }
-    }
-
-    /// The call as it is now.
-    pub fn live(&self, call: CallId) -> LiveCall {
-        LiveCall {
-            who: self.began(call),
-            phase: match &self.state {
-                State::Ringing(_) => Phase::Ringing,
-                State::Talking(_) => Phase::Talking,
-                State::Closing(_) => Phase::Ending,
-            },
-            began: self.began,
-            answered: self.answered,
-            keying: self.keying,
-            codecs: self.codecs,
-        }
-    }
-
-    /// Whether nothing is left of the call.
-    pub fn is_gone(&self, now: Instant) -> bool {
-        self.is_over(self.pending == 0, now)
-    }
-
-    /// Whether it has been said what became of the call, and only what was given up may yet be answered.
-    pub fn lingers(&self) -> bool {
-        self.summarised
-    }
-
-    fn is_over(&self, nothing_pending: bool, now: Instant) -> bool {
-        let State::Closing(closing) = &self.state else {
-            return false;
-        };
-        let done = nothing_pending && self.media.is_some();
-        self.held.is_none() && (done || now >= closing.until)
-    }
-
-    /// What became of the call, said once: when both its legs are over.
-    pub fn summary(&mut self, call: CallId, now: Instant) -> Option<Summary> {
-        if self.summarised || !self.is_over(self.only_lingers(), now) {
-            return None;
-        }
-        let State::Closing(closing) = &self.state else {
-            return None;
-        };
-        self.summarised = true;
-        Some(Summary {
-            call,
-            direction: self.parties.direction,
-            number: self.parties.number.number.clone(),
-            user: self.parties.user.clone(),
-            pbx: self.parties.pbx.name.clone(),
-            told: self.told.clone(),
-            caller_call_id: self.caller.request.call_id().to_owned(),
-            callee_call_id: self.callee.request().call_id().to_owned(),
-            began: self.began,
-            rang: self.rang,
-            answered: self.answered,
-            ack_waited: self.ack_waited,
-            ended: closing.ended,
-            ended_by: closing.ended_by,
-            status: self.status,
-            callee_status: self.callee_status,
-            why: closing.why.clone(),
-            keying: self.keying,
-            codecs: self.codecs,
-            media: self.media.clone().unwrap_or_default(),
-        })
-    }
-
     fn caller_leg(&self) -> Leg {
         self.parties.direction.caller()
     }
 
     fn callee_leg(&self) -> Leg {
         self.parties.direction.callee()
-    }
-
-    fn leg_of(&self, purpose: Purpose) -> Option<Leg> {
-        match purpose {
-            Purpose::Invite(_) => Some(self.callee_leg()),
-            Purpose::Bye(leg) => Some(leg),
-            Purpose::Info | Purpose::Refresh | Purpose::Transfer(_) | Purpose::Notify => {
-                Some(Leg::Pbx)
-            }
-            Purpose::Errand => None,
-        }
-    }
-
-    /// Keeps what Meta tells in a message of its leg.
-    fn told_by(&mut self, leg: Option<Leg>, headers: &Headers) {
-        if leg != Some(Leg::Meta) {
-            return;
-        }
-        if let Some(wacid) = meta::wacid(headers) {
-            self.told.wacid = Some(wacid.to_owned());
-        }
-        if let Some(duration) = meta::duration(headers) {
-            self.told.duration = Some(duration);
-        }
-    }
-
-    fn open(&mut self, request: Request, target: Target, purpose: Purpose, turn: &mut Turn<'_>) {
-        self.pending += 1;
-        turn.actions.push(Action::Request {
-            request,
-            target,
-            purpose,
-        });
-    }
-
-    /// Where a request outside a dialog goes.
-    fn first_hop(&self, leg: Leg) -> Target {
-        Target::Hop(match leg {
-            Leg::Meta => self.parties.meta.hop(),
-            Leg::Pbx => self.parties.pbx_hop.clone(),
-        })
-    }
-
-    /// Where a request in a dialog goes whose next hop would be `hop`.
-    fn target(&self, leg: Leg, hop: Option<Hop>) -> Target {
-        match (leg, hop) {
-            // A PBX that called us over a stream is reached by that stream, whatever its Contact says.
-            (Leg::Pbx, _) if self.pbx_by_flow => Target::Flow(self.caller_flow),
-            (Leg::Pbx, Some(hop)) => Target::Hop(hop),
-            // Route sets of Meta name hosts that are Meta's own affair.
-            _ => self.first_hop(leg),
-        }
-    }
-
-    fn response(&mut self, purpose: Purpose, response: Response, turn: &mut Turn<'_>) {
-        // A 2xx may come once more for an INVITE that is settled; it ends nothing a second time.
-        let settled = match purpose {
-            Purpose::Invite(place) => match self.abandoned.get(place) {
-                Some(abandoned) => !abandoned.invite.is_pending(),
-                None => !self.callee.is_pending(),
-            },
-            Purpose::Refresh => !self.own.as_ref().is_some_and(|own| own.awaits(&response)),
-            Purpose::Transfer(number) => !self.awaits_target(number),
-            Purpose::Bye(_) | Purpose::Info | Purpose::Notify | Purpose::Errand => false,
-        };
-        if !response.is_provisional() && !settled {
-            self.pending = self.pending.saturating_sub(1);
-        }
-        self.told_by(self.leg_of(purpose), &response.headers);
-        match purpose {
-            Purpose::Invite(place) if place < self.abandoned.len() => {
-                self.late(place, response, turn)
-            }
-            Purpose::Invite(_) => {
-                if !response.is_provisional() && !settled {
-                    self.callee_status = Some(response.status);
-                }
-                self.heard = true;
-                if let Some(fate) = attempts::fate(&response) {
-                    self.seen(fate, turn);
-                }
-                let steps = self.callee.response(response, turn.tokens);
-                self.take(steps, turn);
-            }
-            Purpose::Bye(leg) => self.bye_answered(leg, &response, turn),
-            Purpose::Info => self.info_answered(&response, turn),
-            Purpose::Refresh => self.refreshed(response, turn),
-            Purpose::Transfer(number) => self.target_answered(number, response, turn),
-            Purpose::Notify => self.notify_answered(response.status),
-            Purpose::Errand => {}
-        }
-    }
-
-    fn lost(&mut self, purpose: Purpose, why: String, turn: &mut Turn<'_>) {
-        self.pending = self.pending.saturating_sub(1);
-        match purpose {
-            Purpose::Invite(place) => {
-                if let Some(abandoned) = self.abandoned.get_mut(place) {
-                    abandoned.invite.lost();
-                    return;
-                }
-            }
-            Purpose::Bye(Leg::Pbx) => return self.bye_by_detour(turn),
-            Purpose::Info => return self.info_lost(&why, turn),
-            Purpose::Refresh => return self.refresh_lost(&why, turn),
-            Purpose::Transfer(number) => return self.target_lost(number, &why, turn),
-            Purpose::Notify => return self.notify_answered(408),
-            Purpose::Bye(Leg::Meta) | Purpose::Errand => return,
-        }
-        self.seen(Err(why.clone()), turn);
-        let steps = self.callee.lost();
-        self.take(steps, turn);
-        if self.caller.is_ringing() && !self.tries_another(&why, turn) {
-            let refusal = self.unreachable(&why);
-            self.refuse(EndedBy::Bridge, &refusal, turn);
-        }
-    }
-
-    fn take(&mut self, steps: Vec<Step>, turn: &mut Turn<'_>) {
-        for step in steps {
-            match step {
-                Step::Cancel(cancel) => {
-                    let target = self.first_hop(self.callee_leg());
-                    self.open(cancel, target, Purpose::Errand, turn);
-                }
-                Step::Bye(bye, hop) => {
-                    let target = self.target(self.callee_leg(), hop);
-                    self.open_bye(self.callee_leg(), bye, target, turn);
-                }
-                Step::Ack(ack, hop) => {
-                    let target = self.target(self.callee_leg(), hop);
-                    turn.actions.push(Action::Ack(ack, target));
-                }
-                Step::Outcome(outcome) => self.outcome(outcome, turn),
-            }
-        }
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) {

@@ -78,15 +78,11 @@ impl Call {
         if let Some(own) = &mut self.own {
             own.is_of_former_leg();
         }
-        let caller = self.caller_leg();
         let State::Talking(talking) = &mut self.state else {
             return;
         };
         talking.pbx = Some(Box::new(session));
-        let place = match caller {
-            Leg::Pbx => &mut talking.caller,
-            Leg::Meta => &mut talking.callee,
-        };
+        let (place, _) = talking.leg(Leg::Pbx, self.parties.direction);
         let former = std::mem::replace(place, dialog);
         if trying.is_some_and(|trying| trying.alone) {
             return;
@@ -137,14 +133,11 @@ impl Call {
     }
 
     /// Whether a request of the PBX is in the leg that it had before a transfer, or has left.
-    pub(super) fn is_of_former_leg(&self, leg: Leg, request: &Request) -> bool {
-        let State::Talking(talking) = &self.state else {
+    pub(super) fn is_of_former_leg(&mut self, leg: Leg, request: &Request) -> bool {
+        let State::Talking(talking) = &mut self.state else {
             return false;
         };
-        let current = match self.caller_leg() {
-            Leg::Pbx => &talking.caller,
-            Leg::Meta => &talking.callee,
-        };
+        let (current, _) = talking.leg(Leg::Pbx, self.parties.direction);
         let is_current = DialogId::of(request).as_ref() == Some(current.id());
         leg == Leg::Pbx && (self.pbx_has_left() || (self.referral > 0 && !is_current))
     }

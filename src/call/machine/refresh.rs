@@ -11,12 +11,11 @@ use super::turn::{Action, Purpose, Turn};
 use super::{Call, State};
 use crate::call::summary::EndedBy;
 use crate::leg::Leg;
-use crate::peer::{Next, Refusal};
+use crate::peer::Refusal;
 use crate::sdp::Offer;
 use crate::sip::build;
 use crate::sip::dialog::Dialog;
 use crate::sip::dialog::refresh::{Interval, Refresher, SessionTimer, least};
-use crate::sip::digest;
 use crate::sip::message::{Common, Method, Request, Response};
 use crate::sip::transport::{Hop, Target};
 
@@ -32,8 +31,6 @@ pub(super) struct Own {
     /// The offer in it, if it is a re-INVITE.
     offer: Option<Offer>,
     target: Target,
-    /// Whether it has credentials.
-    proven: bool,
     /// Whether its leg is no longer the PBX's.
     stale: bool,
     progress: Progress,
@@ -118,7 +115,6 @@ impl Call {
         identity.abilities.say(headers);
         headers.push("Session-Expires", interval.in_request());
         headers.push("Min-SE", interval.length.as_secs().to_string());
-        let proven = credentials.is_some();
         if let Some((name, value)) = credentials {
             headers.push(name, value);
         }
@@ -134,7 +130,6 @@ impl Call {
             dialog,
             offer,
             target: target.clone(),
-            proven,
             stale: false,
             progress: Progress::Sent,
         }));
@@ -243,18 +238,10 @@ impl Call {
     }
 
     fn refresh_challenged(&mut self, response: &Response, turn: &mut Turn<'_>) {
-        let cnonce = turn.tokens.word();
-        let next = match &self.own {
-            Some(own) if !own.proven => {
-                let mut client = digest::client::Client::new();
-                let pbx = &self.parties.pbx;
-                Some(pbx.next(&mut client, &own.request, response, cnonce))
-            }
-            _ => None,
-        };
-        match next {
-            Some(Next::Retry(name, value)) => self.refresh(Some((name, value)), turn),
-            _ => self.refresh_refused(response.status, response, turn),
+        let own = self.own.as_ref();
+        match own.and_then(|own| self.pbx_credentials(&own.request, response, turn)) {
+            Some(credentials) => self.refresh(Some(credentials), turn),
+            None => self.refresh_refused(response.status, response, turn),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::peer::Refusal;
 use crate::policy::Reinvite;
 use crate::sdp::{Agreement, Offer};
 use crate::sip::dialog::refresh::{Interval, SessionTimer, TooSmall};
-use crate::sip::dialog::{Dialog, Identity, ServerInvite, Unacknowledged};
+use crate::sip::dialog::{ServerInvite, Unacknowledged};
 use crate::sip::grammar::quote;
 use crate::sip::message::{Common, Headers, Method, Request, Response};
 use crate::sip::token::Tokens;
@@ -96,11 +96,6 @@ impl Call {
     /// Whether requests of this leg that change its session are served.
     pub(super) fn modifies(&self, leg: Leg) -> bool {
         leg == Leg::Pbx && self.parties.pbx.reinvite == Reinvite::Local
-    }
-
-    /// How we name ourselves to the PBX.
-    pub(super) fn to_pbx(&self) -> Identity {
-        self.parties.pbx.identity(self.parties.pbx_hop.protocol)
     }
 
     /// What a call that has just been answered needs to change the PBX's session later; our 200 to a PBX that calls says
@@ -274,19 +269,6 @@ impl Call {
         turn.respond(server, ok);
         self.agreed_anew(&before, turn);
         Ok(())
-    }
-
-    /// The dialog with the PBX and what it may change, in a call that talks.
-    pub(super) fn pbx_session(&mut self) -> Option<(&mut Dialog, &mut PbxSession)> {
-        let caller = self.caller_leg();
-        let State::Talking(talking) = &mut self.state else {
-            return None;
-        };
-        let dialog = match caller {
-            Leg::Pbx => &mut talking.caller,
-            Leg::Meta => &mut talking.callee,
-        };
-        Some((dialog, talking.pbx.as_deref_mut()?))
     }
 
     /// Tells the media session what it does not know yet.

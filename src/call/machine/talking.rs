@@ -32,9 +32,11 @@ impl Call {
         if self.is_of_former_leg(leg, request) {
             return self.former_asks(server, request, turn);
         }
-        let in_order = match (&mut self.state, leg == self.parties.direction.caller()) {
-            (State::Talking(talking), true) => talking.caller.is_in_order(request),
-            (State::Talking(talking), false) => talking.callee.is_in_order(request),
+        let in_order = match &mut self.state {
+            State::Talking(talking) => {
+                let (dialog, _) = talking.leg(leg, self.parties.direction);
+                dialog.is_in_order(request)
+            }
             _ => true,
         };
         let status = match request.method {

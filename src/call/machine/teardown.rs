@@ -6,9 +6,8 @@ use crate::call::summary::EndedBy;
 use crate::leg::Leg;
 use crate::media::SessionStats;
 use crate::peer::meta::Authenticator;
-use crate::peer::{Next, Refusal, printable};
+use crate::peer::{Refusal, printable};
 use crate::sip::dialog::Dialog;
-use crate::sip::digest;
 use crate::sip::grammar::quote;
 use crate::sip::message::{Common, Method, Request, Response};
 use crate::sip::transport::Target;
@@ -107,11 +106,7 @@ impl Call {
         if has_left {
             return;
         }
-        let dialog = if leg == self.parties.direction.caller() {
-            &mut talking.caller
-        } else {
-            &mut talking.callee
-        };
+        let (dialog, _) = talking.leg(leg, self.parties.direction);
         let mut dialog = dialog.clone();
         self.bye(leg, &mut dialog, reason, custom, turn);
     }
@@ -185,21 +180,16 @@ impl Call {
             return;
         };
         let (_, bye, target) = self.unproven.swap_remove(at);
-        let cnonce = turn.tokens.word();
-        let Parties {
-            meta, pbx, number, ..
-        } = &self.parties;
-        let (next, identity) = match leg {
-            Leg::Meta => (
-                Authenticator::default().next(&bye, response, number, cnonce),
-                meta.identity(number),
-            ),
-            Leg::Pbx => (
-                pbx.next(&mut digest::client::Client::new(), &bye, response, cnonce),
-                pbx.identity(self.parties.pbx_hop.protocol),
-            ),
+        let (credentials, identity) = match leg {
+            Leg::Meta => {
+                let Parties { meta, number, .. } = &self.parties;
+                let cnonce = turn.tokens.word();
+                let next = Authenticator::default().next(&bye, response, number, cnonce);
+                (next.credentials(), meta.identity(number))
+            }
+            Leg::Pbx => (self.pbx_credentials(&bye, response, turn), self.to_pbx()),
         };
-        let Next::Retry(name, value) = next else {
+        let Some((name, value)) = credentials else {
             return;
         };
         let cseq = bye.cseq().map_or(0, |c| c.number) + 1;
