@@ -2,11 +2,12 @@
 //! why not.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::bridge::Bridge;
 use super::event::Action;
-use super::machine::{Attempts, Beginning, Call, Parties, Way};
+use super::machine::{Beginning, Call, Parties};
+use super::outgoing::{Callee, Route};
 use super::refused::{
     Because, Refused, answer_at_once, check_body, hops_left, not_ours, too_small, understood,
 };
@@ -16,70 +17,20 @@ use crate::leg::Leg;
 use crate::media::dtls::Fingerprint;
 use crate::media::ice;
 use crate::media::sdes::Crypto;
-use crate::media::{Codec, Facing, LocalPorts, OpenError, Opened};
-use crate::number::{Masked, User};
+use crate::media::{LocalPorts, Opened};
+use crate::number::Masked;
 use crate::peer::pbx::Extension;
-use crate::peer::{Fresh, Pbx, meta, pbx};
+use crate::peer::{Pbx, meta, pbx};
 use crate::policy::rules::{self, Asked};
 use crate::policy::{KeyExchange, Number, Reinvite};
-use crate::sdp::{Capabilities, Keying, Local, Offer, Reject, RemoteOffer};
+use crate::sdp::{Capabilities, Keying, Local, Reject, RemoteOffer};
+use crate::sip::dialog::ServerInvite;
 use crate::sip::dialog::refresh::{Interval, TooSmall};
-use crate::sip::dialog::{ClientInvite, Identity, ServerInvite};
 use crate::sip::grammar::quote;
 use crate::sip::message::{Common, Method, Request};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Flow;
 use crate::sip::{Abilities, build};
-
-/// Who calls whom, once that is settled.
-struct Route {
-    parties: Parties,
-    /// How we name ourselves to the caller.
-    identity: Identity,
-    callee: Callee,
-}
-
-impl Route {
-    /// A PBX that has no media port cannot be called: the next one that has another address of ours for media comes first.
-    /// `false` if there is none.
-    fn passes_over(&mut self, facing: Facing, error: &OpenError) -> bool {
-        let Callee::Extension(_, others) = &mut self.callee else {
-            return false;
-        };
-        if error.address() != facing.address {
-            return false;
-        }
-        let Some(next) = others.iter().position(|(pbx, _)| pbx.media != facing) else {
-            return false;
-        };
-        let (pbx, hop) = others.remove(next);
-        others.retain(|(pbx, _)| pbx.media != facing);
-        tracing::warn!(pbx = self.parties.pbx.name, next_pbx = pbx.name, %error, "the call goes to the next PBX");
-        self.parties.pbx = pbx;
-        self.parties.pbx_hop = hop;
-        true
-    }
-}
-
-/// Whom the INVITE that goes out is for.
-enum Callee {
-    /// An extension; what else may be tried than the PBX and its address that the parties have.
-    Extension(Box<Extension>, Vec<Way>),
-    /// A WhatsApp user.
-    User(User),
-}
-
-/// The INVITE that goes out.
-struct Outgoing {
-    invite: ClientInvite,
-    /// The SDP in it.
-    offer: Offer,
-    /// How long it may ring.
-    ring_for: Duration,
-    /// How long it may go without any response, if that is limited.
-    patience: Option<Duration>,
-    attempts: Option<Attempts>,
-}
 
 /// What the new call listens on, and says of it in its descriptions.
 struct Ends {
@@ -367,65 +318,6 @@ impl Bridge {
             crypto: Crypto::generate(1),
             ice: ice::Credentials::generate(),
             fingerprint,
-        }
-    }
-
-    /// `sound`: what the caller is best spoken to with.
-    fn outgoing(
-        &mut self,
-        route: &Route,
-        hops_left: u8,
-        local: Local,
-        sound: Option<Codec>,
-    ) -> Outgoing {
-        let Route {
-            parties, callee, ..
-        } = route;
-        match callee {
-            Callee::Extension(call, others) => {
-                let call = Extension::clone(call);
-                let first = (parties.pbx.clone(), parties.pbx_hop.clone());
-                let doubtful = !self.errands.upkeep.is_up(&first.0, &first.1);
-                let (first, attempts) = Attempts::begin(
-                    call,
-                    local,
-                    (first, doubtful),
-                    others.clone(),
-                    &mut self.tokens,
-                );
-                Outgoing {
-                    invite: first.invite,
-                    offer: first.offer,
-                    ring_for: self.setup.ring_timeout,
-                    patience: first.patience,
-                    attempts: Some(attempts),
-                }
-            }
-            Callee::User(user) => {
-                let kind = parties.number.keying.offered();
-                let set: Vec<Codec> = parties
-                    .number
-                    .additional_codecs
-                    .iter()
-                    .map(|codec| Codec::from(*codec))
-                    .collect();
-                // What the PBX speaks comes first: then nothing is transcoded.
-                let capabilities = parties.meta.capabilities(kind).with(&set, sound);
-                let offer = Offer::new(&local, &capabilities);
-                let fresh = Fresh::draw(&mut self.tokens);
-                let invite =
-                    parties
-                        .meta
-                        .invite(&parties.number, user, fresh, hops_left, offer.text());
-                let identity = parties.meta.identity(&parties.number);
-                Outgoing {
-                    invite: ClientInvite::new(Leg::Meta, invite, identity),
-                    offer,
-                    ring_for: self.setup.answer_timeout,
-                    patience: None,
-                    attempts: None,
-                }
-            }
         }
     }
 }

@@ -34,6 +34,7 @@ mod errands;
 mod event;
 mod live;
 mod machine;
+mod outgoing;
 mod perform;
 mod quality;
 mod refused;

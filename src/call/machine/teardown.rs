@@ -153,7 +153,7 @@ impl Call {
             return;
         };
         let (bye, hop) = *detour;
-        let identity = self.parties.pbx.identity(self.parties.pbx_hop.protocol);
+        let identity = self.to_pbx();
         let cseq = bye.cseq().map_or(0, |c| c.number) + 1;
         let again = build::again(&bye, &identity.via(&turn.tokens.branch()), cseq);
         self.takes_longer(turn);
