@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use far_ends::daemon::{Daemon, Memory};
 use far_ends::ends::{FarEnds, Up};
-use far_ends::messages::{METAS_KEY, media_of};
+use far_ends::messages::METAS_KEY;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::sdes::Crypto;
 use wabridge::media::srtp::Sender;
@@ -89,14 +89,6 @@ fn talk(ends: &FarEnds, up: &[Up]) {
         protect
             .protect_rtp(&plain, &mut secured)
             .expect("an RTP packet");
-        for call in up {
-            // The sample's key is every call's here, so one packet serves them all.
-            let sent = [
-                ends.metas_media.send_to(&secured, media_of(&call.ok.body)),
-                ends.pbxs_media
-                    .send_to(&plain, media_of(&call.offered.body)),
-            ];
-            assert!(sent.iter().all(Result::is_ok), "loopback takes it");
-        }
+        ends.speak(up, &secured, &plain);
     }
 }

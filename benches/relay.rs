@@ -18,15 +18,13 @@ use std::time::{Duration, Instant};
 
 use far_ends::daemon::own_address;
 use far_ends::describe_machine;
+use far_ends::media::side;
 use far_ends::messages::METAS_KEY;
 use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::sdes::Crypto;
 use wabridge::media::srtp::Sender;
-use wabridge::media::{
-    Codec, Command, Direction, Engine, Payload, Plane, Security, Settings, SideSpec, Source,
-    SrtpKeys,
-};
+use wabridge::media::{Codec, Command, Engine, Plane, Settings};
 
 /// Calls at once.
 const CALLS: [usize; 3] = [10, 100, 400];
@@ -245,7 +243,7 @@ impl UnderTest {
         for _ in 0..calls {
             let opened = engine.open(own_address(1).into()).expect("a free port");
             for (leg, end) in [(Leg::Meta, &ends[0]), (Leg::Pbx, &ends[1])] {
-                let side = side(end.address(), srtp && leg == Leg::Meta);
+                let side = side(end.address(), Codec::Opus, srtp && leg == Leg::Meta);
                 engine.command(opened.id, Command::Agree { leg, side });
                 engine.command(opened.id, Command::Start { leg });
             }
@@ -336,32 +334,5 @@ fn bare(
                 let _ = to.send_to(&buffer[..length], far[1 - side]);
             }
         }
-    }
-}
-
-fn side(remote: SocketAddr, srtp: bool) -> SideSpec {
-    let payload = Payload {
-        number: OPUS,
-        codec: Codec::Opus,
-    };
-    let crypto = Crypto::parse(METAS_KEY).expect("Meta's sample");
-    SideSpec {
-        remote_rtp: remote,
-        remote_rtcp: None,
-        send: vec![payload],
-        receive: vec![payload],
-        security: match srtp {
-            false => Security::Plain,
-            true => Security::Sdes(SrtpKeys {
-                profile: crypto.profile,
-                send: Crypto::generate(1).key,
-                receive: crypto.key,
-            }),
-        },
-        source: Source::Negotiated,
-        direction: Direction::SendRecv,
-        ptime: wabridge::sdp::FRAME,
-        tones: false,
-        extended_reports: Default::default(),
     }
 }

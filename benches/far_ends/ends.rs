@@ -12,7 +12,7 @@ use wabridge::sip::transport::tls::{self, Roots};
 use wabridge::sip::{Limits, Message, Request, Response, build};
 
 use super::daemon::{Daemon, HOSTNAME, for_meta, for_pbx, of_pbx, own_address};
-use super::messages::{Caller, answer, read, request, response};
+use super::messages::{Caller, answer, media_of, read, request, response};
 
 /// Whoever waits longer has lost a message, and the bench is void.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,6 +78,18 @@ impl FarEnds {
     /// The same, with a PBX that speaks this codec.
     pub fn speaking(self, codec: Codec) -> FarEnds {
         FarEnds { codec, ..self }
+    }
+
+    /// Both ends of every call send a packet: `secured` the user, `plain` the PBX. The key of Meta's sample is every call's
+    /// here, so one packet serves them all.
+    pub fn speak(&self, up: &[Up], secured: &[u8], plain: &[u8]) {
+        for call in up {
+            let sent = [
+                self.metas_media.send_to(secured, media_of(&call.ok.body)),
+                self.pbxs_media.send_to(plain, media_of(&call.offered.body)),
+            ];
+            assert!(sent.iter().all(Result::is_ok), "loopback takes it");
+        }
     }
 
     /// A user calls, and the PBX answers at once.

@@ -123,7 +123,7 @@ pub fn answer(invite: &Request, media: SocketAddr, codec: Codec) -> Response {
     let mut ok = build::response(invite, 200, Some("tag-of-the-pbx"));
     ok.reason = reason_phrase(200).into();
     let (ip, port) = (media.ip(), media.port());
-    let number = codec.static_number().unwrap_or(111);
+    let number = super::media::number(codec);
     ok.headers.push("Contact", format!("<sip:100@{ip}:5060>"));
     ok.headers.push("Content-Type", "application/sdp");
     ok.body = format!(

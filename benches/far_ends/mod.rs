@@ -3,9 +3,19 @@
 
 pub mod daemon;
 pub mod ends;
+pub mod media;
 pub mod messages;
 
 use std::fs;
+
+/// Whether a part of a bench is asked for: by its name on the command line, or by naming none.
+pub fn wants(part: &str) -> bool {
+    let mut named = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .peekable();
+    named.peek().is_none() || named.any(|one| one == part)
+}
 
 /// On what the figures that follow were measured.
 pub fn describe_machine() -> String {

@@ -13,16 +13,11 @@ mod times;
 mod whole;
 
 fn main() {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| a != "--bench")
-        .collect();
-    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
     println!("{}\n", far_ends::describe_machine());
-    if wants("machine") {
+    if far_ends::wants("machine") {
         machine::run();
     }
-    if wants("daemon") {
+    if far_ends::wants("daemon") {
         whole::run();
     }
 }

@@ -10,12 +10,10 @@ use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::sdes::Crypto;
 use wabridge::media::srtp::Sender;
-use wabridge::media::{
-    Codec, Command, Direction, Engine, Payload, Plane, Security, Settings, SideSpec, Source,
-    SrtpKeys,
-};
+use wabridge::media::{Codec, Command, Engine, Plane, Settings};
 
 use super::far_ends::daemon::own_address;
+use super::far_ends::media::{number, side};
 use super::far_ends::messages::METAS_KEY;
 use super::speech;
 
@@ -196,36 +194,5 @@ impl Listener {
 
     fn heard(&self) -> usize {
         self.heard.get()
-    }
-}
-
-fn number(codec: Codec) -> u8 {
-    codec.static_number().unwrap_or(111)
-}
-
-fn side(remote: SocketAddr, codec: Codec, srtp: bool) -> SideSpec {
-    let payload = Payload {
-        number: number(codec),
-        codec,
-    };
-    let crypto = Crypto::parse(METAS_KEY).expect("Meta's sample");
-    SideSpec {
-        remote_rtp: remote,
-        remote_rtcp: None,
-        send: vec![payload],
-        receive: vec![payload],
-        security: match srtp {
-            false => Security::Plain,
-            true => Security::Sdes(SrtpKeys {
-                profile: crypto.profile,
-                send: Crypto::generate(1).key,
-                receive: crypto.key,
-            }),
-        },
-        source: Source::Negotiated,
-        direction: Direction::SendRecv,
-        ptime: FRAME,
-        tones: false,
-        extended_reports: Default::default(),
     }
 }

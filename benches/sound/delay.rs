@@ -22,6 +22,7 @@ use wabridge::media::srtp::{Receiver, Sender};
 
 use super::far_ends::daemon::Daemon;
 use super::far_ends::ends::{FarEnds, Up};
+use super::far_ends::media::number;
 use super::far_ends::messages::{METAS_KEY, media_of};
 use super::{percentile, speech};
 
@@ -85,7 +86,7 @@ fn talk(ends: &FarEnds, up: &[Up], codec: Codec) -> [Vec<f64>; 2] {
     for nth in 0..PACKETS {
         let mut headers = [&user, &pbx].map(|voice| Header {
             marker: nth == 0,
-            payload_type: voice.format.codec.static_number().unwrap_or(111),
+            payload_type: number(voice.format.codec),
             seq: Seq(nth as u16),
             timestamp: Timestamp(nth as u32 * voice.format.units()),
             ssrc: Ssrc(1_615_009_994),
@@ -171,7 +172,7 @@ impl Ear {
             (from, line)
         };
         let mut lines: HashMap<SocketAddr, Line> = calls.into_iter().map(line).collect();
-        let number = codec.static_number().unwrap_or(111);
+        let number = number(codec);
         let (stop, heard) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Heard>>::default());
         let (stopped, kept) = (stop.clone(), heard.clone());
         let thread = thread::spawn(move || {

@@ -16,22 +16,17 @@ mod speech;
 mod through;
 
 fn main() {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| a != "--bench")
-        .collect();
-    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
     println!("{}\n", far_ends::describe_machine());
-    if wants("cost") {
+    if far_ends::wants("cost") {
         cost::run();
     }
-    if wants("delay") {
+    if far_ends::wants("delay") {
         delay::run();
     }
-    if wants("through") {
+    if far_ends::wants("through") {
         through::run();
     }
-    if wants("memory") {
+    if far_ends::wants("memory") {
         memory::run();
     }
 }

@@ -10,7 +10,8 @@ use wabridge::media::srtp::Sender;
 
 use super::far_ends::daemon::Daemon;
 use super::far_ends::ends::{FarEnds, Up};
-use super::far_ends::messages::{METAS_KEY, media_of};
+use super::far_ends::media::number;
+use super::far_ends::messages::METAS_KEY;
 use super::speech;
 
 /// Calls that are up.
@@ -46,7 +47,7 @@ fn talk(ends: &FarEnds, up: &[Up], codec: Codec) {
     for nth in 0..PACKETS {
         let header = |voice: &wabridge::sim::speech::Recording, ssrc| Header {
             marker: nth == 0,
-            payload_type: voice.format.codec.static_number().unwrap_or(111),
+            payload_type: number(voice.format.codec),
             seq: Seq(nth as u16),
             timestamp: Timestamp(nth as u32 * voice.format.units()),
             ssrc: Ssrc(ssrc),
@@ -54,15 +55,7 @@ fn talk(ends: &FarEnds, up: &[Up], codec: Codec) {
         header(&user, 1_615_009_994).write(user.packet(nth), &mut plain);
         protect.protect_rtp(&plain, &mut secured).expect("RTP");
         header(&pbx, 9).write(pbx.packet(nth), &mut plain);
-        for call in up {
-            // The sample's key is every call's here, so one packet serves them all.
-            let sent = [
-                ends.metas_media.send_to(&secured, media_of(&call.ok.body)),
-                ends.pbxs_media
-                    .send_to(&plain, media_of(&call.offered.body)),
-            ];
-            assert!(sent.iter().all(Result::is_ok), "loopback takes it");
-        }
+        ends.speak(up, &secured, &plain);
         sleep(Duration::from_millis(20));
     }
 }
