@@ -66,6 +66,14 @@ fn granted(request: &Request, expires: &str) -> Response {
     ok
 }
 
+/// The same to a re-INVITE of ours, with this description.
+fn granted_with(reinvite: &Request, sdp: Vec<u8>) -> Response {
+    let mut ok = granted(reinvite, "90;refresher=uac");
+    ok.headers.push("Content-Type", "application/sdp");
+    ok.body = sdp;
+    ok
+}
+
 /// Both legs are hung up by the bridge.
 #[track_caller]
 fn is_ended(mut w: World, why: &str) {
@@ -247,10 +255,10 @@ fn a_held_pbx_is_refreshed_as_it_is_held() {
         w.wait(secs(45));
         let reinvite = w.gets_request(Pbx, "INVITE");
         assert_eq!(text(&reinvite.body), text(&ok.body));
-        let mut answer = granted(&reinvite, "90;refresher=uac");
-        answer.headers.push("Content-Type", "application/sdp");
-        answer.body = but("a=sendrecv", "a=inactive").into();
-        w.sends(Pbx, answer);
+        w.sends(
+            Pbx,
+            granted_with(&reinvite, but("a=sendrecv", "a=inactive").into()),
+        );
         w.gets(Pbx, "ACK");
         w.meta_knows_nothing();
         w.hangs_up(&up, Pbx);
@@ -390,9 +398,7 @@ fn a_refresh_that_collides_waits_as_long_as_its_side_must() {
             waited += 10;
         }
         let reinvite = w.gets_request(Pbx, "INVITE");
-        let mut ok = granted(&reinvite, "90;refresher=uac");
-        ok.headers.push("Content-Type", "application/sdp");
-        ok.body = up.their_sdp();
+        let ok = granted_with(&reinvite, up.their_sdp());
         w.sends(Pbx, ok);
         w.gets(Pbx, "ACK");
         w.meta_knows_nothing();
@@ -408,9 +414,7 @@ fn a_pbx_that_takes_no_update_after_all_gets_a_reinvite() {
         let update = w.gets_request(Pbx, "UPDATE");
         w.sends(Pbx, respond(&update, 405));
         let reinvite = w.gets_request(Pbx, "INVITE");
-        let mut ok = granted(&reinvite, "90;refresher=uac");
-        ok.headers.push("Content-Type", "application/sdp");
-        ok.body = up.their_sdp();
+        let ok = granted_with(&reinvite, up.their_sdp());
         w.sends(Pbx, ok);
         w.gets(Pbx, "ACK");
         w.hangs_up(&up, Meta);

@@ -11,6 +11,7 @@ from asyncio.subprocess import PIPE
 import pylibsrtp
 
 import ice_lite
+import programs
 import rtp
 
 PORT = 4433
@@ -201,7 +202,7 @@ class Far(asyncio.DatagramProtocol):
         if self.phone:
             self.phone.stop()
         if self.program:
-            await self.stage.end(self.program)
+            await programs.end(self.program)
         for transport in (self.inside, self.ice.transport):
             if transport:
                 transport.close()

@@ -2,13 +2,11 @@
 rtpengine's."""
 
 import asyncio
-import json
 import re
 import uuid
 
+import ng
 import rtp
-
-NG_PORT = 2223
 
 
 class Rtpengine:
@@ -23,29 +21,13 @@ class Rtpengine:
             "rtpengine", "tests/peers/rtpengine",
             "--foreground", "--log-stderr", "--log-level=7", "--table=-1", "--num-threads=2", "--config-file=none",
             f"--interface=meta/{self.stage.meta}", f"--interface=phone/{self.stage.relay}",
-            f"--listen-ng={self.stage.relay}:{NG_PORT}", "--port-min=30000", "--port-max=30999",
+            f"--listen-ng={self.stage.relay}:{ng.PORT}", "--port-min=30000", "--port-max=30999",
         )  # fmt: skip
-        await self.stage.bound(self.process, self.stage.relay, NG_PORT)
+        await self.stage.bound(self.process, self.stage.relay, ng.PORT)
 
     async def ask(self, command, **words):
-        """One command of the ng protocol, in JSON; the reply."""
-        reply = asyncio.get_running_loop().create_future()
-
-        class Asked(asyncio.DatagramProtocol):
-            def datagram_received(self, data, _):
-                reply.set_result(data)
-
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            Asked, remote_addr=(self.stage.relay, NG_PORT)
-        )
-        named = {name.replace("_", "-"): value for name, value in words.items()}
-        transport.sendto(uuid.uuid4().hex.encode() + b" " + json.dumps({"command": command, **named}).encode())
-        try:
-            said = json.loads((await asyncio.wait_for(reply, 5)).split(b" ", 1)[1])
-        finally:
-            transport.close()
-        assert said["result"] == "ok", f"rtpengine refuses {command}: {said}"
-        return said
+        """One command; the reply."""
+        return await ng.ask(self.stage.relay, command, **words)
 
     def far(self, keying, role=None):
         """A new far end, keyed by SDES, or by DTLS with rtpengine in this role."""

@@ -7,6 +7,7 @@ Usage: main.py [WORD…], from the repository's root. The last line is `interop:
 import asyncio
 import sys
 
+import programs
 from by_aiortc import Aiortc
 from by_chromium import Chromium
 from by_openssl import OpenSsl
@@ -89,7 +90,7 @@ async def main():
                 except Exception as error:
                     result.not_ok(stage.case, error)
         meta.stop()
-        await stage.end(stage.daemon)
+        await programs.end(stage.daemon)
         assert stage.daemon.returncode == 0, f"the daemon ends with {stage.daemon.returncode} on SIGTERM"
     except Exception as error:
         result.not_ok("the daemon", error)

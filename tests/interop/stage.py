@@ -6,9 +6,10 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 from pathlib import Path
+
+import programs
 
 BUSINESS = {"sdes": "+12145551001", "dtls": "+12145551002"}
 PORTS = range(40_000, 41_000)
@@ -44,14 +45,7 @@ class Stage:
     async def close(self):
         """Ends what still runs, by its pid."""
         for process in reversed(self.running):
-            await self.end(process)
-
-    async def end(self, process):
-        """SIGTERM, ten seconds of grace, SIGKILL."""
-        for end, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, None)):
-            with contextlib.suppress(asyncio.TimeoutError, ProcessLookupError):
-                process.send_signal(end)
-                await asyncio.wait_for(process.wait(), seconds)
+            await programs.end(process)
 
     async def start(self, name, *command, **streams):
         """Starts a program; what it says is in a log of this name unless a stream is asked for."""
@@ -78,7 +72,7 @@ class Stage:
         except asyncio.TimeoutError:
             raise AssertionError("the PBX's call does not end") from None
         finally:
-            await self.end(pbx)
+            await programs.end(pbx)
         (self.out / f"{self.case}.pbx.json").write_bytes(said)
         assert json.loads(said)["ok"], f"the PBX says {said.decode().strip()}"
 

@@ -2,12 +2,12 @@
 `wabridge sim pbx`: one speaks as Meta's users do, the other as PBXs do."""
 
 import asyncio
-import json
 import re
 import tempfile
 import uuid
 from pathlib import Path
 
+import ng
 from stage import SECONDS, Call
 
 TREE = Path("target/peers/sid/usr").absolute()
@@ -105,10 +105,10 @@ class Rtpengine:
         self.here = f"{stage.network}.0.7"
         await stage.start(
             "rtpengine", "tests/peers/rtpengine", "--foreground", "--log-stderr", "--log-level=5", "--table=-1",
-            "--num-threads=2", "--config-file=none", f"--interface={self.here}", f"--listen-ng={self.here}:2223",
+            "--num-threads=2", "--config-file=none", f"--interface={self.here}", f"--listen-ng={self.here}:{ng.PORT}",
             "--port-min=33000", "--port-max=33999",
         )  # fmt: skip
-        await stage.bound(self.here, 2223)
+        await stage.bound(self.here, ng.PORT)
 
     async def place(self, stage, number):
         """A proxy of its own for each call."""
@@ -119,24 +119,8 @@ class Rtpengine:
         return here
 
     async def ask(self, command, **words):
-        """One command of the ng protocol, in JSON; the reply."""
-        loop = asyncio.get_running_loop()
-        reply = loop.create_future()
-
-        class Asked(asyncio.DatagramProtocol):
-            def datagram_received(self, data, _):
-                if not reply.done():
-                    reply.set_result(data)
-
-        transport, _ = await loop.create_datagram_endpoint(Asked, remote_addr=(self.here, 2223))
-        named = {name.replace("_", "-"): value for name, value in words.items()}
-        transport.sendto(uuid.uuid4().hex.encode() + b" " + json.dumps({"command": command, **named}).encode())
-        try:
-            said = json.loads((await asyncio.wait_for(reply, 5)).split(b" ", 1)[1])
-        finally:
-            transport.close()
-        assert said["result"] == "ok", f"rtpengine refuses {command}: {said}"
-        return said
+        """One command; the reply."""
+        return await ng.ask(self.here, command, **words)
 
 
 class Proxy(asyncio.DatagramProtocol):

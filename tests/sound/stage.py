@@ -1,16 +1,15 @@
 """The machines of a run, on loopback addresses of their own: the daemon, and for each call a simulated Meta and PBX."""
 
 import asyncio
-import contextlib
 import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import programs
 import speech
 
 # Every call is up for so long after its answer: what is said is said once from its beginning to its end.
@@ -87,10 +86,7 @@ class Stage:
     async def close(self):
         """Ends what still runs, by its pid."""
         for process in reversed(self.running):
-            for end, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, None)):
-                with contextlib.suppress(asyncio.TimeoutError, ProcessLookupError):
-                    process.send_signal(end)
-                    await asyncio.wait_for(process.wait(), seconds)
+            await programs.end(process)
 
     async def start(self, name, *command, **streams):
         """Starts a program; what it says is in a log of this name unless a stream is asked for."""
