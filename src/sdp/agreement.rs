@@ -68,8 +68,10 @@ impl Agreement {
             ..self.capabilities.clone()
         };
         let offer = Offer::new(&self.local, &capabilities);
-        let text = self.say(offer.text().to_owned());
-        offer.saying(text, 0)
+        let text = in_place(offer.text(), &self.latest);
+        let text = self.say(text.unwrap_or_else(|| offer.text().to_owned()));
+        let index = ours(&text);
+        offer.saying(text, index)
     }
 
     /// An offer of what is agreed already, for a re-INVITE that is to change nothing (RFC 4028 §7.4).
@@ -159,6 +161,16 @@ fn ours(text: &str) -> usize {
         .unwrap_or_default()
 }
 
+/// A description of one stream, among all that an earlier description of ours has, in the place of that which it took: there
+/// may not be fewer of them afterwards (RFC 3264 §8). `None`: one of the two cannot be read.
+fn in_place(text: &str, before: &str) -> Option<String> {
+    let mut session = stream::session(text.as_bytes()).ok()?;
+    let medias = stream::session(before.as_bytes()).ok()?.medias;
+    let mut all = std::mem::replace(&mut session.medias, medias);
+    *session.medias.get_mut(ours(before))? = all.pop()?;
+    Some(session.to_string())
+}
+
 // What we say holds our key.
 impl std::fmt::Debug for Agreement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -244,6 +256,24 @@ mod tests {
             offer.text(),
             "nothing new is said"
         );
+    }
+
+    #[test]
+    fn an_offer_of_ours_has_every_stream_that_there_was_in_its_place() {
+        let video = "m=video 7000 RTP/AVP 99\n";
+        let mut agreement = begun(&format!("{video}{OPUS}"), &plain());
+        let offer = agreement.offer();
+        let medias = |text: &str| {
+            let lines = text.lines().filter(|line| line.starts_with("m="));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            medias(offer.text()),
+            ["m=video 0 RTP/AVP 99", "m=audio 5000 RTP/AVP 111 9 8 0 101"]
+        );
+        let refused = video.replace("7000", "0");
+        let answer = sdp(&format!("{refused}{OPUS}"));
+        assert!(agreement.accept(&offer, &answer).is_ok());
     }
 
     #[test]
