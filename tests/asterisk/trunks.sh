@@ -113,7 +113,7 @@ user_is_calling() {
     start "$out/user-$1.json" calling "$@"
     calls+=("$pid")
 }
-# phone_rings HOST OPTION…: the phone there waits for a call.
+# phone_waits HOST OPTION…: the phone there waits for a call.
 phone() {
     $in_place timeout --kill-after=5 90 python3 -B tests/asterisk/phone "127.0.3.$1" "${@:2}"
 }
@@ -133,7 +133,7 @@ of_user() {
     sed 's/{"direction"/\n&/g' "$out/answered.json" | grep "\"to\":\"+1219555$1\"" >"$out/answered-$1.json"
 }
 
-# records: what the bridge wrote of calls of this business number with this user has PATTERN, each of them.
+# records_say LAST COUNT PATTERN: there are so many records of calls of +1214555LAST, and each has the pattern.
 records_say() {
     local lines
     lines=$(grep "\"number\":\"+1214555$1\"" "$out/records.jsonl")
@@ -201,13 +201,14 @@ trunks_carry_calls() {
     console "channel originate PJSIP/+12195550818@local extension refer17@test" >/dev/null
     console "channel originate PJSIP/+12195550820@tcp extension refer20@test" >/dev/null
     calls+=("$timers" "$answering")
-    all_over 60
+    fits "all calls come to their end" "$out/daemon-trunks.log" all_over 60
+    fits "and leave no channel and no media port" "$out/daemon-trunks.log" within 15 quiet
     console "dialplan show globals" >"$out/globals-transfers"
 }
 
 # trunks_are_judged: what came of it.
 trunks_are_judged() {
-    local trunk host codec
+    local trunk host codec number
     while read -r trunk host codec; do
         fits "a user calls a PBX by $trunk: both are heard, and digits get there both ways" "$out/user-$trunk.json" \
             user_heard "$trunk" '"digits_received":"90#"'
@@ -221,9 +222,12 @@ trunks_are_judged() {
             "\"meta_media\":\{\"codec\":\"opus/48000/2\".*\"pbx_media\":\{\"codec\":\"$codec\""
     done <<<"$trunks"
     changes_are_judged
-    local log=$out/asterisk-trunks.log
-    fits "calls outlive the session timer of a PBX that refreshes" "$log" user_heard timers
+    fits "calls outlive the session timer of a PBX that refreshes" "$out/user-timers.json" user_heard timers
     fits "a call to a user outlives it as well" "$out/answered.json" user_answered 0819
+    for number in +12145550219 +12195550819; do
+        fits "Asterisk has refreshed with $number, and the bridge has taken it" "$out/user-timers.json" answered_in_log \
+            UPDATE "$number" 200
+    done
 }
 
 # changes_are_judged: hold, media straight to the phone, transfer; with reinvite = "local", and where it is refused.
@@ -240,12 +244,29 @@ changes_are_judged() {
     fits "an attended one joins the user to whom was asked before" "$out/user-attended.json" user_heard attended
     fits "and that phone hears the user" "$out/phone85.json" says "$out/phone85.json" '"at_last":true' "$straight"
     fits "hold under TCP and SRTP" "$out/user-secure.json" user_heard secure
+    fits "and the phone that held hears the user afterwards" "$out/phone89.json" \
+        says "$out/phone89.json" '"at_last":true' "$taken"
     fits "transfer under TCP and SRTP" "$out/user-stream.json" user_heard stream
     fits "a PBX that called is transferred too" "$out/answered.json" user_answered 0818
     fits "and under TCP" "$out/answered.json" user_answered 0820
     fits "Asterisk is told how each transfer went" "$out/globals-transfers" transfers_are_told
     fits "a hold that the bridge refuses leaves the call as it is" "$out/user-keeps.json" user_heard keeps
+    fits "and the phone that held hears the user afterwards" "$out/phone86.json" \
+        says "$out/phone86.json" '"at_last":true' "$taken"
+    fits "it was refused with 500" "$out/user-keeps.json" answered_in_log INVITE +12145550231 500
     fits "so does a transfer" "$out/user-refused.json" user_heard refused
+    fits "it was refused with 405" "$out/user-refused.json" answered_in_log REFER +12145550232 405
+}
+# answered_in_log METHOD NUMBER STATUS: Asterisk sent such a request to the Contact with this number, and heard that of it.
+answered_in_log() {
+    tr -d '\r' <"$run/log/messages" | awk -v method="$1" -v number="$2" -v status="$3" '
+        $1 == method && index($2, "sip:" number "@") == 1 { asked = 1; next }
+        $1 == "SIP/2.0" { code = $2 }
+        $1 == "Call-ID:" && asked { calls[$2]; asked = 0 }
+        $1 == "Call-ID:" { call = $2 }
+        $1 == "CSeq:" && $3 == method && code == status && call in calls { found = 1 }
+        /^$/ { code = "" }
+        END { exit !found }'
 }
 transfers_are_told() {
     local told
