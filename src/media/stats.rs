@@ -50,7 +50,7 @@ pub struct SideStats {
     pub kept: u64,
     /// Packets for the peer that were to be kept and had to make room, or that no key came for.
     pub not_kept: u64,
-    /// Time from [`Command::Start`] to the keys; `None` where no DTLS handshake was completed.
+    /// Time from [`Command::Start`](super::Command::Start) to the keys; `None` where no DTLS handshake was completed.
     pub keyed_after: Option<Duration>,
     /// Packets for the peer that the operating system would not send.
     pub unsent: u64,
