@@ -54,11 +54,13 @@ fn log(call: &Began, leg: Leg, measured: &Measured, turn: Turn, more: u64) {
         mos,
         loss,
         jitter_ms,
+        buffered_ms,
         round_trip_ms,
     } = interval;
     // To what somebody can tell apart.
     let rounded = |value: f64, scale: f64| (value * scale).round() / scale;
-    let round_trip_ms = round_trip_ms.map(|trip| rounded(trip, 1.0));
+    let [buffered_ms, round_trip_ms] =
+        [buffered_ms, round_trip_ms].map(|ms| ms.map(|ms| rounded(ms, 1.0)));
     macro_rules! line {
         ($level:ident, $why:expr, $message:literal) => {
             tracing::$level!(
@@ -74,6 +76,7 @@ fn log(call: &Began, leg: Leg, measured: &Measured, turn: Turn, more: u64) {
                 mos = rounded(*mos, 100.0),
                 loss = rounded(*loss, 1000.0),
                 jitter_ms = rounded(*jitter_ms, 10.0),
+                buffered_ms,
                 round_trip_ms,
                 more,
                 $message

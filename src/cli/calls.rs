@@ -37,7 +37,7 @@ impl Arguments {
     }
 }
 
-const HEAD: [&str; 13] = [
+const HEAD: [&str; 14] = [
     "call",
     "state",
     "for",
@@ -50,6 +50,7 @@ const HEAD: [&str; 13] = [
     "PBX in/lost/out",
     "Meta MOS in/out",
     "PBX MOS in/out",
+    "buffer ms Meta/PBX",
     "Meta's leg",
 ];
 
@@ -85,6 +86,7 @@ fn row(call: &Call) -> [String; HEAD.len()] {
         packets(call.pbx_media),
         scores(call.meta_media),
         scores(call.pbx_media),
+        format!("{}/{}", waits(call.meta_media), waits(call.pbx_media)),
         call.meta_call_id.clone(),
     ]
 }
@@ -115,6 +117,12 @@ fn scores(media: Option<Carried>) -> String {
     )
 }
 
+/// How long sound of a side waits in the jitter buffer, where there is one.
+fn waits(media: Option<Carried>) -> String {
+    let waits = media.and_then(|media| media.buffered_ms);
+    waits.map_or_else(|| "-".into(), |ms| format!("{ms:.0}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +149,8 @@ mod tests {
                 received: 3001,
                 lost: 4,
                 sent: 2999,
+                buffered_ms: Some(23.4),
+                mended_ms: 60,
                 sound_in: Some(Sound {
                     mos: 2.87,
                     loss: 0.13,
@@ -162,6 +172,8 @@ mod tests {
         assert_eq!(at(lines[0], head), at(lines[1], packets), "{told}");
         let (head, scores) = ("PBX MOS in/out", "2.9!/-");
         assert_eq!(at(lines[0], head), at(lines[1], scores), "{told}");
+        let (head, waits) = ("buffer ms Meta/PBX", "-/23 ");
+        assert_eq!(at(lines[0], head), at(lines[1], waits), "{told}");
         let pbx = |line: &str| line[..line.find(" main ").unwrap()].chars().count();
         assert_eq!(pbx(lines[1]), pbx(lines[2]), "{told}");
         assert_eq!(column(lines[1]), column(lines[2]), "{told}");

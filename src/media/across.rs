@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::buffered::Buffered;
 use super::codec::Codec;
 use super::digits::{Clocks, Press, Reader, Stroke};
 use super::rtp::Ssrc;
@@ -60,8 +61,8 @@ pub(crate) struct Across {
     reader: Option<Box<Reader>>,
     /// A key that was down in sound of which nothing is made any more.
     let_go: Option<Stroke>,
-    /// What transcoders before this one made up.
-    mended_before: Duration,
+    /// What the jitter buffers before this one did.
+    before: Buffered,
     /// A codec that could not be had was told of.
     complained: bool,
 }
@@ -105,8 +106,15 @@ impl Across {
     /// Nothing is transcoded any more, if it was.
     pub(crate) fn pass_on(&mut self) {
         if let Some(mut transcoder) = self.transcoder.take() {
-            self.mended_before += transcoder.mended();
+            self.before = self.before.after(transcoder.buffered());
             self.let_go = self.let_go.or(transcoder.release());
+        }
+    }
+
+    /// Takes note of an event of the near side: its number is no sound's, and so not missing there.
+    pub(crate) fn skip(&mut self, heard: &Heard<'_>) {
+        if let Some(transcoder) = &mut self.transcoder {
+            transcoder.skip(&heard.header);
         }
     }
 
@@ -163,14 +171,10 @@ impl Across {
         reader.into_iter().chain(transcoder).min()
     }
 
-    /// How long sound waits in the jitter buffer, where there is one; and how much was made up so far.
-    pub(crate) fn stats(&self) -> (Option<Duration>, Duration) {
-        let (mut held, mut mended) = (None, self.mended_before);
-        if let Some(transcoder) = &self.transcoder {
-            held = Some(transcoder.delay());
-            mended += transcoder.mended();
-        }
-        (held, mended)
+    /// What the jitter buffer does, and those before it did.
+    pub(crate) fn buffered(&self) -> Buffered {
+        let now = self.transcoder.as_ref().map(|t| t.buffered());
+        now.unwrap_or_default().after(self.before)
     }
 
     fn complain(&mut self, error: &SoundError) {

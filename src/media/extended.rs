@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::Codec;
-use super::quality::{Coding, Path};
+use super::buffered::Waiting;
+use super::quality::{Coding, Path, milliseconds};
 use super::reception::Reception;
 use super::rtcp::WallClock;
 use super::rtp::Ssrc;
-use super::xr::{self, Block, Concealment, Delay, Voip, Wanted};
+use super::xr::{self, Block, Buffer, Concealment, Delay, Voip, Wanted};
 
 /// What is known of the peer's extended reports, and what it wants of ours.
 #[derive(Debug, Default)]
@@ -25,7 +26,12 @@ pub(crate) struct Side<'a> {
     pub(crate) wall: &'a WallClock,
     pub(crate) reception: Option<&'a mut Reception>,
     pub(crate) codec: Codec,
+    /// What the peer is sent.
+    pub(crate) sent: Codec,
     pub(crate) round_trip: Option<Duration>,
+    /// Our jitter buffer, where there is one, and what share of the packets came in vain.
+    pub(crate) waiting: Option<Waiting>,
+    pub(crate) discarded: f64,
 }
 
 impl Extended {
@@ -70,7 +76,7 @@ impl Extended {
     }
 
     /// Appends what the peer wants to a report.
-    pub(crate) fn write(&self, side: Side<'_>, now: Instant, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, mut side: Side<'_>, now: Instant, out: &mut Vec<u8>) {
         let wanted = self.wanted;
         let time = wanted
             .round_trip
@@ -84,44 +90,57 @@ impl Extended {
         };
         let answer = self.reference.filter(|_| wanted.is_any()).map(answer);
         let (mut summary, mut voip) = (None, None);
-        if let Some(reception) = side.reception {
+        let ssrc = side.ssrc;
+        if let Some(reception) = side.reception.as_deref_mut() {
             summary = wanted.summary.then(|| Block::Summary(reception.summary()));
-            let metrics = || Block::Voip(metrics(reception, side.codec, side.round_trip));
-            voip = wanted.voip.then(metrics);
+        }
+        if let Some(reception) = side.reception.as_deref().filter(|_| wanted.voip) {
+            voip = Some(Block::Voip(metrics(reception, &side)));
         }
         let blocks = [time, answer, summary, voip];
-        xr::write(side.ssrc, blocks.iter().flatten(), out);
+        xr::write(ssrc, blocks.iter().flatten(), out);
     }
 }
 
-/// How a source sounds as it comes here. We play nothing, and so discard nothing.
-fn metrics(reception: &Reception, codec: Codec, round_trip: Option<Duration>) -> Voip {
+/// How a source sounds as it comes here. What is passed on we do not play, and discard nothing of it.
+fn metrics(reception: &Reception, side: &Side<'_>) -> Voip {
     let share = |share: f64| (share * 256.0).min(255.0) as u8;
     let ms = |time: Duration| u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
     let (pattern, frame) = reception.pattern();
     let lasting = |packets: f64| (packets * frame.as_secs_f64() * 1000.0).min(65_535.0) as u16;
+    let lost = reception.loss();
     let path = Path {
-        coding: Coding::of(codec),
-        loss: reception.loss(),
+        coding: Coding::of(side.codec),
+        loss: lost + side.discarded,
         jitter: reception.jitter(),
-        round_trip: round_trip.unwrap_or_default(),
+        buffer: side.waiting.map(|waiting| waiting.delay),
+        round_trip: side.round_trip.unwrap_or_default(),
     };
+    let sending = milliseconds(Coding::of(side.sent).delay_ms);
     let tenths = |mos: f64| (mos * 10.0).round() as u8;
     Voip {
         source: reception.ssrc(),
-        lost: share(path.loss),
-        discarded: 0,
+        lost: share(lost),
+        discarded: share(side.discarded),
         burst_density: share(pattern.burst_density),
         gap_density: share(pattern.gap_density),
         burst_duration: lasting(pattern.burst),
         gap_duration: lasting(pattern.gap),
-        round_trip: round_trip.map_or(0, ms),
-        end_system: 0,
+        round_trip: side.round_trip.map_or(0, ms),
+        end_system: side.waiting.map_or(0, |w| ms(w.delay + sending)),
         rating: path.rating().round() as u8,
         listening: tenths(path.listening_mos()),
         conversation: tenths(path.mos()),
-        concealment: Concealment::Unspecified,
-        buffer: 0,
+        concealment: match side.waiting {
+            Some(_) => Concealment::Enhanced,
+            None => Concealment::Unspecified,
+        },
+        buffer: side.waiting.map(|waiting| Buffer {
+            adapts: true,
+            now: ms(waiting.delay),
+            most: ms(waiting.most),
+            most_ever: ms(waiting.most),
+        }),
     }
 }
 
@@ -154,14 +173,25 @@ mod tests {
         reception
     }
 
+    /// A side that passes G.711 on as it comes.
+    fn side(wall: &WallClock) -> Side<'_> {
+        Side {
+            ssrc: US,
+            wall,
+            reception: None,
+            codec: Codec::Pcma,
+            sent: Codec::Pcma,
+            round_trip: Some(Duration::from_millis(84)),
+            waiting: None,
+            discarded: 0.0,
+        }
+    }
+
     fn written(extended: &Extended, start: Instant, after: Duration) -> Vec<Block> {
         let (wall, mut reception) = (wall(start), heard(start));
         let side = Side {
-            ssrc: US,
-            wall: &wall,
             reception: Some(&mut reception),
-            codec: Codec::Pcma,
-            round_trip: Some(Duration::from_millis(84)),
+            ..side(&wall)
         };
         let mut out = Vec::new();
         extended.write(side, start + after, &mut out);
@@ -230,11 +260,43 @@ mod tests {
     }
 
     #[test]
+    fn where_sound_waits_in_a_jitter_buffer_voip_metrics_tell_what_that_does() {
+        let start = Instant::now();
+        let (wall, reception) = (wall(start), heard(start));
+        let passed_on = metrics(&reception, &side(&wall));
+        let waiting = |ms| Side {
+            waiting: Some(Waiting {
+                delay: Duration::from_millis(ms),
+                most: Duration::from_millis(200),
+            }),
+            ..side(&wall)
+        };
+        let played = metrics(&reception, &waiting(60));
+        let buffer = Buffer {
+            adapts: true,
+            now: 60,
+            most: 200,
+            most_ever: 200,
+        };
+        assert_eq!((passed_on.buffer, played.buffer), (None, Some(buffer)));
+        assert_eq!((passed_on.end_system, played.end_system), (0, 80));
+        assert_eq!(played.concealment, Concealment::Enhanced);
+        assert!(metrics(&reception, &waiting(180)).rating < played.rating);
+        let late = Side {
+            discarded: 0.125,
+            ..waiting(60)
+        };
+        let late = metrics(&reception, &late);
+        assert_eq!((late.discarded, late.lost), (32, played.lost));
+        assert!(late.listening < played.listening);
+    }
+
+    #[test]
     fn what_the_peer_discards_and_does_not_conceal_counts_against_what_we_send() {
         let start = Instant::now();
         let mut extended = Extended::default();
         assert_eq!(extended.coding(Codec::Pcmu), Coding::of(Codec::Pcmu));
-        let mut voip = metrics(&heard(start), Codec::Pcmu, None);
+        let mut voip = metrics(&heard(start), &side(&wall(start)));
         (voip.discarded, voip.concealment) = (64, Concealment::Disabled);
         extended.read(PEER, &Block::Voip(voip), US, &wall(start), start);
         assert_eq!(extended.discarded(), 0.0, "it is of another stream");

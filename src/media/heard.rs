@@ -151,6 +151,7 @@ mod tests {
                     coding: Coding::of(Codec::Pcma),
                     discarded,
                     jitter_ms,
+                    buffered_ms: None,
                     round_trip_ms: Some(jitter_ms),
                 };
                 if let Some(measured) = judge.judge(Way::Out, counts, &conditions, 3.1) {

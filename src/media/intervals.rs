@@ -48,10 +48,13 @@ impl Way {
 pub struct Interval {
     /// The E-model's mean opinion score, 1 to 4.5.
     pub mos: f64,
-    /// Part of the packets that never came, or that the peer says it could not play, 0 to 1.
+    /// Part of the packets that never came, or that whoever plays them could not: our jitter buffer, or the peer, which says so.
+    /// 0 to 1.
     pub loss: f64,
     /// Interarrival jitter at its end (RFC 3550 §6.4.1), in milliseconds.
     pub jitter_ms: f64,
+    /// What our jitter buffer holds back at its end, in milliseconds; `None` where there is none.
+    pub buffered_ms: Option<f64>,
     /// The latest round trip, in milliseconds.
     pub round_trip_ms: Option<f64>,
 }
@@ -103,6 +106,7 @@ pub(crate) struct Conditions {
     /// Part of the packets that came and could not be played.
     pub(crate) discarded: f64,
     pub(crate) jitter_ms: f64,
+    pub(crate) buffered_ms: Option<f64>,
     pub(crate) round_trip_ms: Option<f64>,
 }
 
@@ -136,12 +140,14 @@ impl Judge {
             coding: conditions.coding,
             loss: (lost as f64 / expected as f64 + conditions.discarded).min(1.0),
             jitter: milliseconds(conditions.jitter_ms),
+            buffer: conditions.buffered_ms.map(milliseconds),
             round_trip: milliseconds(conditions.round_trip_ms.unwrap_or_default()),
         };
         let interval = Interval {
             mos: path.mos(),
             loss: path.loss,
             jitter_ms: conditions.jitter_ms,
+            buffered_ms: conditions.buffered_ms,
             round_trip_ms: conditions.round_trip_ms,
         };
         self.quality.last = Some(interval);
@@ -204,6 +210,7 @@ mod tests {
                 coding: Coding::of(Codec::Opus),
                 discarded: 0.0,
                 jitter_ms: 4.0,
+                buffered_ms: None,
                 round_trip_ms: Some(60.0),
             };
             self.judge.judge(Way::In, self.counts, &conditions, BAD)

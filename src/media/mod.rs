@@ -31,6 +31,7 @@
 mod across;
 mod agreed;
 mod arrivals;
+mod buffered;
 pub mod codec;
 mod common;
 pub mod demux;

@@ -7,8 +7,8 @@
 //! It is the E-model with everything but the network and the codec at its default values:
 //!
 //! - Id, the delay: `0.024·d + 0.11·(d − 177.3)` ms, the second term above 177.3 ms only (Cole and Rosenbluth, "Voice over
-//!   IP performance monitoring", ACM CCR 31(2), 2001). `d` is one way: half the round trip, a jitter buffer of twice the
-//!   jitter, and what the codec takes.
+//!   IP performance monitoring", ACM CCR 31(2), 2001). `d` is one way: half the round trip, the jitter buffer,
+//!   and what the codec takes. The jitter buffer is ours where there is one, else one of twice the jitter.
 //! - Ie,eff, the loss: `Ie + (95 − Ie)·Ppl / (Ppl + Bpl)` for losses at random (G.107 §7.5).
 //!
 //! | codec | Ie | Bpl | delay | |
@@ -36,7 +36,7 @@ pub struct Coding {
     /// Bpl, the robustness against losses, in percent.
     robustness: f64,
     /// A frame, and what it looks ahead, in milliseconds.
-    delay_ms: f64,
+    pub(super) delay_ms: f64,
 }
 
 impl Coding {
@@ -76,6 +76,8 @@ pub struct Path {
     pub loss: f64,
     /// Interarrival jitter (RFC 3550 §6.4.1).
     pub jitter: Duration,
+    /// How long the receiver holds sound back; `None`: not known, and twice the jitter is taken.
+    pub buffer: Option<Duration>,
     /// There and back, without what the ends themselves take.
     pub round_trip: Duration,
 }
@@ -125,17 +127,21 @@ impl Path {
     pub fn worst(&self) -> Impairment {
         if self.lossy() >= self.slow() {
             Impairment::Loss
-        } else if 2 * self.jitter >= self.round_trip / 2 {
+        } else if self.held() >= self.round_trip / 2 {
             Impairment::Jitter
         } else {
             Impairment::Delay
         }
     }
 
+    fn held(&self) -> Duration {
+        self.buffer.unwrap_or(2 * self.jitter)
+    }
+
     /// Id.
     fn slow(&self) -> f64 {
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        let delay = ms(self.round_trip) / 2.0 + 2.0 * ms(self.jitter) + self.coding.delay_ms;
+        let delay = ms(self.round_trip) / 2.0 + ms(self.held()) + self.coding.delay_ms;
         0.024 * delay + 0.11 * (delay - NOTICED_MS).max(0.0)
     }
 
@@ -168,8 +174,9 @@ impl SideStats {
         let expected = self.received + self.lost;
         let path = Path {
             coding: Coding::of(self.codec_in.unwrap_or(Codec::Opus)),
-            loss: self.lost as f64 / expected.max(1) as f64,
+            loss: (self.lost + self.discarded) as f64 / expected.max(1) as f64,
             jitter: milliseconds(self.jitter_ms),
+            buffer: self.buffered_mean_ms.map(milliseconds),
             round_trip: milliseconds(self.round_trip_ms.unwrap_or_default()),
         };
         (self.received > 0).then(|| path.mos())
@@ -182,6 +189,7 @@ impl SideStats {
             coding: Coding::of(self.codec_out.unwrap_or(Codec::Opus)),
             loss: reported.lost as f64 / self.sent.max(1) as f64,
             jitter: milliseconds(reported.jitter_ms),
+            buffer: None,
             round_trip: milliseconds(self.round_trip_ms.unwrap_or_default()),
         };
         (self.sent > 0).then(|| path.mos())
@@ -204,6 +212,7 @@ mod tests {
             coding: Coding::of(Codec::Opus),
             loss: percent / 100.0,
             jitter: Duration::from_millis(jitter_ms),
+            buffer: None,
             round_trip: Duration::from_millis(round_trip_ms),
         }
     }
@@ -241,6 +250,32 @@ mod tests {
         near(path(0.0, 0, 147).rating(), 93.2 - 2.4);
         near(path(0.0, 0, 747).rating(), 93.2 - 9.6 - 0.11 * 222.7);
         near(path(0.0, 10, 107).rating(), 93.2 - 2.4);
+    }
+
+    #[test]
+    fn a_jitter_buffer_costs_what_it_holds_back_whatever_the_jitter_is() {
+        let with = |ms| Path {
+            buffer: Some(Duration::from_millis(ms)),
+            ..path(0.0, 50, 147)
+        };
+        near(with(0).rating(), path(0.0, 0, 147).rating());
+        near(with(40).rating(), path(0.0, 20, 147).rating());
+        assert_eq!(with(20).worst(), Impairment::Delay);
+        assert_eq!(with(100).worst(), Impairment::Jitter);
+    }
+
+    #[test]
+    fn what_came_too_late_to_be_played_counts_as_lost_and_the_buffer_as_it_was() {
+        let side = SideStats {
+            received: 990,
+            lost: 10,
+            discarded: 40,
+            jitter_ms: 3.0,
+            buffered_mean_ms: Some(40.0),
+            round_trip_ms: Some(80.0),
+            ..SideStats::default()
+        };
+        near(side.mos_in().unwrap(), path(5.0, 20, 80).mos());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::buffered::Buffered;
 use super::extended::{self, Extended};
 use super::heard::{Heard, Numbers};
 use super::intervals::{Conditions, Counts, INTERVAL, Judge, Measured, Way};
@@ -42,6 +43,8 @@ pub(crate) struct Reports {
     reception: Option<Reception>,
     /// What sources before it lost.
     lost_before: u64,
+    /// What becomes of what we hear.
+    buffered: Buffered,
     round_trip: Option<Duration>,
     /// What the peer said last of our stream.
     reported: Option<Reported>,
@@ -70,6 +73,7 @@ impl Reports {
             received: 0,
             reception: None,
             lost_before: 0,
+            buffered: Buffered::default(),
             round_trip: None,
             reported: None,
             theirs: Heard::default(),
@@ -85,6 +89,11 @@ impl Reports {
     pub(crate) fn start(&mut self, now: Instant) {
         self.due = Some(now + self.interval / 10);
         self.judged = Some(now + INTERVAL);
+    }
+
+    /// What our jitter buffer does with the peer's sound.
+    pub(crate) fn note_buffer(&mut self, buffered: Buffered) {
+        self.buffered = buffered;
     }
 
     /// When the next report is due.
@@ -193,13 +202,17 @@ impl Reports {
         .write(out);
         // A BYE is the last packet of its source (RFC 3550 §6.1).
         if !bye {
-            let codec = self.codec(Way::In);
+            let [codec, sent] = Way::BOTH.map(|way| self.codec(way));
+            let Counts { expected, .. } = self.played();
             let side = extended::Side {
                 ssrc: self.ssrc,
                 wall: &self.wall,
-                reception: self.reception.as_mut(),
                 codec,
+                sent,
                 round_trip: self.round_trip,
+                waiting: self.buffered.now,
+                discarded: self.buffered.discarded as f64 / expected.max(1) as f64,
+                reception: self.reception.as_mut(),
             };
             self.extended.write(side, now, out);
         }
@@ -213,7 +226,7 @@ impl Reports {
         Way::BOTH.map(|way| {
             let codec = self.codec(way);
             let (counts, coding, discarded, jitter_ms) = match way {
-                Way::In => (self.ours(), Coding::of(codec), 0.0, self.jitter_ms()),
+                Way::In => (self.played(), Coding::of(codec), 0.0, self.jitter_ms()),
                 Way::Out => (
                     self.theirs.counts(),
                     self.extended.coding(codec),
@@ -221,10 +234,12 @@ impl Reports {
                     self.reported.map_or(0.0, |reported| reported.jitter_ms),
                 ),
             };
+            let held = self.buffered.now.filter(|_| way == Way::In);
             let conditions = Conditions {
                 coding,
                 discarded,
                 jitter_ms,
+                buffered_ms: held.map(|held| held.delay.as_secs_f64() * 1000.0),
                 round_trip_ms: self.round_trip_ms(),
             };
             self.judges[way as usize].judge(way, counts, &conditions, self.bad_mos)
@@ -242,12 +257,12 @@ impl Reports {
             Way::BOTH.map(|way| self.judges[way as usize].quality());
     }
 
-    /// What we heard of the peer's packets.
-    fn ours(&self) -> Counts {
+    /// What we heard of the peer's packets: what comes too late to be played is as good as lost.
+    fn played(&self) -> Counts {
         let lost = self.lost();
         Counts {
             expected: self.received + lost,
-            lost,
+            lost: lost + self.buffered.discarded,
         }
     }
 

@@ -100,6 +100,9 @@ impl Session {
         let Some(heard) = near.receive(socket, from, datagram, now, out) else {
             return self.release(now, out);
         };
+        if !heard.codec.is_audio() {
+            across.skip(&heard);
+        }
         match far.side.wanted() {
             Some(wanted) if heard.codec.is_audio() => {
                 if !across.passes(&heard, digits, &wanted) {
@@ -178,8 +181,15 @@ impl Session {
             self.speak(leg, now, out);
             self.let_go(leg, now, out);
         }
+        self.note_buffers();
         self.meta.tick(now, out);
         self.pbx.tick(now, out);
+    }
+
+    /// What becomes of the sound of a side, before it is reported or judged.
+    fn note_buffers(&mut self) {
+        self.meta.note_buffer(self.to_pbx.buffered());
+        self.pbx.note_buffer(self.to_meta.buffered());
     }
 
     /// When [`Session::tick`] is next due; ask again after every input.
@@ -197,6 +207,7 @@ impl Session {
         if let Some(early) = self.early.take() {
             self.pbx.count_strangers(early.count());
         }
+        self.note_buffers();
         self.meta.bye(now, out);
         self.pbx.bye(now, out);
     }
@@ -322,13 +333,9 @@ fn tell(told: Option<Told>, leg: Leg, far: &mut Side, now: Instant, out: &mut Ou
 }
 
 /// What a side carried, and what became of its sound on the way to the other.
-fn with_sound(stats: SideStats, across: &Across) -> SideStats {
-    let (held, mended) = across.stats();
-    SideStats {
-        buffered_ms: held.map(|held| held.as_secs_f64() * 1000.0),
-        mended_ms: u64::try_from(mended.as_millis()).unwrap_or(u64::MAX),
-        ..stats
-    }
+fn with_sound(mut stats: SideStats, across: &Across) -> SideStats {
+    across.buffered().fill(&mut stats);
+    stats
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::across::{Digits, Wanted};
 use super::agreed::{Agreed, rescale};
+use super::buffered::Buffered;
 use super::codec::Codec;
 use super::common::Common;
 use super::demux::Kind;
@@ -317,6 +318,11 @@ impl Side {
     /// Counts a packet that the system would not send.
     pub(crate) fn unsent(&mut self) {
         self.stats.unsent += 1;
+    }
+
+    /// What the jitter buffer does with what the peer sends.
+    pub(crate) fn note_buffer(&mut self, buffered: Buffered) {
+        self.reports.note_buffer(buffered);
     }
 
     /// Does what is due: digits, silence, reports, the news that the peer is silent.

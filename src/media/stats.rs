@@ -63,6 +63,10 @@ pub struct SideStats {
     pub digits_lost: u64,
     /// Milliseconds that the peer's sound waits in the jitter buffer now; `None` where it is passed on as it comes.
     pub buffered_ms: Option<f64>,
+    /// The same on average over all the sound that was heard; `None` where none ever waited.
+    pub buffered_mean_ms: Option<f64>,
+    /// Packets of the peer that came too late for the jitter buffer, or too many at once.
+    pub discarded: u64,
     /// Milliseconds of its sound that were made up in place of what did not come.
     pub mended_ms: u64,
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{SessionStats, SideStats};
 use crate::leg::Leg;
 
-/// What is summed up. Counts are packets, and say the same as the field of [`SideStats`] of that name.
+/// What is summed up. Counts are packets unless they say otherwise, and say the same as the field of [`SideStats`] of that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// RTP accepted from the peer.
@@ -23,6 +23,10 @@ pub enum Count {
     Unusable,
     /// Came twice, or too late.
     Repeated,
+    /// Came too late for the jitter buffer, or too many at once.
+    Discarded,
+    /// Milliseconds of sound made up in place of what did not come.
+    MendedMs,
     /// For a peer that may not be sent to yet.
     HeldBack,
     /// Were to be kept for the peer, and could not be, or in vain.
@@ -33,7 +37,7 @@ pub enum Count {
 
 impl Count {
     /// All of them, in the order in which `count as usize` counts.
-    pub const ALL: [Count; 10] = [
+    pub const ALL: [Count; 12] = [
         Count::Received,
         Count::Sent,
         Count::Lost,
@@ -41,6 +45,8 @@ impl Count {
         Count::Refused,
         Count::Unusable,
         Count::Repeated,
+        Count::Discarded,
+        Count::MendedMs,
         Count::HeldBack,
         Count::NotKept,
         Count::Unsent,
@@ -55,6 +61,8 @@ impl Count {
             Count::Refused => side.refused,
             Count::Unusable => side.unusable,
             Count::Repeated => side.repeated,
+            Count::Discarded => side.discarded,
+            Count::MendedMs => side.mended_ms,
             Count::HeldBack => side.held_back,
             Count::NotKept => side.not_kept,
             Count::Unsent => side.unsent,

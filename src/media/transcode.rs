@@ -11,6 +11,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::buffered::Buffered;
 use super::codec::Codec;
 use super::digits::{Press, Stroke, ToneReader};
 use super::rtp::{Header, Seq, Ssrc, Timestamp};
@@ -66,6 +67,8 @@ pub(crate) struct Transcoder {
     due: Option<Instant>,
     frame: Duration,
     rate: u32,
+    /// How long sound may wait.
+    most: Duration,
     /// The number of the next frame, and where its sound begins on the clock of `task.to`.
     seq: Seq,
     timestamp: Timestamp,
@@ -95,6 +98,7 @@ impl Transcoder {
             due: None,
             frame,
             rate,
+            most: Duration::from_millis(manner.player.longest().into()),
             seq: Seq(0),
             timestamp: Timestamp(0),
             samples: vec![0; units(frame, rate) as usize],
@@ -121,6 +125,13 @@ impl Transcoder {
         }
         self.player.insert(seq, timestamp, heard.payload, now);
         self.due.get_or_insert(now + LEAD);
+    }
+
+    /// Takes note of a packet of the same source that is no sound.
+    pub(crate) fn skip(&mut self, header: &Header) {
+        if self.source == Some(header.ssrc) {
+            self.player.skip(header.seq);
+        }
     }
 
     /// When [`Transcoder::next`] has something next.
@@ -171,14 +182,9 @@ impl Transcoder {
         generator.is_some_and(|g| g.press(press.key.code(), press.duration))
     }
 
-    /// How long sound waits in the jitter buffer.
-    pub(crate) fn delay(&self) -> Duration {
-        self.player.stats().delay
-    }
-
-    /// How much sound was made up in place of what did not come.
-    pub(crate) fn mended(&self) -> Duration {
-        sound::lasting(self.player.stats().concealed, self.rate)
+    /// What its jitter buffer does.
+    pub(crate) fn buffered(&self) -> Buffered {
+        Buffered::of(&self.player.stats(), self.rate, self.most)
     }
 
     /// Makes the frame that is due; `false` if it need not be sent.

@@ -194,6 +194,12 @@ pub struct Carried {
     pub lost: u64,
     /// Went to that side.
     pub sent: u64,
+    /// How long its sound waits in the jitter buffer now, in milliseconds; `None` where it is passed on as it comes.
+    #[serde(default)]
+    pub buffered_ms: Option<f64>,
+    /// How much of its sound was made up in place of what did not come, in milliseconds.
+    #[serde(default)]
+    pub mended_ms: u64,
     /// How what came sounds, as last measured; `None` where too little came to tell, or the bridge does not.
     #[serde(default)]
     pub sound_in: Option<Sound>,

@@ -22,11 +22,12 @@ use crate::sip::transport::{Opener, Transports};
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why packets went no further, and how many did not.
-const DROPPED: [(&str, Count); 7] = [
+const DROPPED: [(&str, Count); 8] = [
     ("stranger", Count::Strangers),
     ("refused", Count::Refused),
     ("unusable", Count::Unusable),
     ("repeated", Count::Repeated),
+    ("late", Count::Discarded),
     ("held-back", Count::HeldBack),
     ("not-kept", Count::NotKept),
     ("unsent", Count::Unsent),
@@ -357,6 +358,10 @@ impl View {
             for (reason, count) in DROPPED {
                 advance(&table::MEDIA_PACKETS_DROPPED, &[reason], count);
             }
+            let mended = self.media.carried(leg, Count::MendedMs) / 1000;
+            let labels = [leg.word()];
+            self.metrics
+                .advance(&table::MEDIA_MENDED_SECONDS, &labels, mended);
         }
     }
 
@@ -432,6 +437,8 @@ fn carried(side: &SideStats) -> status::Carried {
         received: side.received,
         lost: side.lost,
         sent: side.sent,
+        buffered_ms: side.buffered_ms,
+        mended_ms: side.mended_ms,
         sound_in: sound(&side.quality_in),
         sound_out: sound(&side.quality_out),
     }

@@ -139,6 +139,7 @@ fn a_direction_that_turns_bad_is_noted_and_said_in_the_log_and_the_call_goes_on(
             mos: 2.4,
             loss: 0.2,
             jitter_ms: 12.0,
+            buffered_ms: None,
             round_trip_ms: Some(90.0),
         },
         turn: Some(Turn::Bad(Impairment::Loss)),

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use serde_json::Value;
-use wabridge::call::watch::{At, Note};
+use wabridge::call::watch::{At, Note, Watch};
 use wabridge::leg::Leg::{Meta, Pbx};
 use wabridge::media::{Interval, Quality, Reported, SideStats};
 use wabridge::number::Written;
+use wabridge::observe::metrics::{CallMetrics, Metrics};
 use wabridge::observe::records::Record;
 use wabridge::sip::build;
 
@@ -69,6 +71,7 @@ fn users_call() -> (World, Instant) {
                 mos: 3.987,
                 loss: 0.012,
                 jitter_ms: 2.9,
+                buffered_ms: None,
                 round_trip_ms: Some(81.25),
             }),
             ..Quality::default()
@@ -78,6 +81,10 @@ fn users_call() -> (World, Instant) {
     w.media.lock().unwrap().carried.pbx = SideStats {
         received: 363,
         sent: 361,
+        buffered_ms: Some(20.0),
+        buffered_mean_ms: Some(23.54),
+        mended_ms: 40,
+        discarded: 2,
         ..SideStats::default()
     };
     let (theirs, ours) = w.user_calls();
@@ -197,4 +204,22 @@ fn the_sample_in_the_page_is_the_record_of_a_call() {
         .collect();
     let golden: Value = serde_json::from_str(include_str!("../golden/cdr/user-call.json")).unwrap();
     assert_eq!(samples, [golden]);
+}
+
+#[test]
+fn a_call_whose_sound_waited_in_a_jitter_buffer_is_counted_as_transcoded() {
+    let (w, began) = users_call();
+    let metrics = Arc::new(Metrics::new());
+    let mut counted = CallMetrics::new(metrics.clone());
+    let at = At {
+        now: began,
+        wall: morning(),
+    };
+    w.notes.iter().for_each(|note| counted.noted(note, at));
+    let text = metrics.text().unwrap();
+    for (pbx, count) in [("opus", 1), ("PCMA", 0)] {
+        let labels = format!("{{meta_codec=\"opus\",pbx_codec=\"{pbx}\"}}");
+        let line = format!("\nwabridge_calls_transcoded_total{labels} {count}\n");
+        assert!(text.contains(&line), "{line} in {text}");
+    }
 }

@@ -235,3 +235,66 @@ fn a_round_trip_is_known_to_a_pbx_that_only_listens_and_to_us() {
     });
     assert_eq!(answers.next_back(), Some((Ssrc(0x77), 0x2222_3333)));
 }
+
+/// A user in Opus, whose every fifth packet comes so many ms late, and a PBX in G.711, for so many seconds.
+fn transcoded(seconds: u16, late: u64) -> Call {
+    let mut call = bare();
+    call.agree(Leg::Meta, meta())
+        .agree(Leg::Pbx, asking(g711(PBX, Some(PBX_RTCP))));
+    call.start(Leg::Pbx).start(Leg::Meta);
+    let mut waiting = Vec::new();
+    for seq in 0..seconds * 50 {
+        let sound = frame_at(8, 2, seq, u32::from(seq) * 160, &[0x55; 160]);
+        waiting.push((u64::from(seq) * 20 + u64::from(seq % 5 == 4) * late, sound));
+    }
+    waiting.sort_by_key(|(comes, _)| *comes);
+    for (comes, sound) in waiting {
+        let ms = (call.now - call.begun).as_millis() as u64;
+        call.wait(comes.saturating_sub(ms)).pbx_sends(&sound);
+    }
+    call.wait(10);
+    call
+}
+
+#[test]
+fn what_the_jitter_buffer_does_is_in_what_is_measured_and_reported() {
+    let call = transcoded(21, 60);
+    let stats = call.session.stats().pbx;
+    let last = stats.quality_in.last.unwrap();
+    let held = last.buffered_ms.unwrap();
+    assert!((55.0..100.0).contains(&held), "{last:?}");
+    assert!(last.loss < 0.01, "they are waited for: {last:?}");
+    let mean = stats.buffered_mean_ms.unwrap();
+    assert!((55.0..100.0).contains(&mean), "{mean}");
+    let blocks = extended(&call, Leg::Pbx);
+    let mut voip = blocks.iter().filter_map(|block| match block {
+        xr::Block::Voip(voip) => Some(voip),
+        _ => None,
+    });
+    let voip = voip.next_back().unwrap();
+    let buffer = voip.buffer.unwrap();
+    assert!((55..100).contains(&buffer.now), "{buffer:?}");
+    assert_eq!((buffer.adapts, buffer.most), (true, 200));
+    assert!(voip.end_system > buffer.now, "{voip:?}");
+}
+
+#[test]
+fn what_comes_too_late_for_the_jitter_buffer_is_as_bad_as_lost() {
+    let call = transcoded(16, 400);
+    let stats = call.session.stats().pbx;
+    assert_eq!(stats.lost, 0, "all of it comes");
+    let last = stats.quality_in.last.unwrap();
+    assert!((0.15..0.25).contains(&last.loss), "{last:?}");
+    assert!(
+        stats.discarded > 100 && stats.mended_ms > 2_000,
+        "{stats:?}"
+    );
+    assert!(stats.mos_in().unwrap() < 3.0);
+    let blocks = extended(&call, Leg::Pbx).into_iter();
+    let mut discarded = blocks.filter_map(|block| match block {
+        xr::Block::Voip(voip) => Some(voip.discarded),
+        _ => None,
+    });
+    let discarded = discarded.next_back().unwrap();
+    assert!((35..64).contains(&discarded), "{discarded} of 256");
+}

@@ -303,3 +303,36 @@ fn digits_of_a_pbx_that_has_them_as_tones_are_events_for_meta_and_back() {
     });
     assert_eq!(found, [9]);
 }
+
+#[test]
+fn a_digit_in_the_speech_of_a_pbx_is_no_gap_in_it() {
+    let mut call = g711_call();
+    let mut pbx = Voice::of(Codec::Pcma);
+    let mut seq = 0;
+    for nth in 0..150u16 {
+        // Of 100 ms from the 50th packet on, in place of sound; its end is said three times.
+        let ms = (nth - nth.min(49)) * 20;
+        let sound = pbx.packet(8, 8_000);
+        if let 20..=100 = ms {
+            let [high, low] = (ms * 8).to_be_bytes();
+            let end = if ms == 100 { 0x80 } else { 0 };
+            for _ in 0..if ms == 100 { 3 } else { 1 } {
+                seq += 1;
+                call.pbx_sends(&frame_at(101, 77, seq, 51 * 160, &[5, end | 10, high, low]));
+            }
+        } else {
+            seq += 1;
+            let timestamp = (u32::from(nth) + 1) * 160;
+            call.pbx_sends(&frame_at(8, 77, seq, timestamp, &sound[12..]));
+        }
+        call.wait(20);
+    }
+    let stats = call.session.stats();
+    assert_eq!((stats.pbx.mended_ms, stats.pbx.lost), (0, 0));
+    assert!(stats.pbx.buffered_ms.is_some_and(|ms| ms <= 40.0));
+    assert_eq!(stats.meta.digits, 1);
+    let heard = call.rtp(Leg::Meta);
+    let (before, after) = heard.split_at(heard.len() - 90);
+    assert!(before.iter().any(|(h, _)| h.payload_type == 126));
+    assert!(loudest(after, 111, Codec::Opus) > 4_000);
+}

@@ -57,6 +57,8 @@ pub(super) struct Queue {
     refused: u32,
     waiting: VecDeque<Waiting>,
     octets: usize,
+    /// The last numbers that no sound has, in order: events share the sequence (RFC 4733 §2.2).
+    soundless: VecDeque<i64>,
 }
 
 /// The packet sent last of those that came.
@@ -82,12 +84,14 @@ impl Queue {
             refused: 0,
             waiting: VecDeque::new(),
             octets: 0,
+            soundless: VecDeque::new(),
         }
     }
 
     /// Forgets all: another source.
     pub(super) fn reset(&mut self) {
         self.waiting.clear();
+        self.soundless.clear();
         self.octets = 0;
         self.newest = None;
         self.suspect = None;
@@ -200,6 +204,34 @@ impl Queue {
             gone += 1;
         }
         gone
+    }
+
+    /// Notes that what came with this number is no sound.
+    pub(super) fn skip(&mut self, number: Seq) {
+        let Some(newest) = &self.newest else { return };
+        let ahead = number.since(newest.number);
+        if !(-MAX_MISORDER..=MAX_DROPOUT).contains(&ahead) {
+            return;
+        }
+        let seq = newest.seq + i64::from(ahead);
+        let index = self.soundless.partition_point(|other| *other < seq);
+        if self.soundless.get(index) != Some(&seq) {
+            self.soundless.insert(index, seq);
+        }
+        if self.soundless.len() > MOST_PACKETS {
+            self.soundless.pop_front();
+        }
+    }
+
+    /// Whether no sound has this number.
+    pub(super) fn is_soundless(&self, seq: i64) -> bool {
+        self.soundless.binary_search(&seq).is_ok()
+    }
+
+    /// How much sound is missing between the packets of two numbers.
+    pub(super) fn missing(&self, from: i64, to: i64) -> i64 {
+        let before = |seq| self.soundless.partition_point(|other| *other < seq) as i64;
+        to - from - 1 - (before(to) - before(from + 1))
     }
 
     /// The packet sent first of those that wait.

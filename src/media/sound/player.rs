@@ -41,6 +41,13 @@ pub struct Settings {
     pub max_delay: u16,
 }
 
+impl Settings {
+    /// Milliseconds that sound is held back at most: no less than at least.
+    pub fn longest(&self) -> u16 {
+        self.max_delay.max(self.min_delay)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -72,6 +79,10 @@ pub struct Stats {
     pub target: Duration,
     /// The longest that `delay` was.
     pub longest: Duration,
+    /// Times that [`Player::play`] had sound.
+    pub plays: u64,
+    /// The sum of `delay` at each of them.
+    pub waited: Duration,
     /// Packets that came.
     pub packets: u64,
     /// Packets that had not come when they should have been heard; some came later.
@@ -130,8 +141,7 @@ impl<D: Decode> Player<D> {
         let rate = decoder.rate().max(1);
         Player {
             rate: i64::from(rate),
-            max_delay: i64::from(settings.max_delay.max(settings.min_delay)) * i64::from(rate)
-                / 1000,
+            max_delay: i64::from(settings.longest()) * i64::from(rate) / 1000,
             queue: Queue::new(rate, clock_rate),
             estimate: Estimate::new(rate, settings.min_delay, settings.max_delay),
             ready: Ready::new(decoder),
@@ -187,11 +197,20 @@ impl<D: Decode> Player<D> {
         };
         self.queue.note(seq, timestamp, samples, place);
         self.learn(came - at, usable - at);
-        if matches!(place, Place::Stream { ahead: 2, .. }) && self.ready.decoder().repeats() {
+        let follows_a_gap =
+            matches!(place, Place::Stream { ahead: 2, .. }) && !self.queue.is_soundless(number - 1);
+        if follows_a_gap && self.ready.decoder().repeats() {
             // The one before did not come; had this one been waited for, it would have been mended.
             self.estimate.mendable(usable - at + samples as i64);
         }
         self.stats.discarded += self.queue.push(number, at, samples, payload);
+    }
+
+    /// A packet of the source has come that is no sound (RFC 4733): its number is not missing, and where it is next no sound
+    /// is for now.
+    pub fn skip(&mut self, seq: Seq) {
+        self.queue.skip(seq);
+        self.pass_over();
     }
 
     /// Fills `out` with what is to be heard now: any length, on a steady clock.
@@ -293,6 +312,8 @@ impl<D: Decode> Player<D> {
         let lag = self.ready.end() - cursor.end;
         self.stats.delay = self.time(lag - base);
         self.stats.longest = self.stats.longest.max(self.stats.delay);
+        self.stats.plays += 1;
+        self.stats.waited = self.stats.waited.saturating_add(self.stats.delay);
         let (excess, ms) = (lag - target, self.rate / 1000);
         let rested = self.ready.clock() - self.changed;
         let by = if excess < -2 * ms && rested >= 40 * ms {

@@ -159,8 +159,21 @@ pub struct Voip {
     pub conversation: u8,
     /// What is done about losses.
     pub concealment: Concealment,
-    /// What the jitter buffer holds back now; 0: there is none, or not known.
-    pub buffer: u16,
+    /// The jitter buffer; `None`: there is none, or not known.
+    pub buffer: Option<Buffer>,
+}
+
+/// What a jitter buffer holds back, in ms (§4.7.6, §4.7.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Buffer {
+    /// Whether that changes with the network.
+    pub adapts: bool,
+    /// Now, of a packet that comes just in time.
+    pub now: u16,
+    /// Now, of the earliest packet that is not discarded.
+    pub most: u16,
+    /// The same at most ever.
+    pub most_ever: u16,
 }
 
 /// What a receiver does about packets that are missing (§4.7.6).

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Block, Concealment, Delay, GMIN, Spread, Summary, Voip};
+use super::{Block, Buffer, Concealment, Delay, GMIN, Spread, Summary, Voip};
 use crate::media::rtcp::{Ntp, Words, begin, delay_units, finish};
 use crate::media::rtp::{Seq, Ssrc};
 
@@ -22,6 +22,11 @@ const COUNTS_JITTER: u8 = 0x20;
 /// Words of a summary and of VoIP metrics, behind their header (§4.6, §4.7).
 const SUMMARY_WORDS: usize = 9;
 const VOIP_WORDS: usize = 8;
+
+/// A jitter buffer that adapts or not; and how many times two frames it takes to (§4.7.6): ten packets, as `sound::delay` has it.
+const ADAPTS: u8 = 0x30;
+const ADAPTS_NOT: u8 = 0x20;
+const QUICKLY: u8 = 5;
 
 /// Levels, R factors and scores that nobody knows (§4.7.3, §4.7.5).
 const UNAVAILABLE: u8 = 127;
@@ -132,9 +137,14 @@ impl Voip {
             Concealment::Enhanced => 2,
             Concealment::Standard => 3,
         };
-        out.extend_from_slice(&[concealment << 6, 0]);
-        // What it holds back now, at most of late, and at most at all: of the last two nothing is known.
-        for time in [self.buffer, 0, 0] {
+        let kind = match self.buffer {
+            Some(buffer) if buffer.adapts => ADAPTS | QUICKLY,
+            Some(_) => ADAPTS_NOT,
+            None => 0,
+        };
+        out.extend_from_slice(&[concealment << 6 | kind, 0]);
+        let buffer = self.buffer.unwrap_or_default();
+        for time in [buffer.now, buffer.most, buffer.most_ever] {
             out.extend_from_slice(&time.to_be_bytes());
         }
     }
@@ -146,8 +156,15 @@ impl Voip {
         let [round_trip, end_system] = halves(words.next()?);
         let _levels = words.next()?;
         let [rating, _, listening, conversation] = words.next()?.to_be_bytes();
-        let [config, buffer] = halves(words.next()?);
-        let _most = words.next()?;
+        let [config, now] = halves(words.next()?);
+        let [most, most_ever] = halves(words.next()?);
+        let adapts = (config >> 8) as u8 & ADAPTS == ADAPTS;
+        let buffer = Buffer {
+            adapts,
+            now,
+            most,
+            most_ever,
+        };
         let concealment = match config >> 14 {
             1 => Concealment::Disabled,
             2 => Concealment::Enhanced,
@@ -168,7 +185,7 @@ impl Voip {
             listening,
             conversation,
             concealment,
-            buffer,
+            buffer: (buffer != Buffer::default()).then_some(buffer),
         })
     }
 }
@@ -265,7 +282,12 @@ mod tests {
             listening: 41,
             conversation: 40,
             concealment: Concealment::Enhanced,
-            buffer: 40,
+            buffer: Some(Buffer {
+                adapts: true,
+                now: 40,
+                most: 200,
+                most_ever: 250,
+            }),
         }
     }
 
@@ -303,7 +325,7 @@ mod tests {
             7, 0, 0, 8, 0, 0, 0, 0xb, 12, 3, 80, 2, // loss, discard, burst and gap density
             0, 240, 0x2e, 0xe0, 0, 84, 0, 60, // burst, gap, round trip, end system
             127, 127, 127, 16, 81, 127, 41, 40, // levels, Gmin; R and MOS
-            0x80, 0, 0, 40, 0, 0, 0, 0, // concealment; jitter buffer
+            0xb5, 0, 0, 40, 0, 200, 0, 250, // concealment; jitter buffer
         ];
         assert_eq!(out, expected);
     }

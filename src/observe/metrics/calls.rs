@@ -97,6 +97,10 @@ impl CallMetrics {
             metrics.counter(&table::META_REFUSALS, &[&status.to_string(), reason]);
         }
         metrics.counter(&table::META_REFUSALS, &["other", "other"]);
+        for pbx in [Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu] {
+            let labels = [Codec::Opus, pbx].map(Codec::name);
+            metrics.counter(&table::CALLS_TRANSCODED, &labels);
+        }
         let both = |row, more: &[&str]| -> [Counter; 2] {
             Leg::BOTH.map(|leg| metrics.counter(row, &[&[leg.word()], more].concat()))
         };
@@ -132,6 +136,13 @@ impl CallMetrics {
         let codec = call.codecs.pbx.map_or("none", Codec::name);
         let labels = [direction, keying.as_str(), codec];
         self.metrics.counter(&table::CALLS_ANSWERED, &labels).inc();
+        let sides = [&call.media.meta, &call.media.pbx];
+        if sides.iter().any(|side| side.buffered_mean_ms.is_some()) {
+            let labels = [call.codecs.meta, call.codecs.pbx];
+            let labels = labels.map(|codec| codec.map_or("none", Codec::name));
+            let transcoded = self.metrics.counter(&table::CALLS_TRANSCODED, &labels);
+            transcoded.inc();
+        }
         let talked = call.ended.saturating_duration_since(answered);
         let talk = self.metrics.histogram(&table::TALK_SECONDS, &[direction]);
         talk.observe(talked.as_secs_f64());
@@ -365,6 +376,7 @@ mod tests {
                     mos: 3.0,
                     loss: 0.0,
                     jitter_ms: 300.0,
+                    buffered_ms: None,
                     round_trip_ms: None,
                 },
                 turn: Some(turned),

@@ -15,6 +15,8 @@ struct Direction {
     loss: Histogram,
     jitter: Histogram,
     round_trip: Histogram,
+    /// Our own, for what comes.
+    buffer: Histogram,
 }
 
 impl SoundMetrics {
@@ -27,6 +29,7 @@ impl SoundMetrics {
                 loss: metrics.histogram(&table::INTERVAL_LOSS_RATIO, &labels),
                 jitter: metrics.histogram(&table::INTERVAL_JITTER_SECONDS, &labels),
                 round_trip: metrics.histogram(&table::INTERVAL_ROUND_TRIP_SECONDS, &labels),
+                buffer: metrics.histogram(&table::INTERVAL_BUFFER_SECONDS, &labels[..1]),
             }
         };
         SoundMetrics {
@@ -44,6 +47,9 @@ impl SoundMetrics {
         if let Some(round_trip_ms) = interval.round_trip_ms {
             direction.round_trip.observe(round_trip_ms / 1000.0);
         }
+        if let Some(buffered_ms) = interval.buffered_ms {
+            direction.buffer.observe(buffered_ms / 1000.0);
+        }
     }
 }
 
@@ -56,17 +62,21 @@ mod tests {
     fn an_interval_is_counted_with_its_leg_and_direction_and_all_others_are_there_at_0() {
         let metrics = Metrics::new();
         let sound = SoundMetrics::new(&metrics);
-        let measured = Measured {
+        let out = Measured {
             way: Way::Out,
             interval: Interval {
                 mos: 2.9,
                 loss: 0.125,
                 jitter_ms: 4.0,
+                buffered_ms: None,
                 round_trip_ms: None,
             },
             turn: None,
         };
-        sound.measured(Leg::Pbx, &measured);
+        sound.measured(Leg::Pbx, &out);
+        let mut played = out;
+        (played.way, played.interval.buffered_ms) = (Way::In, Some(31.25));
+        sound.measured(Leg::Pbx, &played);
         let text = metrics.text().unwrap();
         for line in [
             "mos_sum{leg=\"pbx\",way=\"out\"} 2.9",
@@ -76,6 +86,8 @@ mod tests {
             "loss_ratio_sum{leg=\"pbx\",way=\"out\"} 0.125",
             "jitter_seconds_sum{leg=\"pbx\",way=\"out\"} 0.004",
             "round_trip_seconds_count{leg=\"pbx\",way=\"out\"} 0",
+            "buffer_seconds_sum{leg=\"pbx\"} 0.03125",
+            "buffer_seconds_count{leg=\"meta\"} 0",
         ] {
             let line = format!("\nwabridge_media_interval_{line}\n");
             assert!(text.contains(&line), "{line} in {text}");

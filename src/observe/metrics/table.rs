@@ -104,6 +104,8 @@ const ADDED: &[f64] = &[
 ];
 /// Seconds of jitter.
 const JITTER: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2];
+/// Seconds in our jitter buffer.
+const BUFFER: &[f64] = &[0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5];
 /// Seconds there and back.
 const ROUND_TRIP: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0];
 /// Shares of all packets.
@@ -133,6 +135,13 @@ pub const CALLS_ANSWERED: Row = counter(
     "calls_answered",
     &["direction", "keying", "codec"],
     "Answered calls that are over, by how Meta's leg was keyed and what the PBX was sent.",
+);
+/// Transcoded calls.
+pub const CALLS_TRANSCODED: Row = counter(
+    "calls_transcoded",
+    &["meta_codec", "pbx_codec"],
+    "Answered calls that are over and were transcoded, wholly or in part, by what Meta and the PBX were sent. Opus to Opus: \
+     packets of another length, or digits as tones.",
 );
 /// What Meta refused calls with.
 pub const META_REFUSALS: Row = counter(
@@ -304,8 +313,15 @@ pub const MEDIA_PACKETS_DROPPED: Row = counter(
     "media_packets_dropped",
     &["leg", "reason"],
     "Packets that went no further. From that side: `stranger` (another address), `refused` (by SRTP), `unusable` (no RTP, or \
-     of no agreed kind), `repeated` (twice, or too late). For that side: `held-back` (not to be sent to yet), `not-kept` \
+     of no agreed kind), `repeated` (twice, or too late), `late` (for the jitter buffer, \
+     where the call is transcoded; or too many at once). For that side: `held-back` (not to be sent to yet), `not-kept` \
      (said before there were keys, and too much), `unsent` (by the system).",
+);
+/// Live repairs.
+pub const MEDIA_MENDED_SECONDS: Row = counter(
+    "media_mended_seconds",
+    &["leg"],
+    "Seconds of sound of a side that were made up in place of what did not come in time, in calls that are transcoded.",
 );
 /// Quality, as it is.
 pub const INTERVAL_MOS: Row = histogram(
@@ -320,7 +336,8 @@ pub const INTERVAL_LOSS_RATIO: Row = histogram(
     "media_interval_loss_ratio",
     LOSS,
     &["leg", "way"],
-    "Share of the packets that were lost, of the same 5 s; of `out` also those that came too late, where that side says so.",
+    "Share of the packets, of the same 5 s, that were lost or came too late to be played: by the jitter buffer here (`in`, in \
+     calls that are transcoded), or as that side says (`out`).",
 );
 /// Jitter, as it is.
 pub const INTERVAL_JITTER_SECONDS: Row = histogram(
@@ -335,6 +352,13 @@ pub const INTERVAL_ROUND_TRIP_SECONDS: Row = histogram(
     ROUND_TRIP,
     &["leg", "way"],
     "Round trip to that side, last measured in the same 5 s or before.",
+);
+/// The jitter buffer, as it is.
+pub const INTERVAL_BUFFER_SECONDS: Row = histogram(
+    "media_interval_buffer_seconds",
+    BUFFER,
+    &["leg"],
+    "How long sound of that side waits in the jitter buffer at the end of the same 5 s, in calls that are transcoded.",
 );
 /// Calls that turned bad.
 pub const TURNED_BAD: Row = counter(
@@ -400,6 +424,7 @@ pub const ALL: &[&Row] = &[
     &CALLS_MAX,
     &CALLS,
     &CALLS_ANSWERED,
+    &CALLS_TRANSCODED,
     &META_REFUSALS,
     &INVITES_REFUSED,
     &RINGING_SECONDS,
@@ -427,10 +452,12 @@ pub const ALL: &[&Row] = &[
     &MEDIA_PACKETS,
     &MEDIA_PACKETS_LOST,
     &MEDIA_PACKETS_DROPPED,
+    &MEDIA_MENDED_SECONDS,
     &INTERVAL_MOS,
     &INTERVAL_LOSS_RATIO,
     &INTERVAL_JITTER_SECONDS,
     &INTERVAL_ROUND_TRIP_SECONDS,
+    &INTERVAL_BUFFER_SECONDS,
     &TURNED_BAD,
     &MEDIA_PORTS,
     &MEDIA_PORTS_IN_USE,

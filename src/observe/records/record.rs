@@ -103,6 +103,10 @@ pub struct LegMedia {
     pub jitter_ms: f64,
     /// Came and were thrown away: from strangers, not authentic, twice, too late or of no agreed kind.
     pub dropped: u64,
+    /// How long its sound waited in the jitter buffer, on average.
+    pub buffered_ms: Option<f64>,
+    /// How much of its sound was made up.
+    pub mended_ms: u64,
     /// Went to this side.
     pub sent: u64,
     /// This side says that they never came.
@@ -229,7 +233,9 @@ impl LegMedia {
             received: side.received,
             lost: side.lost,
             jitter_ms: rounded(side.jitter_ms, 1),
-            dropped: side.strangers + side.refused + side.unusable + side.repeated,
+            dropped: side.strangers + side.refused + side.unusable + side.repeated + side.discarded,
+            buffered_ms: side.buffered_mean_ms.map(|ms| rounded(ms, 1)),
+            mended_ms: side.mended_ms,
             sent: side.sent,
             reported_lost: side.reported.map(|said| said.lost),
             reported_jitter_ms: side.reported.map(|said| rounded(said.jitter_ms, 1)),

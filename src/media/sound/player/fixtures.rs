@@ -179,7 +179,18 @@ impl Heard {
 /// Plays every `ms`, from `phase` ms on, what the packets bring, until the last has come.
 pub(super) fn hear_by<D: Decode>(
     player: &mut Player<D>,
+    packets: Vec<Sent>,
+    ms: usize,
+    phase: f64,
+) -> Heard {
+    hear_with(player, packets, vec![], ms, phase)
+}
+
+/// The same where packets that are no sound come between: when, and with what number.
+pub(super) fn hear_with<D: Decode>(
+    player: &mut Player<D>,
     mut packets: Vec<Sent>,
+    events: Vec<(f64, u16)>,
     ms: usize,
     phase: f64,
 ) -> Heard {
@@ -192,9 +203,13 @@ pub(super) fn hear_by<D: Decode>(
         stats: Stats::default(),
     };
     let mut packets = packets.into_iter().peekable();
+    let mut events = events.into_iter().peekable();
     let mut out = vec![0; RATE as usize * ms / 1000];
     let mut time = packets.peek().map_or(0.0, |first| first.comes) + phase;
     while time <= end {
+        while let Some((_, seq)) = events.next_if(|(comes, _)| *comes <= time) {
+            player.skip(Seq(seq));
+        }
         while let Some(packet) = packets.next_if(|packet| packet.comes <= time) {
             player.insert(
                 Seq(packet.seq),

@@ -69,7 +69,7 @@ impl<D: Decode> Player<D> {
             return pause(early);
         };
         let gap = front.at - cursor.end;
-        let missing = front.seq - cursor.seq - 1;
+        let missing = self.queue.missing(cursor.seq, front.seq);
         let usual = cursor.samples.max(self.rate / 50);
         if missing == 0 && gap <= self.rate / 200 {
             return Wait::Decode;
@@ -99,14 +99,13 @@ impl<D: Decode> Player<D> {
         let Some(packet) = self.queue.pop() else {
             return;
         };
-        let follows = |c: Cursor| packet.seq == c.seq + 1 && packet.at - c.end <= self.rate / 200;
+        let missing = self.cursor.map(|c| self.queue.missing(c.seq, packet.seq));
+        let follows = |c: Cursor| missing == Some(0) && packet.at - c.end <= self.rate / 200;
         if !self.idle && !self.cursor.is_some_and(follows) {
             self.ready.join();
         }
-        if let Some(cursor) = self.cursor {
-            let missing = u64::try_from(packet.seq - cursor.seq - 1).unwrap_or(0);
-            self.stats.lost = self.stats.lost.saturating_add(missing);
-        }
+        let lost = missing.and_then(|missing| u64::try_from(missing).ok());
+        self.stats.lost = self.stats.lost.saturating_add(lost.unwrap_or(0));
         // Another size of packets after a loss: what was made up is not heard again.
         let heard = self
             .cursor
@@ -131,6 +130,17 @@ impl<D: Decode> Player<D> {
             // No codec says a sound in two octets; Opus says in them that it will be silent (RFC 7587 §3.1.3).
             pausing: packet.payload.len() <= 2,
         });
+        self.pass_over();
+    }
+
+    /// Goes on behind the numbers that come next and have no sound: until the next sound the source sends none on purpose.
+    pub(super) fn pass_over(&mut self) {
+        while let Some(cursor) = &mut self.cursor
+            && self.queue.is_soundless(cursor.seq + 1)
+        {
+            cursor.seq += 1;
+            cursor.pausing = true;
+        }
     }
 
     /// Makes up a lost packet, or a part of it.

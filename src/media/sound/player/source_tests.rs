@@ -264,3 +264,67 @@ fn another_source_is_heard_from_its_first_packet_on() {
     assert_eq!((heard.played[1], heard.stats.packets), (Played::Sound, 998));
     assert!(heard.delay(1).1 < 25.0, "{:?}", heard.delay(1));
 }
+
+/// Plays speech in which a key is pressed for 100 ms, 10 s after its beginning: events have the numbers of five packets,
+/// and of two more that repeat the end. `beside`: the source goes on speaking, in packets between those.
+fn digit(beside: bool) -> Heard {
+    let mut packets = talk(20, 20);
+    let (first, mut events) = (500, Vec::new());
+    for (nth, packet) in packets.iter_mut().enumerate().skip(first) {
+        let before = if beside { (nth + 1 - first).min(7) } else { 2 };
+        packet.seq = packet.seq.wrapping_add(before as u16);
+    }
+    for nth in 0..7 {
+        let seq = packets[first - 1]
+            .seq
+            .wrapping_add(1 + nth as u16 * if beside { 2 } else { 1 });
+        let comes = packets[first + nth.min(4)].comes;
+        events.push((comes - 0.25, seq));
+    }
+    if !beside {
+        packets.drain(first..first + 5);
+    }
+    hear_with(&mut player(), packets, events, 20, 10.0)
+}
+
+#[test]
+fn a_digit_in_speech_is_no_loss_and_the_sound_after_it_goes_on_in_time() {
+    for beside in [false, true] {
+        let heard = digit(beside);
+        assert_eq!(
+            (heard.stats.concealed, heard.stats.lost, heard.stats.late),
+            (0, 0, 0),
+            "{beside}: {:?}",
+            heard.stats
+        );
+        assert!(heard.delay(0).1 <= 25.0, "{beside}: {:?}", heard.delay(0));
+        let pauses = heard.played.iter().filter(|p| **p == Played::Pause).count();
+        let expected = if beside { 0..=0 } else { 4..=6 };
+        assert!(expected.contains(&pauses), "{beside}: {pauses}");
+        assert_eq!(heard.played.last(), Some(&Played::Sound));
+    }
+}
+
+#[test]
+fn a_key_that_is_held_for_ten_seconds_is_a_silence_and_no_loss() {
+    let mut packets = talk(20, 20);
+    packets.drain(400..900);
+    let events = (400..900).map(|nth| ((nth + 1) as f64 * 20.0 + 0.5, 65_500u16.wrapping_add(nth)));
+    let heard = hear_with(&mut player(), packets, events.collect(), 20, 10.0);
+    assert_eq!((heard.stats.lost, heard.stats.discarded), (0, 0));
+    assert_eq!(heard.stats.concealed, 0, "{:?}", heard.stats);
+    assert_eq!(heard.played[700], Played::Nothing);
+    assert!(heard.delay(920).1 <= 25.0);
+}
+
+#[test]
+fn what_is_lost_beside_a_digit_is_made_up_as_ever() {
+    let mut packets = talk(20, 20);
+    for packet in packets.iter_mut().skip(500) {
+        packet.seq = packet.seq.wrapping_add(1);
+    }
+    let event = (packets[500].comes - 0.25, packets[499].seq.wrapping_add(1));
+    packets.remove(510);
+    let heard = hear_with(&mut player(), packets, vec![event], 20, 10.0);
+    assert_eq!((heard.stats.lost, heard.stats.concealed), (1, 160));
+}
