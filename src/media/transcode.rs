@@ -9,6 +9,8 @@
 //! it on as it does any other. From the first packet on it never falls silent: where nothing is heard, the other side hears
 //! a quiet noise, and the line does not seem dead.
 
+mod lull;
+
 use std::time::{Duration, Instant};
 
 use super::buffered::Buffered;
@@ -20,6 +22,7 @@ use super::sound::tones::Generator;
 use super::sound::{
     self, ComfortNoise, Decoder, Encoder, OpusSettings, Played, Player, SoundError,
 };
+use lull::Lull;
 
 /// How far we may be behind our own clock, before what was missed is left out: a worker that could not run.
 const MOST_BEHIND: Duration = Duration::from_millis(200);
@@ -55,6 +58,7 @@ pub(crate) struct Transcoder {
     player: Player<Decoder>,
     encoder: Encoder,
     comfort: ComfortNoise,
+    lull: Lull,
     keys: Option<ToneReader>,
     generator: Option<Generator>,
     /// What keys were found since it was last asked.
@@ -90,6 +94,7 @@ impl Transcoder {
             player: Player::new(decoder, task.from.clock_rate(), manner.player),
             encoder: Encoder::new(task.to, rate, &manner.opus)?,
             comfort: ComfortNoise::new(rate, SEED),
+            lull: Lull::default(),
             keys: task.finds_tones.then(|| ToneReader::new(rate)),
             generator: task.makes_tones.then(|| Generator::new(rate)),
             strokes: Vec::new(),
@@ -191,7 +196,8 @@ impl Transcoder {
     fn make(&mut self, due: Instant) -> bool {
         self.due = Some(due + self.frame);
         self.timestamp = self.timestamp.plus(self.units());
-        match self.player.play(&mut self.samples, due) {
+        let played = self.player.play(&mut self.samples, due);
+        match played {
             Played::Nothing => {
                 let length = self.samples.len();
                 self.samples.clear();
@@ -203,16 +209,38 @@ impl Transcoder {
         if let Some(keys) = &mut self.keys {
             keys.read(&mut self.samples, |stroke| self.strokes.push(stroke));
         }
+        let mut is_lull = played == Played::Nothing;
         if let Some(generator) = &mut self.generator {
+            is_lull &= generator.is_idle();
             generator.write(&mut self.samples);
         }
         self.payload.clear();
-        let made = self.encoder.encode(&self.samples, &mut self.payload);
-        if made.is_err() || self.encoder.in_dtx() {
-            return false;
+        let sends = if is_lull { self.go_on() } else { self.encode() };
+        if sends {
+            self.seq = self.seq.next();
         }
-        self.seq = self.seq.next();
-        true
+        sends
+    }
+
+    /// Makes a packet of the samples; `false` if it need not be sent.
+    fn encode(&mut self) -> bool {
+        self.lull.end();
+        let made = self.encoder.encode(&self.samples, &mut self.payload);
+        made.is_ok() && !self.encoder.in_dtx()
+    }
+
+    /// Makes the next packet of a silence; `false` if it need not be sent.
+    fn go_on(&mut self) -> bool {
+        if let Some(packet) = self.lull.next() {
+            self.payload.extend_from_slice(packet);
+        } else {
+            let made = self.encoder.encode(&self.samples, &mut self.payload);
+            if made.is_err() || self.encoder.in_dtx() {
+                self.payload.clear();
+            }
+            self.lull.learn(&self.payload, self.frame);
+        }
+        !self.payload.is_empty()
     }
 
     /// Leaves out what should have been said up to now.

@@ -187,6 +187,52 @@ fn a_line_that_falls_silent_is_not_dead() {
 }
 
 #[test]
+fn of_a_long_silence_the_noise_is_made_once_and_said_again_as_softly_in_the_same_stream() {
+    let mut line = line(task(Codec::Pcma, Codec::Opus, 20));
+    line.talk(50, 20).wait(60_000);
+    assert_eq!(line.sent.len(), 3_050);
+    for pair in line.sent.windows(2) {
+        assert_eq!(pair[1].1.seq, pair[0].1.seq.next());
+        assert_eq!(pair[1].1.timestamp.since(pair[0].1.timestamp), 960);
+        assert_eq!(pair[1].0 - pair[0].0, MS * 20);
+    }
+    let said = |nth: usize| line.sent[nth].2.as_slice();
+    assert!((500..3_050).all(|nth| said(nth) == said(nth - 150)));
+    let levels = line.heard[5 * 8_000..].chunks_exact(400);
+    for part in levels {
+        let square: f64 = part.iter().map(|s| f64::from(*s).powi(2)).sum();
+        let level = (square / part.len() as f64).sqrt();
+        assert!((1.0..60.0).contains(&level), "{level}");
+    }
+    line.talk(50, 20);
+    assert!(line.level(400) > 4_000.0, "and speaks again");
+}
+
+#[test]
+fn a_key_is_heard_in_a_long_silence() {
+    let makes = Task {
+        makes_tones: true,
+        ..task(Codec::Opus, Codec::Pcmu, 20)
+    };
+    let mut line = line(makes);
+    line.talk(10, 20).wait(10_000);
+    let press = Press {
+        key: Key::from_char('5').unwrap(),
+        duration: MS * 100,
+    };
+    assert!(line.transcoder.sound(press));
+    let before = line.heard.len();
+    line.wait(500);
+    let (mut detector, mut found) = (Detector::new(8_000), Vec::new());
+    detector.hear(&line.heard[before..], |one| {
+        if let Found::Began { code, .. } = one {
+            found.push(code);
+        }
+    });
+    assert_eq!(found, [5]);
+}
+
+#[test]
 fn what_a_worker_was_too_late_for_is_left_out_and_not_sent_in_a_burst() {
     let mut line = line(task(Codec::Pcma, Codec::Opus, 20));
     line.talk(10, 20);
