@@ -135,7 +135,7 @@ impl Path {
     }
 
     fn held(&self) -> Duration {
-        self.buffer.unwrap_or(2 * self.jitter)
+        self.buffer.unwrap_or(self.jitter.saturating_mul(2))
     }
 
     /// Id.
