@@ -141,6 +141,8 @@ fn mark_of(command: &Command) -> Option<Mark> {
             keying: Keying::of(&side.security),
             remote: side.remote_rtp,
         },
+        // The BYE or the answer that it comes from is noted already.
+        Command::Leave { .. } => return None,
         // The INFO that it comes from is noted already, and what was pressed is nobody's business.
         Command::Press { .. } => return None,
     })

@@ -180,6 +180,12 @@ pub enum Command {
         /// The side that may be sent to.
         leg: Leg,
     },
+    /// Whoever is at this side has left, and the next [`Command::Agree`] is with somebody else: nothing is sent until then, and
+    /// what waits for this side, digits say, is nobody else's.
+    Leave {
+        /// The side that was left.
+        leg: Leg,
+    },
     /// A key was pressed on the other side, which said so in signalling: this one is told of it in its stream, after the
     /// presses before it.
     Press {

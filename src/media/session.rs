@@ -24,6 +24,8 @@ pub(crate) struct Session {
     kept: Option<Box<Kept>>,
     /// What came from the PBX before it was agreed with and started.
     early: Option<Box<Early>>,
+    /// Whether it has been, once: nothing of it is early from then on.
+    pbx_has_answered: bool,
     /// What each side says, on its way to the other.
     to_pbx: Across,
     to_meta: Across,
@@ -44,6 +46,7 @@ impl Session {
             pbx: Side::new(Leg::Pbx, common.clone(), pbx, wall, now),
             kept: None,
             early: None,
+            pbx_has_answered: false,
             to_pbx: Across::default(),
             to_meta: Across::default(),
             common,
@@ -62,6 +65,7 @@ impl Session {
     ) -> Result<(), KeyError> {
         match command {
             Command::Agree { leg, side } => self.side(leg).agree(side, now)?,
+            Command::Leave { leg } => self.leave(leg),
             Command::Press { leg, press } => self.side(leg).press(press, now),
             Command::Start { leg } => {
                 if leg == Leg::Pbx {
@@ -85,7 +89,7 @@ impl Session {
         now: Instant,
         out: &mut Outbox,
     ) {
-        if leg == Leg::Pbx && !self.pbx_has_answered() {
+        if leg == Leg::Pbx && !self.pbx_has_answered {
             let early = self.early.get_or_insert_default();
             let lost = early.keep(socket, from, datagram, now);
             return self.pbx.count_strangers(lost);
@@ -220,14 +224,11 @@ impl Session {
         }
     }
 
-    /// Whether the PBX is known and may speak. The two are told one after the other, and its packets wait for nobody.
-    fn pbx_has_answered(&self) -> bool {
-        self.pbx.has_agreed() && self.pbx.has_started()
-    }
-
-    /// Once the PBX has answered, hears what overtook its answer.
+    /// Once the PBX is known and may speak, hears what overtook its answer. The two are told one after the other, and its
+    /// packets wait for nobody.
     fn hear_early(&mut self, now: Instant, out: &mut Outbox) {
-        let answered = self.pbx_has_answered();
+        self.pbx_has_answered |= self.pbx.has_agreed() && self.pbx.has_started();
+        let answered = self.pbx_has_answered;
         let Some(early) = self.early.take_if(|_| answered) else {
             return;
         };
@@ -268,6 +269,13 @@ impl Session {
             self.meta.count_held_back(kept.count());
         }
         self.to_meta.pass_on();
+    }
+
+    /// Whoever is at this side has left: what was on its way there goes nowhere.
+    fn leave(&mut self, leg: Leg) {
+        self.side(leg).leave();
+        // Tones that wait go with the transcoder that would have made them.
+        self.direction(leg.other()).across.pass_on();
     }
 
     /// The direction in which goes what this leg says.

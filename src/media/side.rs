@@ -160,6 +160,12 @@ impl Side {
         self.look_for_path(now);
     }
 
+    /// The peer has left. What it was still to be told of is lost.
+    pub(crate) fn leave(&mut self) {
+        self.agreed = None;
+        self.forget_digits();
+    }
+
     /// Takes a datagram; gives back what the other side should hear.
     pub(crate) fn receive<'a>(
         &'a mut self,

@@ -31,7 +31,7 @@ fn pbx_presses(w: &mut World, up: &Up, body: &str) {
 }
 
 /// The media session hears the user press these.
-fn user_presses(w: &mut World, digits: &str) {
+pub fn user_presses(w: &mut World, digits: &str) {
     for written in digits.chars() {
         let key = Key::from_char(written).unwrap();
         let duration = Duration::from_millis(120);
@@ -54,7 +54,7 @@ fn pressed(w: &World) -> Vec<String> {
 }
 
 /// The digits of these INFOs.
-fn told(infos: &[Request]) -> String {
+pub fn told(infos: &[Request]) -> String {
     let signal = |info: &Request| {
         let body = String::from_utf8(info.body.clone()).unwrap();
         let line = body.lines().next().unwrap();

@@ -16,6 +16,8 @@ pub struct Media {
     pub agreed: Vec<(Leg, SideSpec)>,
     pub started: Vec<Leg>,
     pub pressed: Vec<(Leg, Press)>,
+    /// How often somebody has left a side.
+    pub left: Vec<Leg>,
     pub closed: Vec<SessionId>,
     pub exhausted: bool,
     /// Addresses of ours that have no port for a PBX.
@@ -106,6 +108,7 @@ impl Plane for Engine {
         match command {
             Command::Agree { leg, side } => media.agreed.push((leg, side)),
             Command::Start { leg } => media.started.push(leg),
+            Command::Leave { leg } => media.left.push(leg),
             Command::Press { leg, press } => media.pressed.push((leg, press)),
         }
     }

@@ -2,11 +2,14 @@
 
 use wabridge::call::{EndedBy, Event};
 use wabridge::leg::Leg::{Meta, Pbx};
+use wabridge::media::digits::Form;
 use wabridge::media::{Direction, MediaEvent, SessionId};
+use wabridge::policy::Reinvite;
 use wabridge::sip::message::Common;
 use wabridge::sip::{Request, Response, build};
 
 use crate::changes::*;
+use crate::digits::{self, user_presses};
 use crate::world::*;
 
 const BOB: &str = "<sip:200@192.0.2.7>";
@@ -547,5 +550,57 @@ fn outside_a_call_and_before_its_answer_nothing_is_transferred() {
     let ack = w.ack(&up);
     w.sends(Pbx, ack);
     w.hangs_up(&up, Pbx);
+    w.leaves_nothing_behind();
+}
+
+/// A user talks to a PBX that is told of digits by INFO.
+fn told_by_info() -> (World, Up) {
+    let mut w = World::with(with_pbx(|pbx| {
+        (pbx.reinvite, pbx.dtmf) = (Reinvite::Local, Form::Info);
+    }));
+    let up = w.user_talks();
+    (w, up)
+}
+
+#[test]
+fn digits_that_wait_for_the_referrer_are_not_told_to_the_target() {
+    let (mut w, up) = told_by_info();
+    user_presses(&mut w, "12");
+    let first = w.gets_request(Pbx, "INFO");
+    let invite = w.refers(&up, BOB);
+    let bob = w.bob_answers(invite);
+    assert_eq!(w.media.lock().unwrap().left, [Pbx], "nor in the stream");
+    user_presses(&mut w, "34");
+    let third = w.gets_request(Pbx, "INFO");
+    assert_eq!(third.call_id(), bob.0.call_id());
+    // What becomes of the first is no news of the third, and no reason to say it again.
+    w.sends(Pbx, respond(&first, 500));
+    w.gets_nothing(Pbx);
+    w.sends(Pbx, respond(&third, 200));
+    let fourth = w.agrees_to(Pbx, "INFO");
+    assert_eq!(digits::told(&[third, fourth]), "34");
+    w.referrer_hangs_up(&up);
+    w.user_leaves_bob(&up, &bob);
+    w.leaves_nothing_behind();
+}
+
+#[test]
+fn digits_are_told_to_nobody_while_nobody_is_there() {
+    let (mut w, up) = told_by_info();
+    user_presses(&mut w, "12");
+    let first = w.gets_request(Pbx, "INFO");
+    let invite = w.refers(&up, BOB);
+    w.referrer_hangs_up(&up);
+    assert_eq!(w.media.lock().unwrap().left, [Pbx]);
+    w.sends(Pbx, respond(&first, 200));
+    user_presses(&mut w, "3");
+    w.is_quiet();
+    let bob = w.bob_answers(invite);
+    w.is_quiet();
+    user_presses(&mut w, "4");
+    let fourth = w.agrees_to(Pbx, "INFO");
+    assert_eq!(fourth.call_id(), bob.0.call_id());
+    assert_eq!(digits::told(&[fourth]), "4");
+    w.user_leaves_bob(&up, &bob);
     w.leaves_nothing_behind();
 }

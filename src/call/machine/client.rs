@@ -15,7 +15,7 @@ impl Call {
         match purpose {
             Purpose::Invite(_) => Some(self.callee_leg()),
             Purpose::Bye(leg) => Some(leg),
-            Purpose::Info | Purpose::Refresh | Purpose::Transfer(_) | Purpose::Notify => {
+            Purpose::Info(_) | Purpose::Refresh | Purpose::Transfer(_) | Purpose::Notify => {
                 Some(Leg::Pbx)
             }
             Purpose::Errand => None,
@@ -78,7 +78,7 @@ impl Call {
             },
             Purpose::Refresh => !self.own.as_ref().is_some_and(|own| own.awaits(&response)),
             Purpose::Transfer(number) => !self.awaits_target(number),
-            Purpose::Bye(_) | Purpose::Info | Purpose::Notify | Purpose::Errand => false,
+            Purpose::Bye(_) | Purpose::Info(_) | Purpose::Notify | Purpose::Errand => false,
         };
         if !response.is_provisional() && !settled {
             self.pending = self.pending.saturating_sub(1);
@@ -100,7 +100,7 @@ impl Call {
                 self.take(steps, turn);
             }
             Purpose::Bye(leg) => self.bye_answered(leg, &response, turn),
-            Purpose::Info => self.info_answered(&response, turn),
+            Purpose::Info(left) => self.info_answered(left, &response, turn),
             Purpose::Refresh => self.refreshed(response, turn),
             Purpose::Transfer(number) => self.target_answered(number, response, turn),
             Purpose::Notify => self.notify_answered(response.status),
@@ -118,7 +118,7 @@ impl Call {
                 }
             }
             Purpose::Bye(Leg::Pbx) => return self.bye_by_detour(turn),
-            Purpose::Info => return self.info_lost(&why, turn),
+            Purpose::Info(left) => return self.info_lost(left, &why, turn),
             Purpose::Refresh => return self.refresh_lost(&why, turn),
             Purpose::Transfer(number) => return self.target_lost(number, &why, turn),
             Purpose::Notify => return self.notify_answered(408),

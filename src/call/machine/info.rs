@@ -26,6 +26,8 @@ const MOST_WAITING: usize = 32;
 pub(super) struct Infos {
     waiting: VecDeque<Press>,
     asking: Option<Asking>,
+    /// How often whoever is told of digits has left: what is still said of an INFO to that one is no news.
+    left: u32,
     /// Whether it has been said that digits get lost: once a call is enough.
     complained: bool,
 }
@@ -35,6 +37,15 @@ pub(super) struct Infos {
 struct Asking {
     press: Press,
     request: Request,
+}
+
+impl Infos {
+    /// Whoever was told of digits has left: those that wait are nobody else's.
+    pub(super) fn forget(&mut self) {
+        self.waiting.clear();
+        self.asking = None;
+        self.left = self.left.wrapping_add(1);
+    }
 }
 
 impl Call {
@@ -65,6 +76,10 @@ impl Call {
 
     /// The media session heard a press that it cannot pass on.
     pub(super) fn pressed(&mut self, leg: Leg, press: Press, turn: &mut Turn<'_>) {
+        if self.pbx_has_left() {
+            // Nobody is there whom it could be for.
+            return;
+        }
         match (leg, self.parties.pbx.dtmf) {
             (Leg::Meta, Form::Info) => {}
             (Leg::Meta, Form::Rfc4733) => {
@@ -81,8 +96,8 @@ impl Call {
     }
 
     /// The PBX has answered an INFO.
-    pub(super) fn info_answered(&mut self, response: &Response, turn: &mut Turn<'_>) {
-        if response.is_provisional() {
+    pub(super) fn info_answered(&mut self, left: u32, response: &Response, turn: &mut Turn<'_>) {
+        if response.is_provisional() || left != self.infos.left {
             return;
         }
         let Some(asking) = self.infos.asking.take() else {
@@ -101,7 +116,10 @@ impl Call {
     }
 
     /// An INFO got no answer.
-    pub(super) fn info_lost(&mut self, why: &str, turn: &mut Turn<'_>) {
+    pub(super) fn info_lost(&mut self, left: u32, why: &str, turn: &mut Turn<'_>) {
+        if left != self.infos.left {
+            return;
+        }
         self.infos.asking = None;
         self.complain(why);
         self.tell_next(turn);
@@ -141,7 +159,7 @@ impl Call {
             press,
             request: request.clone(),
         });
-        self.open(request, target, Purpose::Info, turn);
+        self.open(request, target, Purpose::Info(self.infos.left), turn);
     }
 
     fn complain(&mut self, why: &str) {

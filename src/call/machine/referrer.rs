@@ -11,6 +11,7 @@ use super::reinvite::PbxSession;
 use super::turn::{Purpose, Turn};
 use super::{Call, State};
 use crate::leg::Leg;
+use crate::media::Command;
 use crate::peer::Refusal;
 use crate::sip::build;
 use crate::sip::dialog::{Dialog, DialogId, Identity};
@@ -74,6 +75,7 @@ impl Call {
     pub(super) fn change_legs(&mut self, dialog: Dialog, session: PbxSession, now: Instant) {
         let identity = self.to_pbx();
         self.referrals = 0;
+        self.infos.forget();
         let trying = self.transfers.back_mut().and_then(|t| t.trying.take());
         if let Some(own) = &mut self.own {
             own.is_of_former_leg();
@@ -157,7 +159,9 @@ impl Call {
     }
 
     /// The PBX hangs up whose transfer is under way: the WhatsApp user waits for what becomes of that.
-    pub(super) fn referrer_leaves(&mut self) {
+    pub(super) fn referrer_leaves(&mut self, turn: &mut Turn<'_>) {
+        self.infos.forget();
+        turn.media(Command::Leave { leg: Leg::Pbx });
         if let Some(trying) = self.trying_mut() {
             trying.alone = true;
         }

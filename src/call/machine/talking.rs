@@ -78,7 +78,7 @@ impl Call {
         match &self.state {
             State::Ringing(_) => self.caller_gave_up(reason_of(bye), turn),
             State::Talking(_) if leg == Leg::Pbx && self.is_transferring() => {
-                self.referrer_leaves();
+                self.referrer_leaves(turn);
             }
             State::Talking(_) => {
                 self.acknowledge(turn);

@@ -101,6 +101,7 @@ impl Call {
         self.change_legs(dialog, session, turn.now);
         (self.parties.pbx_hop, self.pbx_by_flow) = (hop, false);
         self.codecs.pbx = side.sound();
+        turn.media(Command::Leave { leg });
         turn.media(Command::Agree { leg, side });
         turn.media(Command::Start { leg });
         turn.mark(Mark::Transferred);

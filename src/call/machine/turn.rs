@@ -54,8 +54,8 @@ pub enum Purpose {
     Invite(usize),
     /// A BYE to a leg.
     Bye(Leg),
-    /// An INFO to the PBX.
-    Info,
+    /// An INFO to the PBX; how often it had left before, giving its place to another.
+    Info(u32),
     /// A refresh of the PBX's session.
     Refresh,
     /// An INVITE to whom the PBX transfers the call; which of them.

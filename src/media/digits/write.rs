@@ -150,6 +150,11 @@ impl Writer {
         self.writing.is_some() || !self.waiting.is_empty()
     }
 
+    /// Presses of which nothing has been written.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
     /// Presses that there was no room for.
     pub fn dropped(&self) -> u64 {
         self.dropped

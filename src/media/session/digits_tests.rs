@@ -6,6 +6,8 @@ use super::fixtures::*;
 use crate::leg::Leg;
 use crate::media::digits::Key;
 use crate::media::outbox::News;
+use crate::media::sound::tones::Detector;
+use crate::media::sound::{Decode, Decoder};
 use crate::media::{Codec, Command, Direction, Press, SideSpec};
 
 fn press(written: char, ms: u64) -> Press {
@@ -209,4 +211,112 @@ fn digits_to_a_side_of_other_sound_are_written_anew_on_its_clock_while_they_last
     // 160 ms lie between them.
     assert_eq!(begins[1].0.timestamp.since(begins[0].0.timestamp), 160 * 48);
     assert_eq!(call.session.stats().meta.digits, 2);
+}
+
+/// Somebody else at the PBX's side.
+fn target(mut like: SideSpec) -> SideSpec {
+    like.remote_rtp = at("192.0.2.8:18000");
+    like.remote_rtcp = None;
+    like
+}
+
+impl Call {
+    fn press_to_pbx(&mut self, written: char, ms: u64) -> &mut Self {
+        self.command(Command::Press {
+            leg: Leg::Pbx,
+            press: press(written, ms),
+        })
+    }
+
+    /// The PBX's party leaves, and this one comes.
+    fn gives_way(&mut self, to: SideSpec) -> &mut Self {
+        self.command(Command::Leave { leg: Leg::Pbx });
+        self.agree(Leg::Pbx, to).start(Leg::Pbx)
+    }
+
+    /// The keys that a party was told of by events.
+    fn keys(&self, party: &SideSpec) -> Vec<u8> {
+        let sent = self.sent.iter().filter(|s| s.to == party.remote_rtp);
+        let sent = sent.filter(|s| s.bytes[1] & 0x7f == 101);
+        let mut keys: Vec<u8> = sent.map(|s| s.bytes[12]).collect();
+        keys.dedup();
+        keys
+    }
+}
+
+#[test]
+fn digits_that_wait_for_one_party_are_not_told_to_the_next() {
+    let mut call = talking();
+    let mut hold = pbx();
+    hold.direction = Direction::Inactive;
+    call.agree(Leg::Pbx, hold);
+    call.press_to_pbx('1', 60).press_to_pbx('2', 60).wait(1_000);
+    let bob = target(pbx());
+    call.gives_way(bob.clone()).wait(1_000);
+    assert!(call.keys(&bob).is_empty() && call.keys(&pbx()).is_empty());
+    let stats = call.session.stats().pbx;
+    assert_eq!((stats.digits, stats.digits_lost), (0, 2));
+    call.press_to_pbx('3', 60).wait(500);
+    assert_eq!(call.keys(&bob), [3]);
+}
+
+#[test]
+fn a_digit_of_which_half_is_told_goes_no_further_than_who_has_heard_that() {
+    let mut call = talking();
+    call.press_to_pbx('5', 500).press_to_pbx('6', 60).wait(60);
+    assert_eq!(call.keys(&pbx()), [5]);
+    let bob = target(pbx());
+    call.gives_way(bob.clone()).wait(2_000);
+    assert!(call.keys(&bob).is_empty());
+    let stats = call.session.stats().pbx;
+    assert_eq!((stats.digits, stats.digits_lost), (1, 1));
+}
+
+#[test]
+fn tones_that_wait_for_one_party_are_not_heard_by_the_next() {
+    let mut call = talking();
+    let by_tones = SideSpec {
+        tones: true,
+        ..side(PBX, Some(PBX_RTCP), &[(8, Codec::Pcma)])
+    };
+    call.agree(Leg::Pbx, by_tones.clone());
+    call.talk(Leg::Meta, 2, 0..5);
+    for n in 0..4u16 {
+        let payload = [n as u8 + 1, 138, 3, 32];
+        call.meta_sends(&frame_at(126, 2, 5 + n, 9_600 * u32::from(n + 1), &payload));
+    }
+    let bob = target(by_tones);
+    call.gives_way(bob.clone());
+    call.talk(Leg::Meta, 2, 9..60);
+    let mut decoder = Decoder::new(Codec::Pcma, 8_000).unwrap();
+    let mut samples = Vec::new();
+    for packet in call.sent.iter().filter(|s| s.to == bob.remote_rtp) {
+        decoder.decode(&packet.bytes[12..], &mut samples).unwrap();
+    }
+    assert!(samples.len() > 6_000, "{}", samples.len());
+    let mut found = 0;
+    Detector::new(8_000).hear(&samples, |_| found += 1);
+    assert_eq!(found, 0);
+}
+
+#[test]
+fn who_has_left_neither_hears_nor_is_heard() {
+    let mut call = talking();
+    call.talk(Leg::Meta, 2, 0..10).talk(Leg::Pbx, 1, 0..10);
+    call.command(Command::Leave { leg: Leg::Pbx });
+    call.sent.clear();
+    call.talk(Leg::Meta, 2, 10..20).talk(Leg::Pbx, 1, 10..20);
+    assert!(call.rtp(Leg::Pbx).is_empty() && call.rtcp(Leg::Pbx).is_empty());
+    let to_meta = call.rtp(Leg::Meta);
+    assert!(to_meta.iter().all(|(_, p)| number_of(p).is_none()));
+    assert!(!to_meta.is_empty(), "the line is not dead");
+    call.agree(Leg::Pbx, pbx()).start(Leg::Pbx);
+    call.talk(Leg::Meta, 2, 20..30).talk(Leg::Pbx, 3, 0..10);
+    let numbers = |leg| -> Vec<u16> {
+        let heard = call.rtp(leg);
+        heard.iter().filter_map(|(_, p)| number_of(p)).collect()
+    };
+    assert_eq!(numbers(Leg::Pbx), (20..30).collect::<Vec<u16>>());
+    assert_eq!(numbers(Leg::Meta), (0..10).collect::<Vec<u16>>());
+    call.is_one_stream(Leg::Meta);
 }

@@ -29,6 +29,13 @@ impl Side {
         }
     }
 
+    /// Nobody is there any more who is to be told of those that wait.
+    pub(super) fn forget_digits(&mut self) {
+        let waiting = self.digits.take().map_or(0, |digits| digits.waiting());
+        self.stats.digits -= waiting;
+        self.stats.digits_lost += waiting;
+    }
+
     fn count_digit(&mut self, told: Option<bool>) {
         match told {
             Some(true) => self.stats.digits += 1,
