@@ -8,6 +8,7 @@ use wabridge::sdp;
 use wabridge::sip::message::Common;
 
 use crate::changes::*;
+use crate::log;
 use crate::world::*;
 
 const METHODS: [&str; 2] = ["INVITE", "UPDATE"];
@@ -490,4 +491,28 @@ impl World {
             self.sends(Pbx, wabridge::sip::build::ack(request, refusal));
         }
     }
+}
+
+#[test]
+fn the_log_says_why_a_pbx_cannot_hold_or_transfer() {
+    let mut w = World::new();
+    let up = w.user_talks();
+    let hold = w.change(&up, "INVITE", Some(&but("a=sendrecv", "a=sendonly")));
+    w.sends(Pbx, hold.clone());
+    let refusal = w.gets_response(Pbx, 500);
+    w.acknowledges(&hold, &refusal);
+    for method in ["UPDATE", "REFER"] {
+        let request = w.change(&up, method, None);
+        w.sends(Pbx, request);
+        w.gets(Pbx, 405);
+    }
+    let info = log::lines("INFO");
+    let told = info.iter().filter(|l| l.contains("reinvite = \"reject\""));
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.len(), 3, "{info:#?}");
+    for (line, method) in told.iter().zip(["INVITE", "UPDATE", "REFER"]) {
+        assert!(line.contains(&format!("method={method}")), "{line}");
+    }
+    w.hangs_up(&up, Meta);
+    w.leaves_nothing_behind();
 }

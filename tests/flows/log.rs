@@ -37,9 +37,14 @@ pub fn listen() {
 
 /// The warnings since then, one each.
 pub fn warnings() -> Vec<String> {
+    lines("WARN")
+}
+
+/// The lines of one level since then.
+pub fn lines(level: &str) -> Vec<String> {
     let log = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
     log.lines()
-        .filter(|line| line.trim_start().starts_with("WARN"))
+        .filter(|line| line.trim_start().starts_with(level))
         .map(str::to_owned)
         .collect()
 }

@@ -330,6 +330,29 @@ fn a_pbx_that_wants_a_longer_interval_gets_it() {
 }
 
 #[test]
+fn a_pbx_that_wants_a_longer_interval_each_time_is_not_asked_at_once_each_time() {
+    for (mut w, up) in ours_to_refresh(ALLOW) {
+        w.wait(secs(45));
+        for (asked, after) in [(91, 0), (92, 5), (93, 5)] {
+            let update = w.gets_request(Pbx, "UPDATE");
+            let mut refusal = respond(&update, 422);
+            refusal.headers.push("Min-SE", asked.to_string());
+            w.sends(Pbx, refusal);
+            if after > 0 {
+                w.is_quiet();
+                w.wait(secs(after));
+            }
+        }
+        let update = w.gets_request(Pbx, "UPDATE");
+        let expires = update.headers.get("Session-Expires");
+        assert_eq!(expires, Some("93;refresher=uac"));
+        w.sends(Pbx, granted(&update, "93;refresher=uac"));
+        w.hangs_up(&up, Meta);
+        w.leaves_nothing_behind();
+    }
+}
+
+#[test]
 fn a_pbx_that_knows_no_such_dialog_ends_the_call() {
     for status in [481, 408] {
         for (mut w, _) in ours_to_refresh(ALLOW) {

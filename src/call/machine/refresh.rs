@@ -254,7 +254,7 @@ impl Call {
         let Some(timer) = &mut pbx.timer else { return };
         match timer.lengthen(least) {
             true => self.refresh(None, turn),
-            // It wants what it has been given.
+            // It wants what it has been given, or more each time.
             false => timer.tries_again(None, turn.now),
         }
     }

@@ -52,6 +52,9 @@ impl Call {
             Method::INFO if leg == Leg::Pbx => return self.info(server, request, turn),
             _ => 405,
         };
+        if in_order && leg == Leg::Pbx {
+            self.note_unchanged(&request.method, status);
+        }
         let mut response = build::response(request, status, None);
         if status == 405 || request.method == Method::OPTIONS {
             response.headers.push("Allow", self.allow(leg));
@@ -63,6 +66,14 @@ impl Call {
                 self.told.words = reason_of(request);
             }
             self.hung_up(leg, request, turn);
+        }
+    }
+
+    /// Says why a hold, say, does not work.
+    fn note_unchanged(&self, method: &Method, status: u16) {
+        if matches!(method, &Method::INVITE | &Method::UPDATE | &Method::REFER) {
+            let pbx = &self.parties.pbx.name;
+            tracing::info!(pbx, %method, status, "refused to the PBX, whose setting is reinvite = \"reject\"; the call goes on as it was");
         }
     }
 

@@ -137,6 +137,8 @@ pub struct SessionTimer {
     refresh: Option<Instant>,
     /// When the session is over.
     over: Instant,
+    /// Whether the peer has wanted it longer already.
+    lengthened: bool,
 }
 
 impl SessionTimer {
@@ -149,6 +151,7 @@ impl SessionTimer {
             interval,
             refresh: (refresher == Refresher::Us).then(|| now + length / 2),
             over: now + length.saturating_sub(margin),
+            lengthened: false,
         }
     }
 
@@ -157,11 +160,12 @@ impl SessionTimer {
         self.interval
     }
 
-    /// The peer takes no refresh of a shorter interval than this; false if ours is as long already.
+    /// The peer takes no refresh of a shorter interval than this. Whether it is to be tried at once: not if ours is as long
+    /// already, nor a second time, for whoever wants a little more each time would never be done.
     pub fn lengthen(&mut self, least: Duration) -> bool {
         let grows = least > self.interval.length;
         self.interval.length = self.interval.length.max(least);
-        grows
+        grows && !std::mem::replace(&mut self.lengthened, true)
     }
 
     /// When something is next to be done.
