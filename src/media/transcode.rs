@@ -27,8 +27,9 @@ use lull::Lull;
 /// How far we may be behind our own clock, before what was missed is left out: a worker that could not run.
 const MOST_BEHIND: Duration = Duration::from_millis(200);
 
-/// Our clock goes so far behind that of the packets: then one that is a little late is still in time.
-const LEAD: Duration = Duration::from_millis(5);
+/// Our clock goes so far behind that of the packets: then one that is a little late, as from a far end that is busy, is still
+/// in time.
+const LEAD: Duration = Duration::from_millis(10);
 
 /// What a transcoder makes of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

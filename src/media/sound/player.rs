@@ -31,6 +31,9 @@ use super::stretch::{self, Need};
 use crate::media::rtp::{Seq, Timestamp};
 use making::Wait;
 
+/// Seconds that a little too much may wait for a quiet place, before it is taken out of a voice.
+const PATIENCE: i64 = 3;
+
 /// How long sound of a source is held back so that it comes evenly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -121,6 +124,8 @@ pub struct Player<D: Decode> {
     idle: bool,
     /// By our clock, when a piece was last put in or taken out.
     changed: i64,
+    /// And when no more than should was last waiting, or less of it than before.
+    fitted: i64,
     stats: Stats,
 }
 
@@ -150,6 +155,7 @@ impl<D: Decode> Player<D> {
             filled: 0,
             idle: true,
             changed: 0,
+            fitted: 0,
             stats: Stats::default(),
         }
     }
@@ -325,20 +331,21 @@ impl<D: Decode> Player<D> {
             self.ready
                 .stretch(usize::try_from(-excess).unwrap_or(0), need)
         } else if excess > 5 * ms {
-            // The more there is the sooner it must go; but at most a quarter faster than it was said, and in a quiet
-            // place at any time.
+            // The more there is the sooner it must go; but at most a quarter faster than it was said. What is little may wait
+            // for a quiet place, which comes at any time where somebody talks.
             let need = match () {
                 () if excess > 60 * ms && rested >= 60 * ms => Need::Great,
                 () if excess > 30 * ms && rested >= 60 * ms => Need::Some,
-                () if rested >= 200 * ms => Need::Some,
+                () if self.ready.clock() - self.fitted >= PATIENCE * self.rate => Need::Some,
                 () => Need::None,
             };
             self.shrink(wanted, excess, need)
         } else {
+            self.fitted = self.ready.clock();
             0
         };
         if by != 0 {
-            self.changed = self.ready.clock();
+            (self.changed, self.fitted) = (self.ready.clock(), self.ready.clock());
         }
     }
 

@@ -328,3 +328,34 @@ fn speech_like_sound_has_no_clicks_where_it_is_stretched() {
     );
     assert!(change.abs() < 0.5, "{change} dB");
 }
+
+/// A voice for 12 s that pauses half a second every `seconds`; its 50th packet is late, and one is waited for from then on.
+fn heard_with_pauses_every(seconds: usize) -> Heard {
+    let mut packets = talk(12, 20);
+    for (i, packet) in packets.iter_mut().enumerate() {
+        if i * 20 % (seconds * 1000) >= seconds * 1000 - 500 {
+            packet.payload.fill(0);
+        }
+    }
+    packets[50].comes += 15.0;
+    hear(packets)
+}
+
+#[test]
+fn what_is_a_little_too_much_is_taken_out_where_the_voice_pauses() {
+    let heard = heard_with_pauses_every(4);
+    let at = |second: f64| heard.delays[(second * 50.0) as usize];
+    assert!(at(2.0) >= 20.0, "{:?}", heard.delays);
+    assert_eq!(at(3.4), at(2.0), "not out of the voice");
+    assert!(at(4.5) <= 15.0, "{:?}", heard.delays);
+    assert_eq!(heard.stats.shrunk / 8, 15, "ms");
+}
+
+#[test]
+fn a_voice_that_never_pauses_is_not_late_for_ever() {
+    let heard = heard_with_pauses_every(20);
+    let at = |second: f64| heard.delays[(second * 50.0) as usize];
+    assert_eq!(at(5.0), at(2.0), "{:?}", heard.delays);
+    assert!(at(11.0) <= 15.0, "{:?}", heard.delays);
+    assert!(heard.step() < 2_500, "{}", heard.step());
+}
