@@ -56,5 +56,5 @@ pub use refused::Because;
 pub use settings::Settings;
 pub use setup::Setup;
 pub use snapshot::{LiveCall, PbxAddress, Phase, Registered, Snapshot};
-pub use summary::{Codecs, Direction, EndedBy, Summary, Told};
+pub use summary::{Codecs, Direction, EndedBy, Summary, Told, Transfers};
 pub use watch::Watch;

@@ -87,6 +87,17 @@ pub struct Codecs {
     pub pbx: Option<Codec>,
 }
 
+/// What became of the transfers that the PBX asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transfers {
+    /// The call has another leg for them.
+    pub done: u32,
+    /// Who was named did not take the call.
+    pub failed: u32,
+    /// Call-ID of the leg that the PBX had last; `None` where it is its first.
+    pub call_id: Option<String>,
+}
+
 /// A finished call.
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -128,6 +139,8 @@ pub struct Summary {
     pub keying: Option<Keying>,
     /// What sound each leg was sent, as last agreed.
     pub codecs: Codecs,
+    /// Whether the PBX has transferred it.
+    pub transfers: Transfers,
     /// What its media carried.
     pub media: SessionStats,
 }

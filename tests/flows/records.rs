@@ -23,7 +23,7 @@ fn morning() -> SystemTime {
 }
 
 /// The records of what a world has noted, as they would have been made at its end.
-fn records(w: &World, began: Instant, written: Written) -> Vec<Record> {
+pub fn records(w: &World, began: Instant, written: Written) -> Vec<Record> {
     let at = At {
         now: w.now,
         wall: morning() + (w.now - began),
@@ -206,9 +206,8 @@ fn the_sample_in_the_page_is_the_record_of_a_call() {
     assert_eq!(samples, [golden]);
 }
 
-#[test]
-fn a_call_whose_sound_waited_in_a_jitter_buffer_is_counted_as_transcoded() {
-    let (w, began) = users_call();
+/// The metrics after all that was noted.
+pub fn metrics(w: &World, began: Instant) -> String {
     let metrics = Arc::new(Metrics::new());
     let mut counted = CallMetrics::new(metrics.clone());
     let at = At {
@@ -216,7 +215,13 @@ fn a_call_whose_sound_waited_in_a_jitter_buffer_is_counted_as_transcoded() {
         wall: morning(),
     };
     w.notes.iter().for_each(|note| counted.noted(note, at));
-    let text = metrics.text().unwrap();
+    metrics.text().unwrap()
+}
+
+#[test]
+fn a_call_whose_sound_waited_in_a_jitter_buffer_is_counted_as_transcoded() {
+    let (w, began) = users_call();
+    let text = metrics(&w, began);
     for (pbx, count) in [("opus", 1), ("PCMA", 0)] {
         let labels = format!("{{meta_codec=\"opus\",pbx_codec=\"{pbx}\"}}");
         let line = format!("\nwabridge_calls_transcoded_total{labels} {count}\n");

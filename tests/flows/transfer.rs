@@ -1,15 +1,17 @@
 //! A PBX that transfers its end of a call by REFER: the WhatsApp user stays, and knows of nothing.
 
-use wabridge::call::{EndedBy, Event};
+use wabridge::call::{EndedBy, Event, Transfers};
 use wabridge::leg::Leg::{Meta, Pbx};
 use wabridge::media::digits::Form;
 use wabridge::media::{Direction, MediaEvent, SessionId};
+use wabridge::number::Written;
 use wabridge::policy::Reinvite;
 use wabridge::sip::message::Common;
 use wabridge::sip::{Request, Response, build};
 
 use crate::changes::*;
 use crate::digits::{self, user_presses};
+use crate::records::{metrics, records};
 use crate::world::*;
 
 const BOB: &str = "<sip:200@192.0.2.7>";
@@ -141,6 +143,12 @@ fn a_blind_transfer_gives_the_user_to_whom_the_pbx_names() {
             (200, EndedBy::Leg(Meta))
         );
         assert_eq!(summary.talked(), secs(60));
+        let transfers = Transfers {
+            done: 1,
+            failed: 0,
+            call_id: Some(bob.0.call_id().to_owned()),
+        };
+        assert_eq!(summary.transfers, transfers);
     }
 }
 
@@ -193,7 +201,8 @@ fn a_target_that_is_busy_leaves_the_call_as_it_was() {
         w.refuses(Pbx, &invite, 500);
         w.is_told("SIP/2.0 500 Server Internal Error", true);
         w.hangs_up(&up, Pbx);
-        w.leaves_nothing_behind();
+        let transfers = w.leaves_nothing_behind().transfers;
+        assert_eq!((transfers.done, transfers.failed), (0, 2));
     }
 }
 
@@ -603,4 +612,29 @@ fn digits_are_told_to_nobody_while_nobody_is_there() {
     assert_eq!(digits::told(&[fourth]), "4");
     w.user_leaves_bob(&up, &bob);
     w.leaves_nothing_behind();
+}
+
+#[test]
+fn the_record_and_the_metrics_know_of_transfers() {
+    let mut w = locally();
+    let began = w.now;
+    let up = w.user_talks();
+    let busy = w.refers(&up, BOB);
+    w.refuses(Pbx, &busy, 486);
+    w.is_told("SIP/2.0 486 Busy Here", true);
+    let invite = w.refers(&up, BOB);
+    let bob = w.bob_answers(invite);
+    w.referrer_hangs_up(&up);
+    w.user_leaves_bob(&up, &bob);
+    w.leaves_nothing_behind();
+    let record = &records(&w, began, Written::Full)[0];
+    assert_eq!((record.transfers, record.transfers_failed), (1, 1));
+    assert_eq!(record.pbx_call_id.as_deref(), Some(up.ours.call_id()));
+    let last = record.transferred_call_id.as_deref();
+    assert_eq!(last, Some(bob.0.call_id()));
+    let metrics = metrics(&w, began);
+    for result in ["done", "failed"] {
+        let line = format!("\nwabridge_transfers_total{{pbx=\"main\",result=\"{result}\"}} 1\n");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
 }

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 pub use attempts::{Attempts, Way};
 pub use turn::{Action, Event, Purpose};
 
-use super::summary::{Codecs, Direction, EndedBy, Told};
+use super::summary::{Codecs, Direction, EndedBy, Told, Transfers};
 use crate::leg::Leg;
 use crate::media::{Opened, SessionId, SessionStats, SideSpec};
 use crate::number::User;
@@ -158,6 +158,7 @@ pub struct Call {
     /// What Meta has said of the call.
     told: Told,
     codecs: Codecs,
+    transferred: Transfers,
     /// How Meta's leg is keyed, once that is agreed.
     keying: Option<Keying>,
     media: Option<SessionStats>,
@@ -297,6 +298,7 @@ impl Call {
             callee_status: None,
             told,
             codecs: Codecs::default(),
+            transferred: Transfers::default(),
             keying: None,
             media: None,
         };

@@ -107,6 +107,8 @@ impl Call {
         turn.mark(Mark::Transferred);
         let pbx = &self.parties.pbx.name;
         tracing::info!(pbx, pbx_leg = %Masked(&call_id), "the call is transferred");
+        self.transferred.done += 1;
+        self.transferred.call_id = Some(call_id);
     }
 
     /// It has answered with what cannot be carried.
@@ -169,6 +171,7 @@ impl Call {
     pub(super) fn transfer_failed(&mut self, refusal: &Refusal, turn: &mut Turn<'_>) {
         self.tell_referrer(refusal.status, reason_phrase(refusal.status), turn);
         let alone = self.pbx_has_left();
+        self.transferred.failed += 1;
         tracing::info!(
             pbx = self.parties.pbx.name,
             status = refusal.status,

@@ -88,6 +88,7 @@ impl Call {
             why: closing.why.clone(),
             keying: self.keying,
             codecs: self.codecs,
+            transfers: self.transferred.clone(),
             media: self.media.clone().unwrap_or_default(),
         })
     }

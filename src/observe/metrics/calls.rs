@@ -143,6 +143,12 @@ impl CallMetrics {
             let transcoded = self.metrics.counter(&table::CALLS_TRANSCODED, &labels);
             transcoded.inc();
         }
+        let transfers = &call.transfers;
+        for (result, times) in [("done", transfers.done), ("failed", transfers.failed)] {
+            let labels = [call.pbx.as_str(), result];
+            let counter = self.metrics.counter(&table::TRANSFERS, &labels);
+            counter.inc_by(times.into());
+        }
         let talked = call.ended.saturating_duration_since(answered);
         let talk = self.metrics.histogram(&table::TALK_SECONDS, &[direction]);
         talk.observe(talked.as_secs_f64());

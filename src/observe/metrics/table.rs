@@ -143,6 +143,12 @@ pub const CALLS_TRANSCODED: Row = counter(
     "Answered calls that are over and were transcoded, wholly or in part, by what Meta and the PBX were sent. Opus to Opus: \
      packets of another length, or digits as tones.",
 );
+/// Transfers.
+pub const TRANSFERS: Row = counter(
+    "transfers",
+    &["pbx", "result"],
+    "Transfers that the PBX has asked for in calls that are over: done, or failed.",
+);
 /// What Meta refused calls with.
 pub const META_REFUSALS: Row = counter(
     "meta_refusals",
@@ -425,6 +431,7 @@ pub const ALL: &[&Row] = &[
     &CALLS,
     &CALLS_ANSWERED,
     &CALLS_TRANSCODED,
+    &TRANSFERS,
     &META_REFUSALS,
     &INVITES_REFUSED,
     &RINGING_SECONDS,

@@ -42,6 +42,12 @@ pub struct Record {
     pub meta_call_id: Option<String>,
     /// Call-ID of the PBX's leg.
     pub pbx_call_id: Option<String>,
+    /// How often the PBX has transferred it.
+    pub transfers: u32,
+    /// How often it has asked for that in vain.
+    pub transfers_failed: u32,
+    /// Call-ID of the leg that the PBX had last, where it has transferred the call.
+    pub transferred_call_id: Option<String>,
     /// Meta's name for the call.
     pub wacid: Option<String>,
     /// When the INVITE was let in, or refused.
@@ -142,6 +148,9 @@ impl Record {
             source: None,
             meta_call_id: disguised(call.call_id_of(Leg::Meta)),
             pbx_call_id: disguised(call.call_id_of(Leg::Pbx)),
+            transfers: call.transfers.done,
+            transfers_failed: call.transfers.failed,
+            transferred_call_id: call.transfers.call_id.as_deref().and_then(disguised),
             wacid: call.told.wacid.as_deref().and_then(disguised),
             began: when(call.began),
             rang: call.rang.map(when),
@@ -195,6 +204,9 @@ impl Record {
             source: Some(refused.source),
             meta_call_id,
             pbx_call_id,
+            transfers: 0,
+            transfers_failed: 0,
+            transferred_call_id: None,
             wacid: refused
                 .wacid
                 .as_deref()

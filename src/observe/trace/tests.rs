@@ -122,6 +122,7 @@ fn ended(number: u64) -> crate::call::Summary {
         why: "nobody at +12195550714".into(),
         keying: None,
         codecs: Default::default(),
+        transfers: Default::default(),
         media: Default::default(),
     }
 }
