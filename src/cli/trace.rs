@@ -62,6 +62,9 @@ impl Arguments {
         heads.retain(|head| !self.failed || head.failed());
         match self.asking.json {
             true => as_json(&heads),
+            false if heads.is_empty() && self.failed => {
+                Ok("none of the calls that are kept has failed\n".to_owned())
+            }
             false if heads.is_empty() => Ok("no call is kept\n".to_owned()),
             false => Ok(trace::list(&heads)),
         }

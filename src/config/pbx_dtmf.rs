@@ -4,9 +4,22 @@ use super::Pbx;
 use super::document::Document;
 use super::pbx::Format;
 use crate::media::Codec;
+use crate::media::digits::Form;
 
 impl Pbx {
     pub(super) fn check_dtmf(&self, at: &str, document: &Document<'_>) {
+        let is_event = |format: &Format| *format == Format::TelephoneEvent;
+        if self.codecs.iter().all(is_event) {
+            // That there is no sound at all is said of the codecs.
+            return;
+        }
+        if self.dtmf == Form::Rfc4733 && !self.codecs.iter().any(is_event) {
+            document.warning(
+                &format!("{at}.codecs"),
+                "without telephone-event, this PBX gets no digits of the user",
+                "add \"telephone-event\", or set dtmf to \"info\" or \"inband\"",
+            );
+        }
         let allowed = |format: &&Format| self.dtmf.allows((**format).into());
         if !self.codecs.iter().any(|format| allowed(&format)) {
             return document.problem(

@@ -84,8 +84,31 @@ impl Across {
         manner: &Manner,
         now: Instant,
     ) -> bool {
+        self.prepare(heard.codec, near, far, manner);
+        let transcoder = self.transcoder.as_mut();
+        transcoder.map(|t| t.hear(heard, now)).is_some()
+    }
+
+    /// Tones of keys are heard though there is no sound to put them in.
+    pub(crate) fn sound_in_silence(
+        &mut self,
+        from: Option<Codec>,
+        far: &Wanted,
+        manner: &Manner,
+        now: Instant,
+    ) {
+        if let (Some(from), Digits::Tones, None) = (from, far.digits, &self.transcoder) {
+            self.prepare(from, Digits::Events, far, manner);
+            if let Some(transcoder) = &mut self.transcoder {
+                transcoder.begin(now);
+            }
+        }
+    }
+
+    /// Sees to a transcoder that makes what is wanted of this.
+    fn prepare(&mut self, from: Codec, near: Digits, far: &Wanted, manner: &Manner) {
         let task = Task {
-            from: heard.codec,
+            from,
             to: far.sound,
             ptime: far.ptime,
             finds_tones: near == Digits::Tones,
@@ -99,8 +122,6 @@ impl Across {
                 Err(error) => self.complain(&error),
             }
         }
-        let transcoder = self.transcoder.as_mut();
-        transcoder.map(|t| t.hear(heard, now)).is_some()
     }
 
     /// Nothing is transcoded any more, if it was.

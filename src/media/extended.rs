@@ -111,7 +111,8 @@ fn metrics(reception: &Reception, side: &Side<'_>) -> Voip {
     let lost = reception.loss();
     let path = Path {
         coding: Coding::of(side.codec),
-        loss: lost + side.discarded,
+        loss: lost,
+        late: side.discarded,
         jitter: reception.jitter(),
         buffer: side.waiting.map(|waiting| waiting.delay),
         round_trip: side.round_trip.unwrap_or_default(),

@@ -138,14 +138,15 @@ impl Judge {
         self.since = now;
         let path = Path {
             coding: conditions.coding,
-            loss: (lost as f64 / expected as f64 + conditions.discarded).min(1.0),
+            loss: lost as f64 / expected as f64,
+            late: conditions.discarded,
             jitter: milliseconds(conditions.jitter_ms),
             buffer: conditions.buffered_ms.map(milliseconds),
             round_trip: milliseconds(conditions.round_trip_ms.unwrap_or_default()),
         };
         let interval = Interval {
             mos: path.mos(),
-            loss: path.loss,
+            loss: (path.loss + path.late).min(1.0),
             jitter_ms: conditions.jitter_ms,
             buffered_ms: conditions.buffered_ms,
             round_trip_ms: conditions.round_trip_ms,

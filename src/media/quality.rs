@@ -72,8 +72,10 @@ impl Coding {
 pub struct Path {
     /// What the stream is made of.
     pub coding: Coding,
-    /// Part of the packets that never came, or in vain, 0 to 1.
+    /// Part of the packets that never came, 0 to 1.
     pub loss: f64,
+    /// Part of them that came in vain: too late for whoever plays them.
+    pub late: f64,
     /// Interarrival jitter (RFC 3550 §6.4.1).
     pub jitter: Duration,
     /// How long the receiver holds sound back; `None`: not known, and twice the jitter is taken.
@@ -126,7 +128,10 @@ impl Path {
     /// What costs most.
     pub fn worst(&self) -> Impairment {
         if self.lossy() >= self.slow() {
-            Impairment::Loss
+            match self.late > self.loss {
+                true => Impairment::Jitter,
+                false => Impairment::Loss,
+            }
         } else if self.held() >= self.round_trip / 2 {
             Impairment::Jitter
         } else {
@@ -152,7 +157,7 @@ impl Path {
             robustness,
             ..
         } = self.coding;
-        let percent = self.loss.clamp(0.0, 1.0) * 100.0;
+        let percent = (self.loss + self.late).clamp(0.0, 1.0) * 100.0;
         impairment + (95.0 - impairment) * percent / (percent + robustness)
     }
 }
@@ -174,7 +179,8 @@ impl SideStats {
         let expected = self.received + self.lost;
         let path = Path {
             coding: Coding::of(self.codec_in.unwrap_or(Codec::Opus)),
-            loss: (self.lost + self.discarded) as f64 / expected.max(1) as f64,
+            loss: self.lost as f64 / expected.max(1) as f64,
+            late: self.discarded as f64 / expected.max(1) as f64,
             jitter: milliseconds(self.jitter_ms),
             buffer: self.buffered_mean_ms.map(milliseconds),
             round_trip: milliseconds(self.round_trip_ms.unwrap_or_default()),
@@ -188,6 +194,7 @@ impl SideStats {
         let path = Path {
             coding: Coding::of(self.codec_out.unwrap_or(Codec::Opus)),
             loss: reported.lost as f64 / self.sent.max(1) as f64,
+            late: 0.0,
             jitter: milliseconds(reported.jitter_ms),
             buffer: None,
             round_trip: milliseconds(self.round_trip_ms.unwrap_or_default()),
@@ -211,6 +218,7 @@ mod tests {
         Path {
             coding: Coding::of(Codec::Opus),
             loss: percent / 100.0,
+            late: 0.0,
             jitter: Duration::from_millis(jitter_ms),
             buffer: None,
             round_trip: Duration::from_millis(round_trip_ms),
@@ -305,6 +313,12 @@ mod tests {
         assert_eq!(path(5.0, 20, 100).worst(), Impairment::Loss);
         assert_eq!(path(0.1, 100, 100).worst(), Impairment::Jitter);
         assert_eq!(path(0.1, 10, 700).worst(), Impairment::Delay);
+        let late = Path {
+            late: 0.3,
+            ..path(5.0, 180, 100)
+        };
+        assert_eq!(late.worst(), Impairment::Jitter, "it came, and too late");
+        near(late.listening_mos(), path(35.0, 0, 0).listening_mos());
     }
 
     #[test]

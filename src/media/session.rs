@@ -123,6 +123,7 @@ impl Session {
                 if !across.passes_events(sound, &wanted)
                     && (leg == Leg::Meta || wanted.digits == Digits::Events) =>
             {
+                across.sound_in_silence(sound, &wanted, manner, now);
                 for stroke in across.read(&heard, sound, now) {
                     tell(across.tell(stroke, wanted.digits), leg, far.side, now, out);
                 }

@@ -130,6 +130,11 @@ impl Transcoder {
             self.player.reset();
         }
         self.player.insert(seq, timestamp, heard.payload, now);
+        self.begin(now);
+    }
+
+    /// From now on there is sound, if only a soft noise, unless there is already.
+    pub(crate) fn begin(&mut self, now: Instant) {
         self.due.get_or_insert(now + LEAD);
     }
 

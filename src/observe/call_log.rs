@@ -46,8 +46,34 @@ fn log(summary: &Summary) {
 }
 
 pub(super) fn carried(side: &SideStats) -> String {
-    format!(
+    let mut text = format!(
         "in {} lost {} out {} jitter {:.1} ms",
         side.received, side.lost, side.sent, side.jitter_ms
-    )
+    );
+    if side.discarded > 0 {
+        text += &format!(" late {}", side.discarded);
+    }
+    if side.mended_ms > 0 {
+        text += &format!(" made up {} ms", side.mended_ms);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_jitter_buffer_could_not_play_is_told_where_there_was_any() {
+        let mut side = SideStats {
+            received: 1190,
+            sent: 1200,
+            jitter_ms: 28.64,
+            ..SideStats::default()
+        };
+        let clean = "in 1190 lost 0 out 1200 jitter 28.6 ms";
+        assert_eq!(carried(&side), clean);
+        (side.discarded, side.mended_ms) = (72, 2425);
+        assert_eq!(carried(&side), format!("{clean} late 72 made up 2425 ms"));
+    }
 }

@@ -94,6 +94,11 @@ impl Pbx {
         }
     }
 
+    /// Whether it is offered telephone-event.
+    pub fn has_events(&self) -> bool {
+        self.codecs.iter().any(|codec| !codec.is_audio())
+    }
+
     /// How we name ourselves on a leg that is spoken over `protocol`.
     pub fn identity(&self, protocol: Protocol) -> Identity {
         Identity {

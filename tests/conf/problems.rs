@@ -488,7 +488,7 @@ fn what_is_wrong_is_said_with_its_line_and_key() {
         ),
         case(
             "[media]",
-            "codecs = [\"opus\", \"opus\"]\n[media]",
+            "codecs = [\"opus\", \"telephone-event\", \"opus\"]\n[media]",
             "pbx.codecs",
             "codecs",
             "listed twice",
@@ -847,6 +847,13 @@ fn what_should_be_seen_is_a_warning_and_the_file_is_used() {
             "pbx.codecs",
             "codecs",
             "\"telephone-event\" is not offered to this PBX",
+        ),
+        case(
+            "[media]",
+            "codecs = [\"pcma\"]\n[media]",
+            "pbx.codecs",
+            "codecs",
+            "gets no digits of the user",
         ),
         case(
             "[media]",

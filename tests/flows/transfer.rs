@@ -634,7 +634,7 @@ fn the_record_and_the_metrics_know_of_transfers() {
     assert_eq!(last, Some(bob.0.call_id()));
     let metrics = metrics(&w, began);
     for result in ["done", "failed"] {
-        let line = format!("\nwabridge_transfers_total{{pbx=\"main\",result=\"{result}\"}} 1\n");
+        let line = format!("\nwabridge_transfers_total{{result=\"{result}\"}} 1\n");
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }
 }

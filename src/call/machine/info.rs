@@ -12,6 +12,7 @@ use super::{Call, State};
 use crate::leg::Leg;
 use crate::media::Command;
 use crate::media::digits::{Form, Press};
+use crate::number::Masked;
 use crate::peer::info;
 use crate::sip::build;
 use crate::sip::grammar::quote;
@@ -83,8 +84,10 @@ impl Call {
         match (leg, self.parties.pbx.dtmf) {
             (Leg::Meta, Form::Info) => {}
             (Leg::Meta, Form::Rfc4733) => {
-                return self
-                    .complain("it has agreed to no telephone-event; set dtmf to what it has");
+                return self.complain(match self.parties.pbx.has_events() {
+                    true => "it has agreed to no telephone-event: set pbx.dtmf to what it has",
+                    false => "pbx.codecs has no telephone-event: add it, or set pbx.dtmf",
+                });
             }
             _ => return,
         }
@@ -164,8 +167,8 @@ impl Call {
 
     fn complain(&mut self, why: &str) {
         if !std::mem::replace(&mut self.infos.complained, true) {
-            let pbx = self.parties.pbx.name.as_str();
-            tracing::warn!(pbx, why, "digits of the user do not get to the PBX");
+            let (pbx, pbx_leg) = (self.parties.pbx.name.as_str(), Masked(self.pbx_call_id()));
+            tracing::warn!(pbx, %pbx_leg, why, "digits of the user do not get to the PBX");
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::call::live::CallId;
 use crate::call::snapshot::{LiveCall, Phase};
 use crate::call::summary::Summary;
 use crate::call::watch::Began;
+use crate::leg::Leg;
 use crate::sip::message::Common;
 
 impl Call {
@@ -22,6 +23,14 @@ impl Call {
             wacid: self.told.wacid.clone(),
             caller_call_id: self.caller.request.call_id().to_owned(),
             callee_call_id: self.callee.request().call_id().to_owned(),
+        }
+    }
+
+    /// Call-ID of the PBX's leg, the first where the call was transferred.
+    pub(super) fn pbx_call_id(&self) -> &str {
+        match self.caller_leg() {
+            Leg::Pbx => self.caller.request.call_id(),
+            Leg::Meta => self.callee.request().call_id(),
         }
     }
 

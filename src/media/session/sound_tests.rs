@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::fixtures::*;
 use crate::leg::Leg;
 use crate::media::rtp::Header;
+use crate::media::sound::tones::{Detector, Found, Generator};
 use crate::media::sound::{Decode, Decoder, Encoder, OpusSettings};
 use crate::media::{Codec, Direction, SideSpec};
 
@@ -38,6 +39,22 @@ impl Voice {
         let timestamp = u32::from(self.1) * clock_rate / 50;
         frame_at(number, 77, self.1, timestamp, &payload)
     }
+}
+
+/// The keys whose tones are in what a side heard of sound.
+fn keys_heard(heard: &[(Header, &[u8])], codec: Codec) -> Vec<u8> {
+    let mut decoder = Decoder::new(codec, 8_000).unwrap();
+    let mut samples = Vec::new();
+    for (_, payload) in heard {
+        decoder.decode(payload, &mut samples).unwrap();
+    }
+    let mut found = Vec::new();
+    Detector::new(8_000).hear(&samples, |one| {
+        if let Found::Began { code, .. } = one {
+            found.push(code);
+        }
+    });
+    found
 }
 
 /// The loudest sample in all that a side heard of sound.
@@ -204,7 +221,7 @@ fn a_tone_is_let_go_when_nobody_listens_to_the_sound_any_more() {
     let mut call = bare();
     call.agree(Leg::Meta, meta()).agree(Leg::Pbx, tones.clone());
     call.start(Leg::Pbx).start(Leg::Meta);
-    let mut generator = crate::media::sound::tones::Generator::new(8_000);
+    let mut generator = Generator::new(8_000);
     let mut encoder = Encoder::new(Codec::Pcmu, 8_000, &OpusSettings::default()).unwrap();
     assert!(generator.press(4, Duration::from_secs(5)));
     for n in 1..=10u16 {
@@ -255,7 +272,7 @@ fn digits_of_a_pbx_that_has_them_as_tones_are_events_for_meta_and_back() {
     let mut call = bare();
     call.agree(Leg::Meta, meta()).agree(Leg::Pbx, tones);
     call.start(Leg::Pbx).start(Leg::Meta);
-    let mut generator = crate::media::sound::tones::Generator::new(8_000);
+    let mut generator = Generator::new(8_000);
     let mut encoder = Encoder::new(Codec::Pcmu, 8_000, &OpusSettings::default()).unwrap();
     for code in [4, 2] {
         assert!(generator.press(code, Duration::from_millis(60)));
@@ -289,19 +306,7 @@ fn digits_of_a_pbx_that_has_them_as_tones_are_events_for_meta_and_back() {
     for _ in 0..20 {
         call.meta_sends(&user.packet(111, 48_000)).wait(20);
     }
-    let mut decoder = Decoder::new(Codec::Pcmu, 8_000).unwrap();
-    let mut samples = Vec::new();
-    for (_, payload) in call.rtp(Leg::Pbx) {
-        decoder.decode(payload, &mut samples).unwrap();
-    }
-    let mut detector = crate::media::sound::tones::Detector::new(8_000);
-    let mut found = Vec::new();
-    detector.hear(&samples, |one| {
-        if let crate::media::sound::tones::Found::Began { code, .. } = one {
-            found.push(code);
-        }
-    });
-    assert_eq!(found, [9]);
+    assert_eq!(keys_heard(&call.rtp(Leg::Pbx), Codec::Pcmu), [9]);
 }
 
 #[test]
@@ -335,4 +340,27 @@ fn a_digit_in_the_speech_of_a_pbx_is_no_gap_in_it() {
     let (before, after) = heard.split_at(heard.len() - 90);
     assert!(before.iter().any(|(h, _)| h.payload_type == 126));
     assert!(loudest(after, 111, Codec::Opus) > 4_000);
+}
+
+#[test]
+fn what_a_user_presses_without_a_word_sounds_all_the_same() {
+    let mut call = bare();
+    let tones = SideSpec {
+        tones: true,
+        ..side(PBX, Some(PBX_RTCP), &[(8, Codec::Pcma)])
+    };
+    call.agree(Leg::Meta, meta()).agree(Leg::Pbx, tones);
+    call.start(Leg::Pbx).start(Leg::Meta);
+    for (nth, key) in [1u8, 2, 11].into_iter().enumerate() {
+        let seq = 3 * nth as u16;
+        for (more, duration) in [(0, 0x140), (1, 0x320), (2, 0x320)] {
+            let end = if more > 0 { 0x80 } else { 0 };
+            let payload = [key, 10 | end, (duration >> 8) as u8, duration as u8];
+            let at = 20_000 * (nth as u32 + 1);
+            call.meta_sends(&frame_at(126, 77, seq + more, at, &payload));
+            call.wait(20);
+        }
+        call.wait(300);
+    }
+    assert_eq!(keys_heard(&call.rtp(Leg::Pbx), Codec::Pcma), [1, 2, 11]);
 }

@@ -101,6 +101,9 @@ impl CallMetrics {
             let labels = [Codec::Opus, pbx].map(Codec::name);
             metrics.counter(&table::CALLS_TRANSCODED, &labels);
         }
+        for result in ["done", "failed"] {
+            metrics.counter(&table::TRANSFERS, &[result]);
+        }
         let both = |row, more: &[&str]| -> [Counter; 2] {
             Leg::BOTH.map(|leg| metrics.counter(row, &[&[leg.word()], more].concat()))
         };
@@ -145,8 +148,7 @@ impl CallMetrics {
         }
         let transfers = &call.transfers;
         for (result, times) in [("done", transfers.done), ("failed", transfers.failed)] {
-            let labels = [call.pbx.as_str(), result];
-            let counter = self.metrics.counter(&table::TRANSFERS, &labels);
+            let counter = self.metrics.counter(&table::TRANSFERS, &[result]);
             counter.inc_by(times.into());
         }
         let talked = call.ended.saturating_duration_since(answered);

@@ -146,8 +146,8 @@ pub const CALLS_TRANSCODED: Row = counter(
 /// Transfers.
 pub const TRANSFERS: Row = counter(
     "transfers",
-    &["pbx", "result"],
-    "Transfers that the PBX has asked for in calls that are over: done, or failed.",
+    &["result"],
+    "Transfers that the PBX has asked for in calls that are over: `done`, or `failed`.",
 );
 /// What Meta refused calls with.
 pub const META_REFUSALS: Row = counter(
