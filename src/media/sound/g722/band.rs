@@ -10,10 +10,11 @@
 
 use super::qmf::limit;
 
-/// Decision values of the lower band's 60 levels, for a scale of 8192 (Q6).
-const Q6: [i16; 30] = [
-    0, 35, 72, 110, 150, 190, 233, 276, 323, 370, 422, 473, 530, 587, 650, 714, 786, 858, 940,
-    1023, 1121, 1219, 1339, 1458, 1612, 1765, 1980, 2195, 2557, 2919,
+/// Decision values between the lower band's 30 magnitudes, for a scale of 8192 (Q6), and three that are beyond the last:
+/// with 32 the processor compares eight at once.
+const Q6: [i16; 32] = [
+    35, 72, 110, 150, 190, 233, 276, 323, 370, 422, 473, 530, 587, 650, 714, 786, 858, 940, 1023,
+    1121, 1219, 1339, 1458, 1612, 1765, 1980, 2195, 2557, 2919, 4095, 4095, 4095,
 ];
 
 /// Values of those levels, the smallest first (QQ6).
@@ -59,8 +60,7 @@ impl Lower {
         let error = x.saturating_sub(self.predictor.estimate);
         // One's complement for a magnitude, as the Recommendation has it.
         let magnitude = if error < 0 { !error } else { error };
-        let above = |&&q: &&i16| magnitude >= scaled(q << 3, self.scale.factor);
-        let level = Q6.iter().skip(1).take_while(above).count() as u8;
+        let level = self.level(magnitude);
         let code = match (error < 0, level) {
             (true, 0..=1) => 63 - level,
             (true, _) => 33 - level,
@@ -68,6 +68,14 @@ impl Lower {
         };
         self.adapt(code);
         code
+    }
+
+    /// Which of the levels a magnitude is of: how many decision values it reaches. They wait for the scale alone, so that all
+    /// can be had before the magnitude is; to search them would be to wait for each in turn.
+    fn level(&self, magnitude: i16) -> u8 {
+        let factor = self.scale.factor;
+        let reached = Q6.map(|q| i16::from(magnitude >= scaled(q << 3, factor)));
+        reached.iter().sum::<i16>().min(29) as u8
     }
 
     /// INVQBL and LIMIT: the sample of 15 bits for a code of six bits.
@@ -175,19 +183,22 @@ impl Scale {
     }
 }
 
+/// How many zeros the predictor has.
+const ZEROS: usize = 6;
+
 /// The predictor: two poles over what was reconstructed, six zeros over the differences.
 #[derive(Debug, Default)]
 struct Predictor {
     /// A1 and A2, times 16384.
     poles: [i16; 2],
     /// B1 to B6, times 16384.
-    zeros: [i16; 6],
-    /// The last reconstructed signals (RLT), newest first.
-    reconstructed: [i16; 2],
+    zeros: [i16; ZEROS],
+    /// The last reconstructed signal (RLT).
+    reconstructed: i16,
     /// The last partly reconstructed signals (PLT), newest first.
     partial: [i16; 2],
-    /// The last differences (DLT), newest first.
-    differences: [i16; 6],
+    /// Twice the last differences (DLT), newest first: the zeros are of half the scale, and a sign is the same of both.
+    differences: [i16; ZEROS],
     /// What the zeros predict (SZL).
     zeros_estimate: i16,
     /// What both predict (SL).
@@ -201,23 +212,25 @@ impl Predictor {
         let reconstructed = difference.saturating_add(self.estimate);
         self.adapt_zeros(difference);
         self.adapt_poles(partial);
-        self.differences.rotate_right(1);
-        self.differences[0] = difference;
+        // Named one by one they are moved within a register; moved in memory, they would be waited for there.
+        let [a, b, c, d, e, _] = self.differences;
+        self.differences = [double(difference), a, b, c, d, e];
         self.partial = [partial, self.partial[0]];
-        self.reconstructed = [reconstructed, self.reconstructed[0]];
-        self.predict();
+        self.zeros_estimate = self.predict_by_zeros();
+        let earlier = std::mem::replace(&mut self.reconstructed, reconstructed);
+        let [one, two] = self.poles;
+        self.estimate = scaled(double(reconstructed), one)
+            .saturating_add(scaled(double(earlier), two))
+            .saturating_add(self.zeros_estimate);
     }
 
     /// UPZERO: each zero leaks, and grows where its difference has the sign of the new one.
     fn adapt_zeros(&mut self, difference: i16) {
         let gain = if difference == 0 { 0 } else { 128 };
         for (zero, earlier) in self.zeros.iter_mut().zip(self.differences) {
-            let step = if (earlier ^ difference) < 0 {
-                -gain
-            } else {
-                gain
-            };
-            *zero = scaled(*zero, 32_640).saturating_add(step);
+            // All ones where the signs differ, which makes `^` and `-` a change of sign: without a branch, all at once.
+            let unlike = (earlier ^ difference) >> 15;
+            *zero = scaled(*zero, 32_640).saturating_add((gain ^ unlike) - unlike);
         }
     }
 
@@ -239,25 +252,71 @@ impl Predictor {
         self.poles = [first, second];
     }
 
-    /// FILTEZ, FILTEP and PREDIC.
-    fn predict(&mut self) {
-        let terms = self.zeros.iter().zip(self.differences).rev();
-        self.zeros_estimate = terms.fold(0i16, |sum, (&zero, difference)| {
-            sum.saturating_add(scaled(difference.saturating_add(difference), zero))
-        });
-        let [one, two] = self.reconstructed.map(|r| r.saturating_add(r));
-        let poles_estimate = scaled(one, self.poles[0]).saturating_add(scaled(two, self.poles[1]));
-        self.estimate = poles_estimate.saturating_add(self.zeros_estimate);
+    /// FILTEZ.
+    fn predict_by_zeros(&self) -> i16 {
+        let factors = self.zeros.iter().zip(&self.differences);
+        let mut terms = [0i16; ZEROS];
+        for (term, (&zero, &difference)) in terms.iter_mut().zip(factors) {
+            *term = scaled(difference, zero);
+        }
+        let [mut sum, mut most] = [0i32; 2];
+        for term in terms.map(i32::from) {
+            sum += term;
+            most += term.abs();
+        }
+        if most <= i16::MAX.into() {
+            return sum as i16;
+        }
+        // Each sum is limited, from the oldest on; where none can reach the limit, they are taken all at once, as above.
+        let oldest_first = terms.iter().rev();
+        oldest_first.fold(0, |sum: i16, &term| sum.saturating_add(term))
     }
 }
 
 /// The Recommendation's product of 16-bit values: `(a × b) >> 15`.
 fn scaled(a: i16, b: i16) -> i16 {
-    // Only −32768 × −32768 would not fit, and no coefficient or factor is −32768.
-    ((i32::from(a) * i32::from(b)) >> 15).min(i16::MAX.into()) as i16
+    // Only −32768 × −32768 does not fit; the other limit is never met, but for both the processor has one instruction.
+    let product = (i32::from(a) * i32::from(b)) >> 15;
+    product.clamp(i16::MIN.into(), i16::MAX.into()) as i16
+}
+
+/// The Recommendation doubles a signal before it is multiplied by a coefficient.
+fn double(signal: i16) -> i16 {
+    signal.saturating_add(signal)
 }
 
 /// A table's value. Levels are made from a few bits, which end within the tables.
 fn look_up(table: &[i16], level: u8) -> i16 {
     table.get(usize::from(level)).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::num::i16::ANY;
+
+    proptest::proptest! {
+        #[test]
+        fn what_the_zeros_predict_is_limited_term_by_term(
+            zeros in [ANY; ZEROS], differences in [ANY; ZEROS], soft in 0u32..8,
+        ) {
+            let zeros = zeros.map(|zero| zero >> soft);
+            let predictor = Predictor { zeros, differences, ..Predictor::default() };
+            let oldest_first = zeros.iter().zip(differences).rev();
+            let sum = oldest_first.fold(0i16, |sum, (&zero, difference)| {
+                sum.saturating_add(scaled(difference, zero))
+            });
+            proptest::prop_assert_eq!(predictor.predict_by_zeros(), sum);
+        }
+
+        #[test]
+        fn a_level_is_the_first_whose_decision_value_is_not_reached(
+            magnitude in 0..=i16::MAX, factor in 0..=i16::MAX,
+        ) {
+            let lower = Lower { scale: Scale { log: 0, factor }, ..Lower::default() };
+            let reached = |q: &&i16| magnitude >= scaled(**q << 3, factor);
+            let level = Q6.iter().take(29).take_while(reached).count();
+            proptest::prop_assert_eq!(usize::from(lower.level(magnitude)), level);
+        }
+    }
 }
