@@ -1,35 +1,33 @@
 //! The quadrature mirror filters, which take the sound apart into two bands and join them again (ITU-T G.722 §5).
 
-/// The 24 coefficients, times 8192, in twos: for the samples in even and in odd places.
-const COEFFICIENTS: [[i32; 2]; 12] = [
-    [3, -11],
-    [-11, 53],
-    [12, -156],
-    [32, 362],
-    [-210, -805],
-    [951, 3876],
-    [3876, 951],
-    [-805, -210],
-    [362, 32],
-    [-156, 12],
-    [53, -11],
-    [-11, 3],
-];
+/// The coefficients for the samples in even places, times 8192; those in odd places are the same, the last first.
+const EVEN: [i16; 12] = [3, -11, 12, 32, -210, 951, 3876, -805, 362, -156, 53, -11];
+const ODD: [i16; 12] = [-11, 53, -156, 362, -805, 3876, 951, -210, 32, 12, -11, 3];
 
-/// The last 24 values in twos, newest first.
+/// The last values in even and in odd places, newest first.
 #[derive(Debug, Default)]
-struct Line([[i16; 2]; 12]);
+struct Line {
+    even: [i16; 12],
+    odd: [i16; 12],
+}
 
 impl Line {
     /// Takes two values, `newest` after `newer`, and returns the sums over those in even and in odd places.
     fn filter(&mut self, newer: i16, newest: i16) -> (i32, i32) {
-        self.0.copy_within(..11, 1);
-        self.0[0] = [newest, newer];
-        let pairs = COEFFICIENTS.iter().zip(&self.0);
-        pairs.fold((0, 0), |(a, b), (h, x)| {
-            (a + h[0] * i32::from(x[0]), b + h[1] * i32::from(x[1]))
-        })
+        (
+            filter(&mut self.even, newest, &EVEN),
+            filter(&mut self.odd, newer, &ODD),
+        )
     }
+}
+
+/// Takes the newest value, and returns the sum over all.
+fn filter(values: &mut [i16; 12], newest: i16, coefficients: &[i16; 12]) -> i32 {
+    // Named one by one they are moved within registers; moved in memory, they would be waited for there.
+    let [a, b, c, d, e, f, g, h, i, j, k, _] = *values;
+    *values = [newest, a, b, c, d, e, f, g, h, i, j, k];
+    let pairs = values.iter().zip(coefficients);
+    pairs.map(|(&x, &h)| i32::from(x) * i32::from(h)).sum()
 }
 
 /// The transmitting side.
