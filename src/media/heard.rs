@@ -75,6 +75,7 @@ impl Heard {
         Counts {
             expected: self.expected,
             lost: u64::try_from(self.lost).unwrap_or(0),
+            ..Counts::default()
         }
     }
 }
@@ -113,7 +114,11 @@ mod tests {
         let mut heard = Heard::default();
         heard.report(&block(1_099, 2), &numbers(100));
         heard.report(&block(1_349, 12), &numbers(350));
-        let counts = |expected, lost| Counts { expected, lost };
+        let counts = |expected, lost| Counts {
+            expected,
+            lost,
+            late: 0,
+        };
         assert_eq!(heard.counts(), counts(350, 12));
         heard.report(&block(1_349, 12), &numbers(350));
         heard.report(&block(7, 0), &numbers(400));
@@ -131,8 +136,15 @@ mod tests {
         }
         assert_eq!(ours.skipped(), 99);
         heard.report(&block(65_500 + 399, 99 + 6), &ours);
-        let (expected, lost) = (301, 6);
-        assert_eq!(heard.counts(), Counts { expected, lost });
+        let (expected, lost, late) = (301, 6, 0);
+        assert_eq!(
+            heard.counts(),
+            Counts {
+                expected,
+                lost,
+                late
+            }
+        );
     }
 
     proptest! {

@@ -97,13 +97,15 @@ pub(crate) struct Counts {
     pub(crate) expected: u64,
     /// Not seen by the other.
     pub(crate) lost: u64,
+    /// Seen by our jitter buffer, too late to be played.
+    pub(crate) late: u64,
 }
 
 /// What else is known of a direction when an interval ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conditions {
     pub(crate) coding: Coding,
-    /// Part of the packets that came and could not be played.
+    /// Part of the packets that came and could not be played, by what the peer says.
     pub(crate) discarded: f64,
     pub(crate) jitter_ms: f64,
     pub(crate) buffered_ms: Option<f64>,
@@ -135,11 +137,12 @@ impl Judge {
             return None;
         }
         let lost = now.lost.saturating_sub(self.since.lost).min(expected);
+        let late = now.late.saturating_sub(self.since.late).min(expected);
         self.since = now;
         let path = Path {
             coding: conditions.coding,
             loss: lost as f64 / expected as f64,
-            late: conditions.discarded,
+            late: late as f64 / expected as f64 + conditions.discarded,
             jitter: milliseconds(conditions.jitter_ms),
             buffer: conditions.buffered_ms.map(milliseconds),
             round_trip: milliseconds(conditions.round_trip_ms.unwrap_or_default()),

@@ -203,7 +203,7 @@ impl Reports {
         // A BYE is the last packet of its source (RFC 3550 §6.1).
         if !bye {
             let [codec, sent] = Way::BOTH.map(|way| self.codec(way));
-            let Counts { expected, .. } = self.played();
+            let Counts { expected, .. } = self.ours();
             let side = extended::Side {
                 ssrc: self.ssrc,
                 wall: &self.wall,
@@ -226,7 +226,7 @@ impl Reports {
         Way::BOTH.map(|way| {
             let codec = self.codec(way);
             let (counts, coding, discarded, jitter_ms) = match way {
-                Way::In => (self.played(), Coding::of(codec), 0.0, self.jitter_ms()),
+                Way::In => (self.ours(), Coding::of(codec), 0.0, self.jitter_ms()),
                 Way::Out => (
                     self.theirs.counts(),
                     self.extended.coding(codec),
@@ -257,12 +257,13 @@ impl Reports {
             Way::BOTH.map(|way| self.judges[way as usize].quality());
     }
 
-    /// What we heard of the peer's packets: what comes too late to be played is as good as lost.
-    fn played(&self) -> Counts {
+    /// What we heard of the peer's packets.
+    fn ours(&self) -> Counts {
         let lost = self.lost();
         Counts {
             expected: self.received + lost,
-            lost: lost + self.buffered.discarded,
+            lost,
+            late: self.buffered.discarded,
         }
     }
 

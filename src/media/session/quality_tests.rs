@@ -283,6 +283,8 @@ fn what_comes_too_late_for_the_jitter_buffer_is_as_bad_as_lost() {
     let call = transcoded(16, 400);
     let stats = call.session.stats().pbx;
     assert_eq!(stats.lost, 0, "all of it comes");
+    let bad = Turn::Bad(Impairment::Jitter);
+    assert_eq!(turns(&call), [(10, Leg::Pbx, Way::In, bad)]);
     let last = stats.quality_in.last.unwrap();
     assert!((0.15..0.25).contains(&last.loss), "{last:?}");
     assert!(
