@@ -41,6 +41,14 @@ impl Direction {
     pub fn callee(self) -> Leg {
         self.caller().other()
     }
+
+    /// What belongs to a leg, of what the caller and the callee have.
+    pub fn of<T>(self, leg: Leg, caller: T, callee: T) -> T {
+        match leg == self.caller() {
+            true => caller,
+            false => callee,
+        }
+    }
 }
 
 impl std::fmt::Display for Direction {
@@ -148,10 +156,8 @@ pub struct Summary {
 impl Summary {
     /// The Call-ID of one leg.
     pub fn call_id_of(&self, leg: Leg) -> &str {
-        match leg == self.direction.caller() {
-            true => &self.caller_call_id,
-            false => &self.callee_call_id,
-        }
+        self.direction
+            .of(leg, &self.caller_call_id, &self.callee_call_id)
     }
 
     /// From answer to end.

@@ -102,10 +102,8 @@ pub struct Began {
 impl Began {
     /// The Call-ID of one leg.
     pub fn call_id_of(&self, leg: Leg) -> &str {
-        match leg == self.direction.caller() {
-            true => &self.caller_call_id,
-            false => &self.callee_call_id,
-        }
+        self.direction
+            .of(leg, &self.caller_call_id, &self.callee_call_id)
     }
 }
 

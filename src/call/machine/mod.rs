@@ -203,10 +203,7 @@ struct Talking {
 impl Talking {
     /// The dialog with a leg; and what the PBX may change, if it may.
     fn leg(&mut self, leg: Leg, direction: Direction) -> (&mut Dialog, Option<&mut PbxSession>) {
-        let dialog = match leg == direction.caller() {
-            true => &mut self.caller,
-            false => &mut self.callee,
-        };
+        let dialog = direction.of(leg, &mut self.caller, &mut self.callee);
         (dialog, self.pbx.as_deref_mut())
     }
 }

@@ -75,11 +75,7 @@ impl Call {
     pub(super) fn change_legs(&mut self, dialog: Dialog, session: PbxSession, now: Instant) {
         let identity = self.to_pbx();
         self.referrals = 0;
-        self.infos.forget();
         let trying = self.transfers.back_mut().and_then(|t| t.trying.take());
-        if let Some(own) = &mut self.own {
-            own.is_of_former_leg();
-        }
         let State::Talking(talking) = &mut self.state else {
             return;
         };
@@ -158,15 +154,20 @@ impl Call {
         turn.respond(server, build::response(request, status, None));
     }
 
-    /// The PBX hangs up whose transfer is under way: the WhatsApp user waits for what becomes of that.
-    pub(super) fn referrer_leaves(&mut self, turn: &mut Turn<'_>) {
+    /// Nothing is for whoever was at the PBX's end any more: neither sound nor digits that wait, nor what a refresh brings.
+    pub(super) fn leave_former(&mut self, turn: &mut Turn<'_>) {
         self.infos.forget();
-        turn.media(Command::Leave { leg: Leg::Pbx });
-        if let Some(trying) = self.trying_mut() {
-            trying.alone = true;
-        }
         if let Some(own) = &mut self.own {
             own.is_of_former_leg();
+        }
+        turn.media(Command::Leave { leg: Leg::Pbx });
+    }
+
+    /// The PBX hangs up whose transfer is under way: the WhatsApp user waits for what becomes of that.
+    pub(super) fn referrer_leaves(&mut self, turn: &mut Turn<'_>) {
+        self.leave_former(turn);
+        if let Some(trying) = self.trying_mut() {
+            trying.alone = true;
         }
         if let Some((_, pbx)) = self.pbx_session() {
             pbx.ends();

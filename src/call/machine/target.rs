@@ -98,10 +98,10 @@ impl Call {
         self.acknowledge_target(turn);
         self.tell_referrer(200, reason_phrase(200), turn);
         turn.actions.push(Action::Dialog(dialog.id().clone(), leg));
+        self.leave_former(turn);
         self.change_legs(dialog, session, turn.now);
         (self.parties.pbx_hop, self.pbx_by_flow) = (hop, false);
         self.codecs.pbx = side.sound();
-        turn.media(Command::Leave { leg });
         turn.media(Command::Agree { leg, side });
         turn.media(Command::Start { leg });
         turn.mark(Mark::Transferred);

@@ -28,10 +28,9 @@ impl Call {
 
     /// Call-ID of the PBX's leg, the first where the call was transferred.
     pub(super) fn pbx_call_id(&self) -> &str {
-        match self.caller_leg() {
-            Leg::Pbx => self.caller.request.call_id(),
-            Leg::Meta => self.callee.request().call_id(),
-        }
+        let (caller, callee) = (&self.caller.request, self.callee.request());
+        let invite = self.parties.direction.of(Leg::Pbx, caller, callee);
+        invite.call_id()
     }
 
     /// The call as it is now.
