@@ -235,13 +235,16 @@ impl Settings {
         headers::check(&format!("{at}.headers"), &self.headers, document);
     }
 
+    /// Whether there is a codec of sound among its codecs.
+    pub(super) fn has_sound(&self) -> bool {
+        let mut formats = self.codecs.iter();
+        formats.any(|format| *format != Format::TelephoneEvent)
+    }
+
     fn check_codecs(&self, at: &str, document: &Document<'_>) {
         let codecs = &self.codecs;
         let problem = |key, what, remedy| document.problem(&format!("{at}.{key}"), what, remedy);
-        if codecs
-            .iter()
-            .all(|format| *format == Format::TelephoneEvent)
-        {
+        if !self.has_sound() {
             problem(
                 "codecs",
                 "there is no codec of sound",

@@ -8,12 +8,11 @@ use crate::media::digits::Form;
 
 impl Pbx {
     pub(super) fn check_dtmf(&self, at: &str, document: &Document<'_>) {
-        let is_event = |format: &Format| *format == Format::TelephoneEvent;
-        if self.codecs.iter().all(is_event) {
+        if !self.has_sound() {
             // That there is no sound at all is said of the codecs.
             return;
         }
-        if self.dtmf == Form::Rfc4733 && !self.codecs.iter().any(is_event) {
+        if self.dtmf == Form::Rfc4733 && !self.codecs.contains(&Format::TelephoneEvent) {
             document.warning(
                 &format!("{at}.codecs"),
                 "without telephone-event, this PBX gets no digits of the user",

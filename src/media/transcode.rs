@@ -72,8 +72,6 @@ pub(crate) struct Transcoder {
     due: Option<Instant>,
     frame: Duration,
     rate: u32,
-    /// How long sound may wait.
-    most: Duration,
     /// The number of the next frame, and where its sound begins on the clock of `task.to`.
     seq: Seq,
     timestamp: Timestamp,
@@ -104,7 +102,6 @@ impl Transcoder {
             due: None,
             frame,
             rate,
-            most: Duration::from_millis(manner.player.longest().into()),
             seq: Seq(0),
             timestamp: Timestamp(0),
             samples: vec![0; units(frame, rate) as usize],
@@ -195,7 +192,7 @@ impl Transcoder {
 
     /// What its jitter buffer does.
     pub(crate) fn buffered(&self) -> Buffered {
-        Buffered::of(&self.player.stats(), self.rate, self.most)
+        Buffered::of(&self.player.stats(), self.rate, self.player.most())
     }
 
     /// Makes the frame that is due; `false` if it need not be sent.

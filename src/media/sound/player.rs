@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Decode;
 use super::delay::Estimate;
 use super::jitter::{Place, Queue};
 use super::ready::Ready;
 use super::stretch::{self, Need};
+use super::{Decode, lasting};
 use crate::media::rtp::{Seq, Timestamp};
 use making::Wait;
 
@@ -42,13 +42,6 @@ pub struct Settings {
     pub min_delay: u16,
     /// Milliseconds that sound is held back at most; what comes later is lost.
     pub max_delay: u16,
-}
-
-impl Settings {
-    /// Milliseconds that sound is held back at most: no less than at least.
-    pub fn longest(&self) -> u16 {
-        self.max_delay.max(self.min_delay)
-    }
 }
 
 impl Default for Settings {
@@ -146,7 +139,8 @@ impl<D: Decode> Player<D> {
         let rate = decoder.rate().max(1);
         Player {
             rate: i64::from(rate),
-            max_delay: i64::from(settings.longest()) * i64::from(rate) / 1000,
+            max_delay: i64::from(settings.max_delay.max(settings.min_delay)) * i64::from(rate)
+                / 1000,
             queue: Queue::new(rate, clock_rate),
             estimate: Estimate::new(rate, settings.min_delay, settings.max_delay),
             ready: Ready::new(decoder),
@@ -233,6 +227,11 @@ impl<D: Decode> Player<D> {
     /// Another source begins (SSRC): nothing known of the last one holds. What was counted stays.
     pub fn reset(&mut self) {
         self.restart();
+    }
+
+    /// How long sound is held back at most.
+    pub fn most(&self) -> Duration {
+        self.time(self.max_delay)
     }
 
     /// What was counted so far.
@@ -360,11 +359,6 @@ impl<D: Decode> Player<D> {
     }
 
     fn time(&self, samples: i64) -> Duration {
-        Duration::from_micros(
-            u64::try_from(samples)
-                .unwrap_or(0)
-                .saturating_mul(1_000_000)
-                / self.rate as u64,
-        )
+        lasting(u64::try_from(samples).unwrap_or(0), self.rate as u32)
     }
 }
