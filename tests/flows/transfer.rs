@@ -562,20 +562,20 @@ fn outside_a_call_and_before_its_answer_nothing_is_transferred() {
     w.leaves_nothing_behind();
 }
 
-/// A user talks to a PBX that is told of digits by INFO.
-fn told_by_info() -> (World, Up) {
+/// A user talks to a PBX that is told of digits by INFO, and has pressed two of which it has the first.
+fn told_by_info() -> (World, Up, Request) {
     let mut w = World::with(with_pbx(|pbx| {
         (pbx.reinvite, pbx.dtmf) = (Reinvite::Local, Form::Info);
     }));
     let up = w.user_talks();
-    (w, up)
+    user_presses(&mut w, "12");
+    let first = w.gets_request(Pbx, "INFO");
+    (w, up, first)
 }
 
 #[test]
 fn digits_that_wait_for_the_referrer_are_not_told_to_the_target() {
-    let (mut w, up) = told_by_info();
-    user_presses(&mut w, "12");
-    let first = w.gets_request(Pbx, "INFO");
+    let (mut w, up, first) = told_by_info();
     let invite = w.refers(&up, BOB);
     let bob = w.bob_answers(invite);
     assert_eq!(w.media.lock().unwrap().left, [Pbx], "nor in the stream");
@@ -595,9 +595,7 @@ fn digits_that_wait_for_the_referrer_are_not_told_to_the_target() {
 
 #[test]
 fn digits_are_told_to_nobody_while_nobody_is_there() {
-    let (mut w, up) = told_by_info();
-    user_presses(&mut w, "12");
-    let first = w.gets_request(Pbx, "INFO");
+    let (mut w, up, first) = told_by_info();
     let invite = w.refers(&up, BOB);
     w.referrer_hangs_up(&up);
     assert_eq!(w.media.lock().unwrap().left, [Pbx]);

@@ -7,7 +7,6 @@ use crate::leg::Leg;
 use crate::media::digits::Key;
 use crate::media::outbox::News;
 use crate::media::sound::tones::Detector;
-use crate::media::sound::{Decode, Decoder};
 use crate::media::{Codec, Command, Direction, Press, SideSpec};
 
 fn press(written: char, ms: u64) -> Press {
@@ -275,24 +274,18 @@ fn a_digit_of_which_half_is_told_goes_no_further_than_who_has_heard_that() {
 #[test]
 fn tones_that_wait_for_one_party_are_not_heard_by_the_next() {
     let mut call = talking();
-    let by_tones = SideSpec {
-        tones: true,
-        ..side(PBX, Some(PBX_RTCP), &[(8, Codec::Pcma)])
-    };
-    call.agree(Leg::Pbx, by_tones.clone());
+    let tones = by_tones(8, Codec::Pcma);
+    call.agree(Leg::Pbx, tones.clone());
     call.talk(Leg::Meta, 2, 0..5);
     for n in 0..4u16 {
         let payload = [n as u8 + 1, 138, 3, 32];
         call.meta_sends(&frame_at(126, 2, 5 + n, 9_600 * u32::from(n + 1), &payload));
     }
-    let bob = target(by_tones);
+    let bob = target(tones);
     call.gives_way(bob.clone());
     call.talk(Leg::Meta, 2, 9..60);
-    let mut decoder = Decoder::new(Codec::Pcma, 8_000).unwrap();
-    let mut samples = Vec::new();
-    for packet in call.sent.iter().filter(|s| s.to == bob.remote_rtp) {
-        decoder.decode(&packet.bytes[12..], &mut samples).unwrap();
-    }
+    let to_bob = call.sent.iter().filter(|s| s.to == bob.remote_rtp);
+    let samples = decoded(Codec::Pcma, to_bob.map(|packet| &packet.bytes[12..]));
     assert!(samples.len() > 6_000, "{}", samples.len());
     let mut found = 0;
     Detector::new(8_000).hear(&samples, |_| found += 1);

@@ -12,6 +12,7 @@ use crate::media::outbox::{News, Outbox, Socket};
 use crate::media::rtcp::WallClock;
 use crate::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
 use crate::media::side::Lot;
+use crate::media::sound::{Decode, Decoder};
 use crate::media::{
     Codec, Command, Direction, Measured, Payload, Security, Settings, SideSpec, Source, dtls,
 };
@@ -60,6 +61,24 @@ pub(super) fn meta() -> SideSpec {
 
 pub(super) fn pbx() -> SideSpec {
     side(PBX, Some(PBX_RTCP), &[(107, Codec::Opus), (101, EVENT_8K)])
+}
+
+/// A PBX that has its digits as tones in its sound.
+pub(super) fn by_tones(number: u8, codec: Codec) -> SideSpec {
+    SideSpec {
+        tones: true,
+        ..side(PBX, Some(PBX_RTCP), &[(number, codec)])
+    }
+}
+
+/// The sound in payloads of one codec, 8000 samples a second.
+pub(super) fn decoded<'a>(codec: Codec, payloads: impl Iterator<Item = &'a [u8]>) -> Vec<i16> {
+    let mut decoder = Decoder::new(codec, 8_000).unwrap();
+    let mut samples = Vec::new();
+    for payload in payloads {
+        decoder.decode(payload, &mut samples).unwrap();
+    }
+    samples
 }
 
 /// What the far end sends: a stream with 20 ms frames.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fixtures::*;
 use crate::leg::Leg;
 use crate::media::rtp::Header;
-use crate::media::sound::tones::{Detector, Found, Generator};
+use crate::media::sound::tones::{Generator, tests::codes};
 use crate::media::sound::{Decode, Decoder, Encoder, OpusSettings};
 use crate::media::{Codec, Direction, SideSpec};
 
@@ -41,30 +41,16 @@ impl Voice {
     }
 }
 
-/// The keys whose tones are in what a side heard of sound.
+/// The keys whose tones are in what a side heard, all of it sound.
 fn keys_heard(heard: &[(Header, &[u8])], codec: Codec) -> Vec<u8> {
-    let mut decoder = Decoder::new(codec, 8_000).unwrap();
-    let mut samples = Vec::new();
-    for (_, payload) in heard {
-        decoder.decode(payload, &mut samples).unwrap();
-    }
-    let mut found = Vec::new();
-    Detector::new(8_000).hear(&samples, |one| {
-        if let Found::Began { code, .. } = one {
-            found.push(code);
-        }
-    });
-    found
+    let payloads = heard.iter().map(|(_, payload)| *payload);
+    codes(8_000, &decoded(codec, payloads))
 }
 
 /// The loudest sample in all that a side heard of sound.
 fn loudest(heard: &[(Header, &[u8])], number: u8, codec: Codec) -> i16 {
-    let mut decoder = Decoder::new(codec, 8_000).unwrap();
-    let mut samples = Vec::new();
-    for (_, payload) in heard.iter().filter(|(h, _)| h.payload_type == number) {
-        decoder.decode(payload, &mut samples).unwrap();
-    }
-    samples
+    let sound = heard.iter().filter(|(h, _)| h.payload_type == number);
+    decoded(codec, sound.map(|(_, payload)| *payload))
         .iter()
         .map(|s| s.saturating_abs())
         .max()
@@ -214,10 +200,7 @@ fn a_pbx_that_goes_from_one_law_to_the_other_or_is_started_once_more_loses_no_wo
 
 #[test]
 fn a_tone_is_let_go_when_nobody_listens_to_the_sound_any_more() {
-    let tones = SideSpec {
-        tones: true,
-        ..side(PBX, Some(PBX_RTCP), &[(0, Codec::Pcmu)])
-    };
+    let tones = by_tones(0, Codec::Pcmu);
     let mut call = bare();
     call.agree(Leg::Meta, meta()).agree(Leg::Pbx, tones.clone());
     call.start(Leg::Pbx).start(Leg::Meta);
@@ -265,10 +248,7 @@ fn opus_of_another_length_than_metas_is_made_anew() {
 
 #[test]
 fn digits_of_a_pbx_that_has_them_as_tones_are_events_for_meta_and_back() {
-    let tones = SideSpec {
-        tones: true,
-        ..side(PBX, Some(PBX_RTCP), &[(0, Codec::Pcmu)])
-    };
+    let tones = by_tones(0, Codec::Pcmu);
     let mut call = bare();
     call.agree(Leg::Meta, meta()).agree(Leg::Pbx, tones);
     call.start(Leg::Pbx).start(Leg::Meta);
@@ -345,10 +325,7 @@ fn a_digit_in_the_speech_of_a_pbx_is_no_gap_in_it() {
 #[test]
 fn what_a_user_presses_without_a_word_sounds_all_the_same() {
     let mut call = bare();
-    let tones = SideSpec {
-        tones: true,
-        ..side(PBX, Some(PBX_RTCP), &[(8, Codec::Pcma)])
-    };
+    let tones = by_tones(8, Codec::Pcma);
     call.agree(Leg::Meta, meta()).agree(Leg::Pbx, tones);
     call.start(Leg::Pbx).start(Leg::Meta);
     for (nth, key) in [1u8, 2, 11].into_iter().enumerate() {

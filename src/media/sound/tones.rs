@@ -35,4 +35,4 @@ fn amplitude(dbm0: f32) -> f32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::media) mod tests;

@@ -4,7 +4,7 @@ use super::*;
 use crate::media::digits::Key;
 use crate::media::settings::Settings;
 use crate::media::sound::Decode;
-use crate::media::sound::tones::{Detector, Found};
+use crate::media::sound::tones::{Detector, tests::codes};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -223,13 +223,7 @@ fn a_key_is_heard_in_a_long_silence() {
     assert!(line.transcoder.sound(press));
     let before = line.heard.len();
     line.wait(500);
-    let (mut detector, mut found) = (Detector::new(8_000), Vec::new());
-    detector.hear(&line.heard[before..], |one| {
-        if let Found::Began { code, .. } = one {
-            found.push(code);
-        }
-    });
-    assert_eq!(found, [5]);
+    assert_eq!(codes(8_000, &line.heard[before..]), [5]);
 }
 
 #[test]
@@ -343,11 +337,5 @@ fn keys_are_heard_where_tones_are_wanted_and_nowhere_else() {
     line.talk(10, 20);
     assert!(line.transcoder.sound(press));
     line.talk(20, 20);
-    let (mut detector, mut found) = (Detector::new(8_000), Vec::new());
-    detector.hear(&line.heard, |one| {
-        if let Found::Began { code, .. } = one {
-            found.push(code);
-        }
-    });
-    assert_eq!(found, [7]);
+    assert_eq!(codes(8_000, &line.heard), [7]);
 }

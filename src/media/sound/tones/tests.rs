@@ -29,7 +29,7 @@ fn heard(rate: u32, sound: &[i16]) -> (Vec<Found>, Vec<i16>) {
 }
 
 /// The event codes of the keys found in a sound.
-fn codes(rate: u32, sound: &[i16]) -> Vec<u8> {
+pub(in crate::media) fn codes(rate: u32, sound: &[i16]) -> Vec<u8> {
     let began = |found: Found| {
         if let Found::Began { code, .. } = found {
             Some(code)
