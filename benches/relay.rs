@@ -24,7 +24,7 @@ use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::sdes::Crypto;
 use wabridge::media::srtp::Sender;
-use wabridge::media::{Codec, Command, Engine, Plane, Settings};
+use wabridge::media::{Codec, Command, Engine, Io, Plane, Settings};
 
 /// Calls at once.
 const CALLS: [usize; 3] = [10, 100, 400];
@@ -42,12 +42,37 @@ const SPEECH: [u8; 60] = [0x48; 60];
 /// What carries the packets.
 #[derive(Clone, Copy, PartialEq)]
 enum Relay {
-    /// A loop over the same sockets that receives and sends, and knows nothing.
+    /// A loop over the same sockets that receives and sends by epoll, and knows nothing.
     Floor,
-    /// The engine, RTP on both sides.
-    Plain,
-    /// The engine, SRTP towards Meta.
-    Srtp,
+    /// The engine, and whether Meta's side is SRTP.
+    Engine { io: Io, srtp: bool },
+}
+
+/// All of them, in the order of the columns.
+const RELAYS: [Relay; 5] = [
+    Relay::Floor,
+    Relay::Engine {
+        io: Io::Epoll,
+        srtp: false,
+    },
+    Relay::Engine {
+        io: Io::Epoll,
+        srtp: true,
+    },
+    Relay::Engine {
+        io: Io::Uring,
+        srtp: false,
+    },
+    Relay::Engine {
+        io: Io::Uring,
+        srtp: true,
+    },
+];
+
+impl Relay {
+    fn has_srtp(self) -> bool {
+        matches!(self, Relay::Engine { srtp: true, .. })
+    }
 }
 
 /// What one measurement gave.
@@ -62,27 +87,28 @@ fn main() {
     println!("{}", describe_machine());
     println!("µs of processor time for each packet relayed, medians of {ROUNDS} runs in turns");
     println!(
-        "{:>6} {:>10} {:>10} {:>10} {:>14} {:>13} {:>6}",
-        "calls", "bare loop", "engine", "with SRTP", "engine ÷ bare", "SRTP ÷ bare", "lost"
+        "{:>6} {:>10} {:>12} {:>12} {:>14} {:>16} {:>6}",
+        "calls",
+        "bare loop",
+        "epoll, RTP",
+        "epoll, SRTP",
+        "io_uring, RTP",
+        "io_uring, SRTP",
+        "lost"
     );
     for calls in CALLS {
-        let mut each = [const { Vec::new() }; 3];
+        let mut each = [const { Vec::new() }; RELAYS.len()];
         let mut lost = 0;
         for _ in 0..ROUNDS {
-            for (each, relay) in each
-                .iter_mut()
-                .zip([Relay::Floor, Relay::Plain, Relay::Srtp])
-            {
+            for (each, relay) in each.iter_mut().zip(RELAYS) {
                 let measured = measure(relay, calls);
                 each.push(measured.each.as_secs_f64() * 1e6);
                 lost += measured.lost;
             }
         }
-        let [floor, plain, srtp] = each.map(median);
+        let [floor, plain, srtp, uring_plain, uring_srtp] = each.map(median);
         println!(
-            "{calls:>6} {floor:>10.2} {plain:>10.2} {srtp:>10.2} {:>14.2} {:>13.2} {lost:>6}",
-            plain / floor,
-            srtp / floor,
+            "{calls:>6} {floor:>10.2} {plain:>12.2} {srtp:>12.2} {uring_plain:>14.2} {uring_srtp:>16.2} {lost:>6}"
         );
     }
 }
@@ -96,12 +122,12 @@ fn measure(relay: Relay, calls: usize) -> Measured {
     let ends = [End::new(2), End::new(3)];
     let under_test = match relay {
         Relay::Floor => UnderTest::bare(calls, &ends),
-        Relay::Plain | Relay::Srtp => UnderTest::engine(calls, &ends, relay == Relay::Srtp),
+        Relay::Engine { io, srtp } => UnderTest::engine(calls, &ends, io, srtp),
     };
     // Commands are obeyed and the first frames sent before anything is counted.
     sleep(Duration::from_millis(200));
     let before = under_test.on_cpu();
-    let mut speech = Speech::new(relay == Relay::Srtp);
+    let mut speech = Speech::new(relay.has_srtp());
     let mut due = Instant::now();
     for seq in 0..PACKETS {
         let [from_meta, from_pbx] = speech.frame(seq);
@@ -231,11 +257,12 @@ enum Running {
 }
 
 impl UnderTest {
-    fn engine(calls: usize, ends: &[End; 2], srtp: bool) -> UnderTest {
+    fn engine(calls: usize, ends: &[End; 2], io: Io, srtp: bool) -> UnderTest {
         let settings = Settings {
             meta_address: own_address(1),
             pbx_address: own_address(1),
             workers: 1,
+            io,
             ..Settings::default()
         };
         let mut engine = Engine::start(&settings, |_| ()).expect("a thread");

@@ -8,10 +8,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mio::{Poll, Waker};
 use tracing::error;
 
 use super::common::{Announced, Common};
+use super::io::{Waker, backends};
 use super::pools::Pools;
 use super::rtcp::WallClock;
 use super::session::Session;
@@ -21,7 +21,7 @@ use super::slot::Opening;
 use super::sockets::{Bound, Pool};
 use super::tape::{Length, Recording};
 use super::totals::{Count, Totals};
-use super::worker::{Order, WAKE, Worker};
+use super::worker::{Order, Worker};
 use crate::leg::Leg;
 
 use super::{
@@ -64,7 +64,7 @@ impl Engine {
     /// Starts the worker threads. `listener` is called on them, so it must hand on what it hears and return.
     ///
     /// # Errors
-    /// When the system gives no thread or no epoll descriptor, or the DTLS library no certificate.
+    /// When the system gives no thread or not what `io` asks for, or the DTLS library no certificate.
     pub fn start(
         settings: &Settings,
         listener: impl Fn(MediaEvent) + Send + Sync + 'static,
@@ -87,20 +87,20 @@ impl Engine {
             announced: Announced::new(announced),
         };
         let (mut workers, mut pending) = (Vec::new(), Vec::new());
-        for _ in 0..settings.worker_count() {
-            let poll = Poll::new()?;
+        let (io, backends) = backends(settings.io, settings.worker_count())?;
+        for (sockets, waker) in backends {
             let (orders, inbox) = mpsc::channel();
             let (load, turns) = (Arc::default(), Arc::default());
             let totals: Arc<Totals> = Arc::default();
             workers.push(Remote {
                 orders,
-                waker: Waker::new(poll.registry(), WAKE)?,
+                waker,
                 load: Arc::clone(&load),
                 turns: Arc::clone(&turns),
                 totals: Arc::clone(&totals),
             });
             pending.push(Worker::new(
-                poll,
+                sockets,
                 inbox,
                 listener.clone(),
                 load,
@@ -108,6 +108,7 @@ impl Engine {
                 totals,
             ));
         }
+        tracing::info!(%io, workers = workers.len(), "media is carried");
         let shared = Shared {
             workers,
             pools,

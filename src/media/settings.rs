@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::io::Io;
 use super::sound::{self, OpusSettings};
 use super::transcode::Manner;
 use super::{dtls, fault, ice};
@@ -31,6 +32,9 @@ pub struct Settings {
     pub port_rest: u16,
     /// Threads that carry packets; 0: one for each processor.
     pub workers: u16,
+    /// What carries packets between them and the kernel: `"uring"` (io_uring, Linux 6.1 or later) takes less of the
+    /// processor than `"epoll"`; `"auto"` is io_uring where it is allowed, as it is not in many containers.
+    pub io: Io,
     /// Seconds without any packet from one side after which a call is ended. Where DTLS makes the keys, Meta's count
     /// from when there are keys.
     pub silence_timeout: u16,
@@ -76,6 +80,7 @@ impl Default for Settings {
             },
             port_rest: 5,
             workers: 0,
+            io: Io::Auto,
             silence_timeout: 30,
             comfort_interval: 400,
             report_interval: 5,

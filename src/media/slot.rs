@@ -4,9 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use mio::net::UdpSocket;
-use mio::{Interest, Registry, Token};
-
+use super::io::{Backend, Token};
 use super::outbox::{News, Outbox, Outgoing, Socket};
 use super::session::Session;
 use super::sockets::{Bound, Lease};
@@ -50,11 +48,15 @@ impl Door {
     }
 }
 
-/// A session and what belongs to it. The sockets are closed before their ports are given back.
+/// A session and what belongs to it, but for its sockets, which are with the worker's backend: they are closed before the
+/// ports are given back.
 pub(crate) struct Slot {
     pub(crate) id: SessionId,
     pub(crate) session: Session,
-    sockets: [Option<UdpSocket>; DOORS.len()],
+    /// Its place among the worker's.
+    index: usize,
+    /// Meta has a second socket here.
+    has_meta_ipv6: bool,
     /// For Meta, for the PBX, and of the second socket for Meta.
     leases: [Option<Lease>; 3],
     /// What of it is in the worker's totals.
@@ -65,18 +67,19 @@ pub(crate) struct Slot {
     pub(crate) wake: Option<Instant>,
 }
 
-fn token(index: usize, offset: usize) -> Token {
-    Token(index * DOORS.len() + offset)
-}
-
-/// The slot and the socket that a token of [`Slot::new`] names.
+/// The slot and the socket that a token of [`Slot::open`] names.
 pub(crate) fn named_by(token: Token) -> (usize, Door) {
-    (token.0 / DOORS.len(), DOORS[token.0 % DOORS.len()])
+    let token = token.0 as usize;
+    (token / DOORS.len(), DOORS[token % DOORS.len()])
 }
 
 impl Slot {
-    /// Registers the sockets; on failure they are closed.
-    pub(crate) fn new(opening: Opening, index: usize, registry: &Registry) -> io::Result<Slot> {
+    /// Has the sockets watched; on failure they are closed.
+    pub(crate) fn open(
+        opening: Opening,
+        index: usize,
+        sockets: &mut dyn Backend,
+    ) -> io::Result<Slot> {
         let Opening {
             id,
             session,
@@ -85,36 +88,51 @@ impl Slot {
             pbx,
         } = opening;
         let (meta_ipv6, ipv6_lease) = meta_ipv6.map(|bound| (bound.rtp, bound.lease)).unzip();
-        let mut slot = Slot {
+        let slot = Slot {
             id,
             session,
-            sockets: [Some(meta.rtp), Some(pbx.rtp), pbx.rtcp, meta_ipv6]
-                .map(|socket| socket.map(UdpSocket::from_std)),
+            index,
+            has_meta_ipv6: meta_ipv6.is_some(),
             leases: [Some(meta.lease), Some(pbx.lease), ipv6_lease],
             told: Told::default(),
             tape: None,
             wake: None,
         };
-        for (offset, socket) in slot.sockets.iter_mut().enumerate() {
-            if let Some(socket) = socket {
-                registry.register(socket, token(index, offset), Interest::READABLE)?;
+        let watched = [
+            (Door::Meta, Some(meta.rtp)),
+            (Door::Pbx, Some(pbx.rtp)),
+            (Door::PbxRtcp, pbx.rtcp),
+            (Door::MetaIpv6, meta_ipv6),
+        ]
+        .into_iter()
+        .filter_map(|(door, socket)| Some((door, socket?)))
+        .try_for_each(|(door, socket)| sockets.watch(slot.token(door), socket));
+        match watched {
+            Ok(()) => Ok(slot),
+            Err(error) => {
+                slot.close(sockets);
+                Err(error)
             }
         }
-        Ok(slot)
+    }
+
+    /// Closes its sockets, and then lets their ports rest.
+    pub(crate) fn close(self, sockets: &mut dyn Backend) {
+        for door in DOORS {
+            sockets.close(self.token(door));
+        }
     }
 
     /// Has the PBX's side listen elsewhere; where it did is closed. On failure the slot is of no more use.
-    pub(crate) fn face(&mut self, pbx: Bound, index: usize, registry: &Registry) -> io::Result<()> {
+    pub(crate) fn face(&mut self, pbx: Bound, sockets: &mut dyn Backend) -> io::Result<()> {
         for (door, socket) in [(Door::Pbx, Some(pbx.rtp)), (Door::PbxRtcp, pbx.rtcp)] {
-            let offset = door as usize;
-            let mut socket = socket.map(UdpSocket::from_std);
-            if let Some(socket) = &mut socket {
-                registry.register(socket, token(index, offset), Interest::READABLE)?;
+            sockets.close(self.token(door));
+            if let Some(socket) = socket {
+                sockets.watch(self.token(door), socket)?;
             }
-            self.sockets[offset] = socket;
         }
         self.leases[1] = Some(pbx.lease);
-        let at = |door| self.socket(door)?.local_addr().ok();
+        let at = |door| self.at(door, sockets);
         let ends = (at(Door::Pbx), at(Door::PbxRtcp));
         if let (Some(tape), (Some(pbx), rtcp)) = (&mut self.tape, ends) {
             tape.face(pbx, rtcp.unwrap_or(pbx));
@@ -123,7 +141,12 @@ impl Slot {
     }
 
     /// Sends and tells what the session wants sent and told. What the system refuses is lost, as it would be on the way.
-    pub(crate) fn post(&mut self, out: &mut Outbox, listener: &Listener) {
+    pub(crate) fn post(
+        &mut self,
+        out: &mut Outbox,
+        sockets: &mut dyn Backend,
+        listener: &Listener,
+    ) {
         for Outgoing {
             leg,
             socket,
@@ -132,8 +155,7 @@ impl Slot {
         } in out.packets()
         {
             let door = self.door(leg, socket, to);
-            let sent = self.socket(door).map(|socket| socket.send_to(bytes, to));
-            if !matches!(sent, Some(Ok(_))) {
+            if !sockets.send(self.token(door), to, bytes) {
                 self.session.unsent(leg);
             }
         }
@@ -152,16 +174,21 @@ impl Slot {
 
     /// From now on what it carries is written to a tape of that length, or to none. `announced` is what Meta is told where
     /// our socket has no address of its own.
-    pub(crate) fn record(&mut self, length: Option<Length>, announced: IpAddr) {
-        let ends = self.ends(announced);
+    pub(crate) fn record(
+        &mut self,
+        length: Option<Length>,
+        announced: IpAddr,
+        sockets: &dyn Backend,
+    ) {
+        let ends = self.ends(announced, sockets);
         let tape = length
             .zip(ends)
             .map(|(length, ends)| Tape::new(length, ends));
         self.tape = tape.map(Box::new);
     }
 
-    fn ends(&self, announced: IpAddr) -> Option<Ends> {
-        let at = |door| self.socket(door)?.local_addr().ok();
+    fn ends(&self, announced: IpAddr, sockets: &dyn Backend) -> Option<Ends> {
+        let at = |door| self.at(door, sockets);
         let mut meta = at(Door::Meta)?;
         if meta.ip().is_unspecified() {
             meta.set_ip(announced);
@@ -175,16 +202,20 @@ impl Slot {
         })
     }
 
-    pub(crate) fn socket(&self, door: Door) -> Option<&UdpSocket> {
-        self.sockets[door as usize].as_ref()
+    /// Where a socket of it listens.
+    fn at(&self, door: Door, sockets: &dyn Backend) -> Option<SocketAddr> {
+        sockets.socket(self.token(door))?.local_addr().ok()
+    }
+
+    fn token(&self, door: Door) -> Token {
+        // Far fewer sockets than that fit into a process.
+        Token((self.index * DOORS.len() + door as usize) as u32)
     }
 
     /// From where a packet leaves: towards Meta from the socket of its destination's version of IP.
     fn door(&self, leg: Leg, socket: Socket, to: SocketAddr) -> Door {
         match (leg, socket) {
-            (Leg::Meta, _) if to.is_ipv6() && self.socket(Door::MetaIpv6).is_some() => {
-                Door::MetaIpv6
-            }
+            (Leg::Meta, _) if to.is_ipv6() && self.has_meta_ipv6 => Door::MetaIpv6,
             (Leg::Meta, _) => Door::Meta,
             (Leg::Pbx, Socket::Rtp) => Door::Pbx,
             (Leg::Pbx, Socket::Rtcp) => Door::PbxRtcp,

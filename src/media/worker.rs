@@ -1,14 +1,14 @@
-//! One thread of the engine: an epoll loop over the sockets of its sessions, and their deadlines.
+//! One thread of the engine: a loop over what happens at the sockets of its sessions, and their deadlines.
 //!
 //! ```text
-//!   poll ▶ orders of signalling ▶ datagrams (so many a socket and turn) ▶ deadlines ▶ poll …
+//!   wait ▶ orders of signalling ▶ datagrams ▶ deadlines ▶ wait …
 //! ```
 //!
 //! It sleeps until one of the three has something for it.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,24 +16,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Token};
 use tracing::{error, warn};
 
+use super::io::{Backend, Event};
 use super::outbox::Outbox;
 use super::slot::{self, Opening, Slot};
 use super::sockets::Bound;
 use super::tape::{Length, Recording};
 use super::totals::Totals;
 use super::{Command, MediaEvent, SessionId, SessionStats};
-
-/// Wakes a worker that has orders waiting.
-pub(crate) const WAKE: Token = Token(usize::MAX);
-/// Datagrams taken from one socket before the others have their turn.
-const TURN: usize = 32;
-/// Readiness reports taken from the system at once.
-const EVENTS: usize = 1024;
-/// Largest UDP datagram.
-const DATAGRAM: usize = 65_535;
 
 /// How old the totals may be while sessions are up.
 const TOTALS_AGE: Duration = Duration::from_secs(1);
@@ -62,7 +53,7 @@ pub(crate) enum Order {
 
 /// The state of one thread.
 pub(crate) struct Worker {
-    poll: Poll,
+    sockets: Box<dyn Backend>,
     orders: mpsc::Receiver<Order>,
     listener: Listener,
     /// Sessions on this worker, counted by whoever opens them.
@@ -76,11 +67,6 @@ pub(crate) struct Worker {
     free: Vec<usize>,
     index: HashMap<SessionId, usize>,
     deadlines: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// Sockets that had more to give when their turn ended.
-    unfinished: Vec<Token>,
-    /// Those of the last turn, while this one goes through them.
-    continued: Vec<Token>,
-    buffer: Box<[u8]>,
     out: Outbox,
     stopping: bool,
 }
@@ -88,7 +74,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// A worker without sessions.
     pub(crate) fn new(
-        poll: Poll,
+        sockets: Box<dyn Backend>,
         orders: mpsc::Receiver<Order>,
         listener: Listener,
         load: Arc<AtomicUsize>,
@@ -96,7 +82,7 @@ impl Worker {
         totals: Arc<Totals>,
     ) -> Worker {
         Worker {
-            poll,
+            sockets,
             orders,
             listener,
             load,
@@ -107,9 +93,6 @@ impl Worker {
             free: Vec::new(),
             index: HashMap::new(),
             deadlines: BinaryHeap::new(),
-            unfinished: Vec::with_capacity(EVENTS),
-            continued: Vec::with_capacity(EVENTS),
-            buffer: vec![0; DATAGRAM].into(),
             out: Outbox::new(),
             stopping: false,
         }
@@ -117,9 +100,12 @@ impl Worker {
 
     /// Runs until told to stop; then every session is closed.
     pub(crate) fn run(mut self) {
-        let mut events = Events::with_capacity(EVENTS);
+        if let Err(error) = self.sockets.begin() {
+            error!(%error, "a media worker cannot use its sockets: it carries no sessions");
+            self.stopping = true;
+        }
         while !self.stopping {
-            if let Err(error) = self.turn(&mut events) {
+            if let Err(error) = self.turn() {
                 error!(%error, "a media worker cannot wait for its sockets: its sessions end");
                 break;
             }
@@ -130,23 +116,14 @@ impl Worker {
         }
     }
 
-    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, self.patience()) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-        // Before the packets, which may be the first of what has just been agreed. A packet of a session that ends here
-        // finds its slot empty, or no packet in the socket of the slot's next session.
+    fn turn(&mut self) -> io::Result<()> {
+        self.sockets.wait(self.patience())?;
+        // Before the packets, which may be the first of what has just been agreed.
         while let Ok(order) = self.orders.try_recv() {
             self.obey(order);
         }
-        // What is left over once more is for the next turn.
-        std::mem::swap(&mut self.unfinished, &mut self.continued);
-        while let Some(token) = self.continued.pop() {
-            self.drain(token);
-        }
-        for event in events.iter().filter(|event| event.token() != WAKE) {
-            self.drain(event.token());
+        while let Some(event) = self.sockets.next() {
+            self.happened(event);
         }
         let now = Instant::now();
         self.meet_deadlines(now);
@@ -156,9 +133,6 @@ impl Worker {
 
     /// How long there is nothing to do unless something comes.
     fn patience(&self) -> Option<Duration> {
-        if !self.unfinished.is_empty() {
-            return Some(Duration::ZERO);
-        }
         let due = self.deadlines.peek().map(|Reverse((due, _))| *due);
         let sum = (!self.index.is_empty()).then(|| self.summed_up + TOTALS_AGE);
         let next = due.into_iter().chain(sum).min();
@@ -196,8 +170,9 @@ impl Worker {
                 }
             }
             Order::Record(id, length, announced) => {
-                if let Some(slot) = self.slot(id) {
-                    slot.record(length, announced);
+                let slot = self.index.get(&id).map(|&index| &mut self.slots[index]);
+                if let Some(Some(slot)) = slot {
+                    slot.record(length, announced, &*self.sockets);
                 }
             }
             Order::Read(id, reader) => {
@@ -224,7 +199,7 @@ impl Worker {
             self.slots.push(None);
             self.slots.len() - 1
         });
-        match Slot::new(opening, index, self.poll.registry()) {
+        match Slot::open(opening, index, &mut *self.sockets) {
             Ok(slot) => {
                 self.index.insert(id, index);
                 self.slots[index] = Some(slot);
@@ -242,43 +217,29 @@ impl Worker {
             return;
         };
         let slot = self.slots.get_mut(index).and_then(Option::as_mut);
-        let faced = slot.map(|slot| slot.face(pbx, index, self.poll.registry()));
+        let faced = slot.map(|slot| slot.face(pbx, &mut *self.sockets));
         if let Some(Err(error)) = faced {
             error!(session = id.0, %error, "the new sockets of a media session could not be watched: it ends");
             self.end(index);
         }
     }
 
-    /// Takes what a socket holds, but no more than its turn.
-    fn drain(&mut self, token: Token) {
-        let (index, door) = slot::named_by(token);
-        let (leg, socket) = door.of_side();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut emptied = false;
-        self.guarded(index, |slot, out, listener, now| {
-            for _ in 0..TURN {
-                match slot
-                    .socket(door)
-                    .map(|socket| socket.recv_from(&mut buffer))
-                {
-                    Some(Ok((length, from))) => {
-                        slot.session
-                            .datagram(leg, socket, from, &buffer[..length], now, out);
-                        slot.post(out, listener);
-                    }
-                    // An error that an earlier packet of ours caused; the next call tells of the next datagram.
-                    Some(Err(error)) if error.kind() != ErrorKind::WouldBlock => {}
-                    Some(Err(_)) | None => {
-                        emptied = true;
-                        break;
-                    }
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Arrived(token, from) => {
+                let (index, door) = slot::named_by(token);
+                let (leg, socket) = door.of_side();
+                self.guarded(index, |slot, out, sockets, now| {
+                    let datagram = sockets.octets();
+                    slot.session.datagram(leg, socket, from, datagram, now, out);
+                });
+            }
+            Event::Unsent(token) => {
+                let (index, door) = slot::named_by(token);
+                if let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) {
+                    slot.session.unsent(door.of_side().0);
                 }
             }
-        });
-        self.buffer = buffer;
-        let more = !emptied && self.slots.get(index).is_some_and(Option::is_some);
-        if more && !self.unfinished.contains(&token) {
-            self.unfinished.push(token);
         }
     }
 
@@ -300,17 +261,17 @@ impl Worker {
     fn guarded(
         &mut self,
         index: usize,
-        work: impl FnOnce(&mut Slot, &mut Outbox, &Listener, Instant),
+        work: impl FnOnce(&mut Slot, &mut Outbox, &dyn Backend, Instant),
     ) {
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
             return;
         };
-        let (out, listener) = (&mut self.out, &self.listener);
+        let (out, sockets) = (&mut self.out, &mut *self.sockets);
         let now = Instant::now();
         out.lend(slot.tape.take(), now);
         let done = catch_unwind(AssertUnwindSafe(|| {
-            work(slot, out, listener, now);
-            slot.post(out, listener);
+            work(slot, out, sockets, now);
+            slot.post(out, sockets, &self.listener);
         }));
         slot.tape = out.give_back();
         if done.is_err() {
@@ -332,12 +293,12 @@ impl Worker {
         };
         self.index.remove(&slot.id);
         self.free.push(index);
-        let (id, out, listener) = (slot.id, &mut self.out, &self.listener);
+        let (id, out, sockets) = (slot.id, &mut self.out, &mut *self.sockets);
         let now = Instant::now();
         out.lend(slot.tape.take(), now);
         let said = catch_unwind(AssertUnwindSafe(|| {
             slot.session.close(now, out);
-            slot.post(out, listener);
+            slot.post(out, sockets, &self.listener);
         }));
         let tape = out.give_back();
         if said.is_err() {
@@ -346,7 +307,7 @@ impl Worker {
         }
         let stats = slot.session.stats();
         self.totals.add(&stats, &mut slot.told);
-        drop(slot);
+        slot.close(&mut *self.sockets);
         if let Some(tape) = tape {
             let recording = Arc::new(tape.end());
             self.tell(id, MediaEvent::Recorded { id, recording });

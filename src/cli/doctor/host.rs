@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::config::Config;
 use crate::daemon;
+use crate::media::{self, Io};
 
 use super::finding::Finding;
 
@@ -34,6 +35,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     findings.extend(buffers(kernel("net/core/rmem_max").as_deref()));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     findings.push(workers(config.media.worker_count(), processors));
+    findings.push(media_io(config.media.io, media::usable(config.media.io)));
     if let Some(file) = &config.records.file {
         let folder = file
             .parent()
@@ -135,6 +137,23 @@ fn workers(workers: usize, processors: usize) -> Finding {
     }
 }
 
+fn media_io(wanted: Io, usable: io::Result<Io>) -> Finding {
+    const ABOUT: &str = "media I/O";
+    match usable {
+        Ok(Io::Epoll) if wanted == Io::Auto => Finding::warn(
+            ABOUT,
+            "media goes by epoll, for io_uring is not allowed here: calls are as good, and take more of the processor",
+            "where it matters: Linux 6.1 or later, sysctl kernel.io_uring_disabled=0, a container profile that allows it",
+        ),
+        Ok(io) => Finding::ok(ABOUT, format!("media goes by {io}")),
+        Err(error) => Finding::fail(
+            ABOUT,
+            format!("the bridge will not start: {error}"),
+            "media.io = \"auto\"",
+        ),
+    }
+}
+
 fn room(free: u64) -> Finding {
     const ABOUT: &str = "records";
     match free >= ROOM {
@@ -190,6 +209,11 @@ mod tests {
         assert_eq!(buffers(Some("212992\n")).unwrap().level, Level::Ok);
         assert_eq!(workers(8, 4).level, Level::Warn);
         assert_eq!(workers(4, 4).level, Level::Ok);
+        assert_eq!(media_io(Io::Auto, Ok(Io::Epoll)).level, Level::Warn);
+        assert_eq!(media_io(Io::Epoll, Ok(Io::Epoll)).level, Level::Ok);
+        assert_eq!(media_io(Io::Auto, Ok(Io::Uring)).level, Level::Ok);
+        let forbidden = Err(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(media_io(Io::Uring, forbidden).level, Level::Fail);
         assert_eq!(room(100_000_000).level, Level::Warn);
         assert_eq!(room(ROOM).level, Level::Ok);
     }
