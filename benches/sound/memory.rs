@@ -42,7 +42,7 @@ pub fn run() {
 fn talk(ends: &FarEnds, up: &[Up], codec: Codec) {
     let crypto = Crypto::parse(METAS_KEY).expect("Meta's sample");
     let mut protect = Sender::new(crypto.profile, &crypto.key).expect("the key fits");
-    let [user, pbx] = [Codec::Opus, codec].map(speech::spoken);
+    let [user, pbx] = [Codec::Opus, codec].map(|codec| speech::spoken(codec, None));
     let (mut plain, mut secured) = (Vec::new(), Vec::new());
     for nth in 0..PACKETS {
         let header = |voice: &wabridge::sim::speech::Recording, ssrc| Header {

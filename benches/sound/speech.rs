@@ -1,6 +1,7 @@
 //! What is said: sound that an encoder works for as it does for speech.
 
 use std::f64::consts::TAU;
+use std::ops::Range;
 use std::sync::Arc;
 
 use wabridge::media::Codec;
@@ -44,13 +45,23 @@ pub fn voice() -> Wav {
     }
 }
 
-/// It in packets of 20 ms.
-pub fn spoken(codec: Codec) -> Arc<Recording> {
+/// It in packets of 20 ms: all of it, or what of it is said at its own turn; at the other's there is the noise of a room.
+pub fn spoken(codec: Codec, turn: Option<Range<f64>>) -> Arc<Recording> {
     let format = Format {
         codec,
         ..Format::OPUS
     };
-    Recording::wav(&voice(), format).expect("every codec has 20 ms")
+    let mut wav = voice();
+    if let Some(turn) = turn {
+        let mut noise = 1u32;
+        for (nth, sample) in wav.samples.iter_mut().enumerate() {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if !turn.contains(&(nth as f64 / RATE as f64)) {
+                *sample = (noise >> 16) as i16 / 1_000;
+            }
+        }
+    }
+    Recording::wav(&wav, format).expect("every codec has 20 ms")
 }
 
 /// How long silence lies between two beeps, and where in it the beep begins: in packets of 20 ms.

@@ -19,7 +19,6 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::ptr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -101,8 +100,6 @@ struct Page([BufRingEntry; PAGE]);
 struct Slot {
     octets: [u8; SLOT],
     to: SockAddr,
-    part: libc::iovec,
-    message: libc::msghdr,
     token: Token,
     generation: u8,
 }
@@ -402,12 +399,14 @@ impl Backend for Uring {
         };
         let generation = self.generation(token);
         let slot = &mut self.shared.slots[usize::from(number)];
-        slot.fill(octets, to);
+        slot.octets[..octets.len()].copy_from_slice(octets);
+        slot.to = SockAddr::from(to);
         (slot.token, slot.generation) = (token, generation);
-        let message: *const libc::msghdr = &slot.message;
-        let request = opcode::SendMsg::new(Fd(fd), message)
+        let request = opcode::Send::new(Fd(fd), slot.octets.as_ptr(), octets.len() as u32)
+            .dest_addr(slot.to.as_ptr().cast())
+            .dest_addr_len(slot.to.len())
             // What the socket has no room for is lost, as it would be on the way: it must not wait there.
-            .flags(libc::MSG_DONTWAIT as u32)
+            .flags(libc::MSG_DONTWAIT)
             .build()
             .user_data(SEND | u64::from(number));
         let queued = self.request(&request).is_ok();
@@ -444,20 +443,14 @@ impl Drop for Uring {
 impl Shared {
     fn new() -> Box<Shared> {
         // SAFETY: a message without address, parts and control data is all zeros.
-        let empty: libc::msghdr = unsafe { std::mem::zeroed() };
+        let mut receive: libc::msghdr = unsafe { std::mem::zeroed() };
+        receive.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
         let blank = || Slot {
             octets: [0; SLOT],
             to: SockAddr::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
-            part: libc::iovec {
-                iov_base: ptr::null_mut(),
-                iov_len: 0,
-            },
-            message: empty,
             token: Token(0),
             generation: 0,
         };
-        let mut receive = empty;
-        receive.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
         let pages = usize::from(BUFFERS).div_ceil(PAGE);
         Box::new(Shared {
             // SAFETY: an entry is three numbers, which may all be 0.
@@ -466,20 +459,6 @@ impl Shared {
             slots: (0..SLOTS).map(|_| blank()).collect(),
             receive,
         })
-    }
-}
-
-impl Slot {
-    /// Makes it that datagram. The slot must be free, and where it will stay.
-    fn fill(&mut self, octets: &[u8], to: SocketAddr) {
-        self.octets[..octets.len()].copy_from_slice(octets);
-        self.to = SockAddr::from(to);
-        self.part.iov_base = self.octets.as_mut_ptr().cast();
-        self.part.iov_len = octets.len();
-        self.message.msg_name = self.to.as_ptr().cast_mut().cast();
-        self.message.msg_namelen = self.to.len();
-        self.message.msg_iov = &mut self.part;
-        self.message.msg_iovlen = 1;
     }
 }
 
