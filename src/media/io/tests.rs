@@ -171,6 +171,38 @@ fn a_closed_socket_is_free_at_once_and_what_it_had_is_nobodys() {
 }
 
 #[test]
+fn a_token_serves_again_after_a_socket_that_had_more_than_there_is_room_for() {
+    for io in KINDS {
+        let (mut backend, _waker) = backend(io);
+        let (peer, _) = peer(local());
+        let (flooded, at) = bound(local());
+        socket2::SockRef::from(&flooded)
+            .set_recv_buffer_size(4 << 20)
+            .unwrap();
+        backend.watch(FIRST, flooded).unwrap();
+        for _ in 0..700 {
+            peer.send_to(&[0; 20], at).unwrap();
+        }
+        backend.wait(Some(PATIENCE)).unwrap();
+        // Some of them are read, so that room is made and more asked for.
+        assert!(
+            matches!(backend.next(), Some(Event::Arrived(FIRST, _))),
+            "{io}"
+        );
+        while backend.next().is_some() {}
+        backend.close(FIRST);
+        let (socket, ours) = bound(local());
+        backend.watch(FIRST, socket).unwrap();
+        peer.send_to(b"next", ours).unwrap();
+        let came = arrived(&mut *backend, 1);
+        assert_eq!(came.len(), 1, "{io}");
+        assert_eq!(came[0].2, b"next", "{io}");
+        backend.close(FIRST);
+        UdpSocket::bind(ours).unwrap_or_else(|error| panic!("{io}: {error}"));
+    }
+}
+
+#[test]
 fn what_cannot_be_sent_is_told_and_the_rest_goes_on() {
     for io in KINDS {
         let (mut backend, _waker) = backend(io);
@@ -219,7 +251,9 @@ fn the_largest_datagram_goes_out_after_those_before_it() {
         }
         let others = came.iter().filter(|(.., octets)| octets != b"next");
         assert!(
-            others.clone().all(|(.., octets)| *octets == large),
+            others
+                .clone()
+                .all(|(.., octets)| octets.is_empty() || *octets == large),
             "{io}: whole or not at all"
         );
     }

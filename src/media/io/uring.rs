@@ -35,12 +35,14 @@ const COMPLETIONS: u32 = 4096;
 /// Buffers for what comes. A power of two; few enough to stay in the processor's cache.
 const BUFFERS: u16 = 512;
 /// Octets in one: what the kernel says of a datagram and its sender, and a datagram that is larger than any link between
-/// us and a peer carries in one piece. One that is larger still is nobody's.
+/// us and a peer carries in one piece. Of one that is larger still nothing is left.
 const BUFFER: usize = 2048;
 /// Slots for what goes.
 const SLOTS: usize = REQUESTS as usize;
 /// Octets in one; a larger datagram goes by a system call of its own.
 const SLOT: usize = 1536;
+/// Times that the kernel is asked, at the end, for what it has not completed, each a millisecond long.
+const LAST_TURNS: usize = 1000;
 /// The group of our buffers; there is no other.
 const GROUP: u16 = 0;
 /// Entries of the ring of buffers in a page of memory.
@@ -170,10 +172,26 @@ impl Uring {
     /// Queues a request; hands over those before it where there is no room.
     fn request(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         // SAFETY: all that our requests point to is in `shared`, and a slot is not used again before its completion.
-        while unsafe { self.ring.submission().push(entry) }.is_err() {
-            self.ring.submit()?;
+        if unsafe { self.ring.submission().push(entry) }.is_err() {
+            self.submit()?;
+            // SAFETY: as above.
+            let queued = unsafe { self.ring.submission().push(entry) };
+            queued.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         }
         self.under_way += 1;
+        Ok(())
+    }
+
+    /// Hands over what is queued. Where the kernel wants its completions read first, they are.
+    fn submit(&mut self) -> io::Result<()> {
+        while let Err(error) = self.ring.submit() {
+            if !is_passing(&error) {
+                return Err(error);
+            }
+            if self.collect() == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -222,19 +240,18 @@ impl Uring {
         }
         match self.ring.submitter().submit_with_args(wanted, &arguments) {
             Ok(_) => {}
-            Err(error) => match error.raw_os_error() {
-                // Time is over; a signal; the kernel wants its completions read first.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
-                _ => return Err(error),
-            },
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error),
         }
         self.collect();
         Ok(())
     }
 
-    /// Takes the completions, and frees what those of our own requests held.
-    fn collect(&mut self) {
+    /// Takes the completions, and frees what datagrams that are gone held; how many there were.
+    fn collect(&mut self) -> usize {
+        let mut count = 0;
         for entry in self.ring.completion() {
+            count += 1;
             let completion = Completion {
                 number: entry.user_data(),
                 result: entry.result(),
@@ -243,24 +260,21 @@ impl Uring {
             if !cqueue::more(completion.flags) {
                 self.under_way = self.under_way.saturating_sub(1);
             }
-            if completion.number & KIND == SEND {
-                self.free.push(completion.number as u16);
-                if completion.result >= 0 {
-                    continue;
-                }
+            match completion.number & KIND {
+                SEND if completion.result >= 0 => self.free.push(completion.number as u16),
+                _ => self.completed.push_back(completion),
             }
-            self.completed.push_back(completion);
         }
+        count
     }
 
     fn told(&mut self, completion: Completion) -> Option<Event> {
         let ended = !cqueue::more(completion.flags);
         match completion.number & KIND {
             SEND => {
-                let slot = self
-                    .shared
-                    .slots
-                    .get(usize::from(completion.number as u16))?;
+                let number = completion.number as u16;
+                self.free.push(number);
+                let slot = self.shared.slots.get(usize::from(number))?;
                 let current = self.generation(slot.token) == slot.generation;
                 current.then_some(Event::Unsent(slot.token))
             }
@@ -288,7 +302,7 @@ impl Uring {
         }
     }
 
-    /// Makes a buffer the current one; who sent the datagram in it, unless that did not fit.
+    /// Makes a buffer the current one; who sent the datagram in it. Of one that did not fit nothing is left.
     fn read(&mut self, buffer: u16, length: i32) -> Option<SocketAddr> {
         let start = usize::from(buffer) * BUFFER;
         self.current = Some((buffer, 0..0));
@@ -296,10 +310,8 @@ impl Uring {
         let octets = self.shared.buffers.get(start..start + length)?;
         let out = RecvMsgOut::parse(octets, &self.shared.receive).ok()?;
         let from = address(out.name_data())?;
-        let datagram = out.payload_data().len();
-        if out.flags() & libc::MSG_TRUNC as u32 != 0 {
-            return None;
-        }
+        let whole = out.flags() & libc::MSG_TRUNC as u32 == 0;
+        let datagram = if whole { out.payload_data().len() } else { 0 };
         let end = start + length;
         self.current = Some((buffer, end - datagram..end));
         Some(from)
@@ -341,9 +353,10 @@ impl Backend for Uring {
         let Some(socket) = self.sockets.take(token) else {
             return;
         };
+        self.ended.retain(|ended| *ended != token);
         // What is queued for it goes out first, its standing request among it, which could not be found before. The kernel
         // holds the socket until it has put the end of that request among the completions.
-        let cancelled = self.ring.submit().and_then(|_| {
+        let cancelled = self.submit().and_then(|()| {
             let submitter = self.ring.submitter();
             submitter.register_sync_cancel(None, CancelBuilder::user_data(self.number(token)))
         });
@@ -393,7 +406,7 @@ impl Backend for Uring {
         };
         let Some(number) = (octets.len() <= SLOT).then(|| self.slot()).flatten() else {
             // After what is queued, so that nothing overtakes.
-            let _ = self.ring.submit();
+            let _ = self.submit();
             let socket = self.sockets.get(token);
             return socket.is_some_and(|socket| socket.send_to(octets, to).is_ok());
         };
@@ -421,12 +434,12 @@ impl Backend for Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         // What stands is told to end. Where the kernel does not let go, its memory is left to it.
-        let _ = self.ring.submit();
+        let _ = self.submit();
         let _ = self
             .ring
             .submitter()
             .register_sync_cancel(None, CancelBuilder::any());
-        for _ in 0..COMPLETIONS {
+        for _ in 0..LAST_TURNS {
             if self.under_way == 0 || self.enter(Some(Duration::from_millis(1))).is_err() {
                 break;
             }
@@ -460,6 +473,14 @@ impl Shared {
             receive,
         })
     }
+}
+
+/// Time is over, a signal has come, or the kernel wants its completions read first.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+    )
 }
 
 /// An address as the kernel writes it: family, port, address, and for IPv6 flow and scope between and after.
