@@ -172,7 +172,7 @@ impl Reports {
         true
     }
 
-    /// Makes `out` the report for now, and plans the next. `timestamp` is our stream's clock at `now`.
+    /// Adds the report for now to `out`, and plans the next. `timestamp` is our stream's clock at `now`.
     pub(crate) fn write(
         &mut self,
         timestamp: Timestamp,
@@ -199,7 +199,7 @@ impl Reports {
             cname: &self.cname,
             bye,
         }
-        .write(out);
+        .append(out);
         // A BYE is the last packet of its source (RFC 3550 §6.1).
         if !bye {
             let [codec, sent] = Way::BOTH.map(|way| self.codec(way));
