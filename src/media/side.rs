@@ -11,6 +11,7 @@ use super::codec::Codec;
 use super::common::Common;
 use super::demux::Kind;
 use super::digits::Writer;
+use super::due::earliest;
 use super::outbox::{News, Outbox, Socket};
 use super::reports::Reports;
 use super::rtcp::WallClock;
@@ -348,14 +349,14 @@ impl Side {
     /// When [`Side::tick`] is next due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let path_due = self.agreed.as_ref().and_then(Agreed::path_due);
-        let own = [
+        earliest([
             self.digits_due(),
             self.comfort_due(),
             self.report_due(),
             self.silence_due(),
-        ];
-        let others = [path_due, self.reports.judged()];
-        own.into_iter().chain(others).flatten().min()
+            path_due,
+            self.reports.judged(),
+        ])
     }
 
     /// Tells the peer that our stream ends.
