@@ -394,7 +394,8 @@ impl Side {
 
     fn report_due(&self) -> Option<Instant> {
         self.started?;
-        self.agreed.as_ref()?.peer.rtcp()?;
+        let takes = |agreed: &&Agreed| agreed.peer.takes_rtcp();
+        self.agreed.as_ref().filter(takes)?;
         self.reports.due()
     }
 
