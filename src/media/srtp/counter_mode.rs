@@ -137,7 +137,7 @@ mod tests {
             (0, 0xe03e_ad09_35c9_5e80_e166_b16d_d92b_4eb4_u128),
             (1, 0xd235_1316_2b02_d0f7_2a43_a2fe_4a5f_97ab),
             (2, 0x41e9_5b3b_b0a2_e8dd_4779_01e4_fca8_94c0),
-            (0xfeff, 0xec8c_df73_98c1_5f69_9f56_1a52_7aa0_5ee5_u128),
+            (0xfeff, 0xec8c_df73_9860_7cb0_f2d2_1675_ea9e_a1e4),
             (0xff00, 0x362b_7c3c_6773_5163_18a0_77d7_fc50_73ae),
             (0xff01, 0x6a2c_c378_7889_374f_beb4_c81b_17ba_6c44),
         ] {
