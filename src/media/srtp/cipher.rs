@@ -28,6 +28,10 @@ impl Place {
 }
 
 /// Session keys of RTP or of RTCP, ready for use.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a session's is boxed, and one for a report lies on the stack, to allocate nothing"
+)]
 pub(super) enum Cipher {
     CounterMode(CounterMode),
     Gcm(Gcm),
