@@ -10,7 +10,7 @@ use std::process::Command;
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
 /// The libraries of TLS, DTLS and SRTP: what a report of a call that has no keys is asked for first.
-const LIBRARIES: [&str; 4] = ["rustls", "ring", "aws-lc-sys", "rtc-srtp"];
+const LIBRARIES: [&str; 4] = ["rustls", "ring", "aws-lc-sys", "aes"];
 
 fn main() {
     println!("cargo:rerun-if-env-changed=WABRIDGE_COMMIT");

@@ -237,6 +237,28 @@ fn only_the_message_layer_names_rsip() {
 }
 
 #[test]
+fn only_the_srtp_module_names_its_ciphers() {
+    for source in sources("src") {
+        let srtp = source.path.starts_with("src/media/srtp/");
+        for name in [
+            "aes::",
+            "ctr::",
+            "ring::aead",
+            "sha1::compress",
+            "subtle::",
+            "rtc_srtp::",
+            "rtc_crypto::",
+        ] {
+            assert!(
+                srtp || !source.code.contains(name),
+                "{} names {name}; only src/media/srtp may",
+                source.path
+            );
+        }
+    }
+}
+
+#[test]
 fn only_the_dtls_module_names_the_dtls_library_and_two_files_are_unsafe() {
     for source in sources("src") {
         let words = words(&source.code);

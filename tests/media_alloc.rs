@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
+use wabridge::media::srtp::Sender;
 use wabridge::media::{
-    Codec, Command, Count, Direction, Engine, Length, Payload, Plane, Security, Settings, SideSpec,
-    Source,
+    Codec, Command, Count, Direction, Engine, Length, MasterKey, Payload, Plane, Security,
+    Settings, SideSpec, Source, SrtpKeys, SrtpProfile,
 };
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -47,7 +48,17 @@ fn own_address(host: u8) -> IpAddr {
     IpAddr::from([127, 64 | middle & 63, low, host])
 }
 
-fn phone(host: u8) -> (UdpSocket, SideSpec) {
+/// Octets of a tag.
+const TAG: usize = 10;
+
+/// A far end.
+struct Phone {
+    socket: UdpSocket,
+    /// Where keys were agreed, it protects what it sends.
+    sender: Option<Sender>,
+}
+
+fn phone(host: u8, keys: Option<&SrtpKeys>) -> (Phone, SideSpec) {
     let socket = UdpSocket::bind((own_address(host), 0)).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(10)))
@@ -61,25 +72,20 @@ fn phone(host: u8) -> (UdpSocket, SideSpec) {
         remote_rtcp: None,
         send: vec![payload],
         receive: vec![payload],
-        security: Security::Plain,
+        security: keys.cloned().map_or(Security::Plain, Security::Sdes),
         source: Source::Negotiated,
         direction: Direction::SendRecv,
         ptime: wabridge::sdp::FRAME,
         tones: false,
         extended_reports: Default::default(),
     };
-    (socket, side)
+    let sender = keys.map(|keys| Sender::new(keys.profile, &keys.receive).unwrap());
+    (Phone { socket, sender }, side)
 }
 
 /// Sends numbered frames one way and waits for each at the far end.
-fn relay(
-    from: &UdpSocket,
-    bridge: SocketAddr,
-    to: &UdpSocket,
-    seqs: std::ops::Range<u16>,
-    packet: &mut Vec<u8>,
-) {
-    let mut buffer = [0; 2000];
+fn relay(from: &mut Phone, bridge: SocketAddr, to: &Phone, seqs: std::ops::Range<u16>) {
+    let (mut packet, mut sealed, mut buffer) = (Vec::new(), Vec::new(), [0; 2000]);
     for seq in seqs {
         let timestamp = Timestamp(u32::from(seq) * 960);
         let header = Header {
@@ -89,15 +95,30 @@ fn relay(
             timestamp,
             ssrc: Ssrc(7),
         };
-        header.write(&[0x48; 60], packet);
-        from.send_to(packet, bridge).unwrap();
+        header.write(&[0x48; 60], &mut packet);
+        let expected = packet.len() + to.sender.as_ref().map_or(0, |_| TAG);
+        if let Some(sender) = &mut from.sender {
+            sender.protect_rtp(&packet, &mut sealed).unwrap();
+            std::mem::swap(&mut packet, &mut sealed);
+        }
+        from.socket.send_to(&packet, bridge).unwrap();
         // Reports and silence of the bridge's own are read over.
-        while to.recv_from(&mut buffer).unwrap().0 != packet.len() {}
+        while to.socket.recv_from(&mut buffer).unwrap().0 != expected {}
     }
 }
 
 #[test]
-fn relaying_plain_rtp_allocates_nothing() {
+fn relaying_allocates_nothing_with_keys_or_without() {
+    relays_without_allocating(None);
+    relays_without_allocating(Some(&SrtpKeys {
+        profile: SrtpProfile::AesCm128HmacSha1_80,
+        send: MasterKey(vec![1; 30]),
+        receive: MasterKey(vec![2; 30]),
+    }));
+}
+
+/// RTP towards the PBX; with keys, SRTP towards Meta.
+fn relays_without_allocating(keys: Option<&SrtpKeys>) {
     let settings = Settings {
         meta_address: own_address(1),
         pbx_address: own_address(2),
@@ -115,16 +136,15 @@ fn relaying_plain_rtp_allocates_nothing() {
     engine.close(first.id);
     told.recv().unwrap();
     let opened = engine.open(own_address(2).into()).unwrap();
-    let ((meta, meta_side), (pbx, pbx_side)) = (phone(3), phone(4));
+    let ((mut meta, meta_side), (mut pbx, pbx_side)) = (phone(3, keys), phone(4, None));
     for (leg, side) in [(Leg::Pbx, pbx_side), (Leg::Meta, meta_side)] {
         engine.command(opened.id, Command::Agree { leg, side });
         engine.command(opened.id, Command::Start { leg });
     }
     // Our first frame shows that both agreements have arrived.
-    meta.recv_from(&mut [0; 2000]).unwrap();
-    let mut packet = Vec::with_capacity(200);
-    relay(&pbx, opened.pbx.rtp, &meta, 0..100, &mut packet);
-    relay(&meta, opened.meta.rtp, &pbx, 0..100, &mut packet);
+    meta.socket.recv_from(&mut [0; 2000]).unwrap();
+    relay(&mut pbx, opened.pbx.rtp, &meta, 0..100);
+    relay(&mut meta, opened.meta.rtp, &pbx, 0..100);
 
     assert_ne!(
         ALLOCATIONS.load(Ordering::Relaxed),
@@ -132,8 +152,8 @@ fn relaying_plain_rtp_allocates_nothing() {
         "the buffers have grown, so counting works"
     );
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    relay(&pbx, opened.pbx.rtp, &meta, 100..2_100, &mut packet);
-    relay(&meta, opened.meta.rtp, &pbx, 100..2_100, &mut packet);
+    relay(&mut pbx, opened.pbx.rtp, &meta, 100..2_100);
+    relay(&mut meta, opened.meta.rtp, &pbx, 100..2_100);
     // Nor does it cost any to be summed up while the session is up, for whoever asks.
     let (sums, until) = (engine.handle(), Instant::now() + Duration::from_secs(10));
     for leg in [Leg::Meta, Leg::Pbx] {
@@ -153,10 +173,10 @@ fn relaying_plain_rtp_allocates_nothing() {
     sums.record(opened.id, Some(Length { base, seconds }));
     let most = Length::octets(seconds) / 60;
     let lap = 2_100..2_100 + u16::try_from(most).unwrap();
-    relay(&pbx, opened.pbx.rtp, &meta, lap.clone(), &mut packet);
+    relay(&mut pbx, opened.pbx.rtp, &meta, lap.clone());
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     let lap = lap.end..lap.end + u16::try_from(most).unwrap();
-    relay(&pbx, opened.pbx.rtp, &meta, lap.clone(), &mut packet);
+    relay(&mut pbx, opened.pbx.rtp, &meta, lap.clone());
     assert_eq!(
         ALLOCATIONS.load(Ordering::Relaxed) - before,
         0,

@@ -135,7 +135,7 @@ mod tests {
         };
         assert_eq!(*first, Arguments::command().render_version().trim_end());
         assert!(target.contains(std::env::consts::ARCH), "{target}");
-        for name in ["rustls", "ring", "aws-lc-sys", "rtc-srtp"] {
+        for name in ["rustls", "ring", "aws-lc-sys", "aes"] {
             let at = libraries.find(&format!("{name} ")).expect(libraries);
             let version = &libraries[at + name.len() + 1..];
             assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{long}");

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::buffered::Buffered;
 use super::codec::Codec;
 use super::digits::{Clocks, Press, Reader, Stroke};
+use super::due::earliest;
 use super::rtp::Ssrc;
 use super::side::Heard;
 use super::sound::{self, SoundError};
@@ -189,7 +190,7 @@ impl Across {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let reader = self.reader.as_ref().and_then(|reader| reader.deadline());
         let transcoder = self.transcoder.as_ref().and_then(|t| t.deadline());
-        reader.into_iter().chain(transcoder).min()
+        earliest([reader, transcoder])
     }
 
     /// What the jitter buffer does, and those before it did.

@@ -132,20 +132,19 @@ impl Agreed {
         Ok(clear)
     }
 
-    /// The packet for the wire: as it is, or sealed into `sealed`.
-    pub(crate) fn seal<'a>(
+    /// Makes the packet that `bytes` ends in, from `start` on, what goes over the wire: sealed where keys were agreed.
+    pub(crate) fn seal(
         &mut self,
         kind: Kind,
-        packet: &'a [u8],
-        sealed: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], SrtpError> {
+        bytes: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), SrtpError> {
         match (&mut self.sender, kind) {
-            (None, _) if matches!(self.spec.security, Security::Plain) => return Ok(packet),
-            (None, _) => return Err(SrtpError::NoKey),
-            (Some(sender), Kind::Rtcp) => sender.protect_rtcp(packet, sealed)?,
-            (Some(sender), _) => sender.protect_rtp(packet, sealed)?,
+            (None, _) if matches!(self.spec.security, Security::Plain) => Ok(()),
+            (None, _) => Err(SrtpError::NoKey),
+            (Some(sender), Kind::Rtcp) => sender.seal_rtcp(bytes, start),
+            (Some(sender), _) => sender.seal_rtp(bytes, start),
         }
-        Ok(sealed)
     }
 
     /// What the peer means by a payload number.

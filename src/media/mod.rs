@@ -37,6 +37,7 @@ mod common;
 pub mod demux;
 pub mod digits;
 pub mod dtls;
+mod due;
 mod early;
 mod engine;
 mod extended;

@@ -39,6 +39,8 @@ pub(crate) struct Outbox {
     bytes: Vec<u8>,
     packets: Vec<(Leg, Socket, SocketAddr, Range<usize>)>,
     news: Vec<(Leg, News)>,
+    /// The packet that is being sealed, for the tape.
+    clear: Vec<u8>,
     /// What is written down of the session that is at work, and what time it is.
     tape: Option<(Box<Tape>, Instant)>,
 }
@@ -59,6 +61,7 @@ impl Outbox {
             bytes: Vec::with_capacity(4096),
             packets: Vec::with_capacity(8),
             news: Vec::with_capacity(8),
+            clear: Vec::new(),
             tape: None,
         }
     }
@@ -71,26 +74,39 @@ impl Outbox {
             .push((leg, socket, to, start..self.bytes.len()));
     }
 
-    /// Adds RTP or RTCP, `sealed` as the peer's keys want it; on the tape it is in `clear`.
-    pub(crate) fn send_sealed(
+    /// Adds RTP or RTCP: written in clear, as it is on the tape, and then sealed where it stands, as the peer's keys want it.
+    ///
+    /// # Errors
+    /// What sealing it says; it is then neither sent nor on the tape.
+    pub(crate) fn send_sealed<E>(
         &mut self,
-        leg: Leg,
-        socket: Socket,
-        to: SocketAddr,
-        clear: &[u8],
-        sealed: &[u8],
-    ) {
+        (leg, socket, to): (Leg, Socket, SocketAddr),
+        write: impl FnOnce(&mut Vec<u8>),
+        seal: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        if self.tape.is_some() {
+            self.clear.clear();
+            self.clear.extend_from_slice(&self.bytes[start..]);
+        }
+        if let Err(error) = seal(&mut self.bytes, start) {
+            self.bytes.truncate(start);
+            return Err(error);
+        }
         if let Some((tape, now)) = &mut self.tape {
             let crossing = Crossing {
                 leg,
                 socket,
                 sent: true,
                 remote: to,
-                octets: clear,
+                octets: &self.clear,
             };
             tape.write(&crossing, *now);
         }
-        self.send(leg, socket, to, sealed);
+        let range = start..self.bytes.len();
+        self.packets.push((leg, socket, to, range));
+        Ok(())
     }
 
     /// RTP or RTCP has come, and could be opened.

@@ -16,6 +16,7 @@ use std::time::Instant;
 use super::common::Common;
 use super::demux::Kind;
 use super::dtls::{self, Fingerprint, Handshake, Role};
+use super::due::earliest;
 use super::ice::{self, Agent};
 use super::{DtlsSpec, SrtpKeys};
 
@@ -100,11 +101,7 @@ impl Path {
             State::Looking { agent, .. } => agent.deadline(),
             State::Found {
                 agent, handshake, ..
-            } => agent
-                .deadline()
-                .into_iter()
-                .chain(handshake.deadline())
-                .min(),
+            } => earliest([agent.deadline(), handshake.deadline()]),
             State::Over => None,
         }
     }

@@ -74,15 +74,27 @@ impl Peer {
 
     /// Where RTP goes; `None` while the peer has no address that could be sent to.
     pub(crate) fn rtp(&self) -> Option<SocketAddr> {
-        sendable(self.learnt_rtp.unwrap_or(self.rtp))
+        sendable(self.learnt_rtp.as_ref().unwrap_or(&self.rtp)).copied()
     }
 
     /// Where RTCP goes, and from which of our sockets.
     pub(crate) fn rtcp(&self) -> Option<(Socket, SocketAddr)> {
-        match self.rtcp {
+        match &self.rtcp {
             None => Some((Socket::Rtp, self.rtp()?)),
-            Some(agreed) => Some((Socket::Rtcp, sendable(self.learnt_rtcp.unwrap_or(agreed))?)),
+            Some(agreed) => {
+                let address = self.learnt_rtcp.as_ref().unwrap_or(agreed);
+                Some((Socket::Rtcp, *sendable(address)?))
+            }
         }
+    }
+
+    /// Whether there is such an address: each packet asks for it, and an address is large.
+    pub(crate) fn takes_rtcp(&self) -> bool {
+        let agreed = match &self.rtcp {
+            None => self.learnt_rtp.as_ref().unwrap_or(&self.rtp),
+            Some(agreed) => self.learnt_rtcp.as_ref().unwrap_or(agreed),
+        };
+        sendable(agreed).is_some()
     }
 
     fn learnt(&self, socket: Socket) -> Option<SocketAddr> {
@@ -103,7 +115,7 @@ fn far_end(spec: &SideSpec) -> (Source, SocketAddr, Option<SocketAddr>) {
 }
 
 /// RFC 3264 §8.4 knows 0.0.0.0 as "do not send", and port 0 is no port.
-fn sendable(address: SocketAddr) -> Option<SocketAddr> {
+fn sendable(address: &SocketAddr) -> Option<&SocketAddr> {
     (!address.ip().is_unspecified() && address.port() != 0).then_some(address)
 }
 

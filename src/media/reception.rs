@@ -7,9 +7,10 @@ use super::rtcp::{Block, Ntp};
 use super::rtp::{MAX_DROPOUT, MAX_MISORDER, Seq, Ssrc, Timestamp};
 use super::xr;
 
-/// A packet lasts so long, until two of them in a row tell; and no packet lasts longer (RFC 3551 §4.2).
-const FRAME: Duration = Duration::from_millis(20);
-const LONGEST_FRAME: Duration = Duration::from_millis(200);
+/// A packet lasts so long, until two of them in a row tell, as units of a clock and its rate: 20 ms.
+const FRAME: (u32, u32) = (1, 50);
+/// No packet lasts longer than such a part of a second (RFC 3551 §4.2): 200 ms.
+const LONGEST_FRAME: u32 = 5;
 
 /// Larger changes of transit time are a clock that was set anew, not jitter.
 const MAX_TRANSIT_CHANGE: Duration = Duration::from_secs(5);
@@ -36,9 +37,9 @@ pub struct Reception {
     /// Expected and received at the time of the last report.
     reported: (u64, u64),
     last_sender_report: Option<(u32, Instant)>,
-    /// Number and timestamp of the last packet of sound, and how long one lasts.
+    /// Number and timestamp of the last packet of sound, and how long one lasts: units of the clock, and its rate.
     last: Option<(Seq, Timestamp)>,
-    frame: Duration,
+    frame: (u32, u32),
     arrivals: Arrivals,
     /// What the next summary begins after: number, losses, duplicates.
     summed_up: (u64, u64, u64),
@@ -180,7 +181,9 @@ impl Reception {
 
     /// Whether losses come in bursts, and how long a packet lasts.
     pub(crate) fn pattern(&self) -> (Pattern, Duration) {
-        (self.arrivals.pattern(), self.frame)
+        let (units, rate) = self.frame;
+        let frame = Duration::from_secs_f64(f64::from(units) / f64::from(rate.max(1)));
+        (self.arrivals.pattern(), frame)
     }
 
     /// What became of the packets since the last call.
@@ -242,10 +245,9 @@ impl Reception {
         let Some((_, then)) = before.filter(|(before, _)| before.next() == seq) else {
             return;
         };
-        let units = timestamp.since(then).max(0);
-        let frame = Duration::from_secs_f64(f64::from(units) / f64::from(self.clock_rate.max(1)));
-        if !frame.is_zero() && frame <= LONGEST_FRAME {
-            self.frame = frame;
+        let units = timestamp.since(then).max(0).unsigned_abs();
+        if (1..=self.clock_rate / LONGEST_FRAME).contains(&units) {
+            self.frame = (units, self.clock_rate);
         }
     }
 

@@ -120,16 +120,14 @@ impl Reports {
     /// Counts a packet of the peer. An event has no time of its own.
     pub(crate) fn heard(&mut self, packet: &Packet<'_>, codec: Codec, now: Instant) {
         self.received += 1;
-        let known = self.reception.take().filter(|reception| {
-            let same = reception.ssrc() == packet.ssrc();
-            if !same {
-                self.lost_before += reception.lost();
-            }
-            same
-        });
+        // In its place: it is too large to be moved for each packet.
+        let ssrc = packet.ssrc();
+        if let Some(before) = self.reception.take_if(|source| source.ssrc() != ssrc) {
+            self.lost_before += before.lost();
+        }
         let rate = codec.clock_rate();
-        let start = || Reception::starting_with(packet.ssrc(), packet.seq(), rate, now);
-        let reception = self.reception.insert(known.unwrap_or_else(start));
+        let start = || Reception::starting_with(ssrc, packet.seq(), rate, now);
+        let reception = self.reception.get_or_insert_with(start);
         let audio = codec.is_audio();
         if audio {
             self.codecs[Way::In as usize] = Some(codec);
@@ -172,7 +170,7 @@ impl Reports {
         true
     }
 
-    /// Makes `out` the report for now, and plans the next. `timestamp` is our stream's clock at `now`.
+    /// Adds the report for now to `out`, and plans the next. `timestamp` is our stream's clock at `now`.
     pub(crate) fn write(
         &mut self,
         timestamp: Timestamp,
@@ -199,7 +197,7 @@ impl Reports {
             cname: &self.cname,
             bye,
         }
-        .write(out);
+        .append(out);
         // A BYE is the last packet of its source (RFC 3550 §6.1).
         if !bye {
             let [codec, sent] = Way::BOTH.map(|way| self.codec(way));

@@ -170,6 +170,11 @@ impl Report<'_> {
     /// Makes `out` this compound packet; allocates only where `out` is too small for it.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.clear();
+        self.append(out);
+    }
+
+    /// Adds this compound packet to `out`.
+    pub(crate) fn append(&self, out: &mut Vec<u8>) {
         self.write_report(out);
         self.write_name(out);
         if self.bye {
@@ -420,7 +425,7 @@ mod tests {
             cname: "wa",
             bye: true,
         };
-        report.write(&mut out);
+        report.append(&mut out);
         let expected = [
             0x81, 200, 0, 12, 0, 0, 0, 0xa, // SR of 13 words
             0x11, 0x11, 0x22, 0x22, 0x33, 0x33, 0x44, 0x44, // NTP
@@ -430,6 +435,9 @@ mod tests {
             0x81, 202, 0, 3, 0, 0, 0, 0xa, 1, 2, b'w', b'a', 0, 0, 0, 0, // SDES, CNAME
             0x81, 203, 0, 1, 0, 0, 0, 0xa, // BYE
         ];
+        assert_eq!(out[..3], [9; 3], "what stands before is left alone");
+        assert_eq!(out[3..], expected);
+        report.write(&mut out);
         assert_eq!(out, expected);
     }
 

@@ -162,14 +162,20 @@ pub struct Header {
 impl Header {
     /// Makes `out` this header followed by `payload`; allocates only where `out` is too small for them.
     pub fn write(&self, payload: &[u8], out: &mut Vec<u8>) {
-        const VERSION_2: u8 = 2 << 6;
         out.clear();
+        self.append(payload, out);
+    }
+
+    /// Adds this header followed by `payload` to `out`.
+    pub(crate) fn append(&self, payload: &[u8], out: &mut Vec<u8>) {
+        const VERSION_2: u8 = 2 << 6;
+        let kind = u8::from(self.marker) << 7 | self.payload_type & 0x7f;
+        let [s0, s1] = self.seq.0.to_be_bytes();
+        let [t0, t1, t2, t3] = self.timestamp.0.to_be_bytes();
+        let [a, b, c, d] = self.ssrc.0.to_be_bytes();
+        let header: [u8; HEADER_LEN] = [VERSION_2, kind, s0, s1, t0, t1, t2, t3, a, b, c, d];
         out.reserve(HEADER_LEN + payload.len());
-        out.push(VERSION_2);
-        out.push(u8::from(self.marker) << 7 | self.payload_type & 0x7f);
-        out.extend_from_slice(&self.seq.0.to_be_bytes());
-        out.extend_from_slice(&self.timestamp.0.to_be_bytes());
-        out.extend_from_slice(&self.ssrc.0.to_be_bytes());
+        out.extend_from_slice(&header);
         out.extend_from_slice(payload);
     }
 }

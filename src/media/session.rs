@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::across::{Across, Digits, Told};
 use super::common::Common;
+use super::due::earliest;
 use super::early::Early;
 use super::kept::Kept;
 use super::outbox::{News, Outbox, Socket};
@@ -199,9 +200,12 @@ impl Session {
 
     /// When [`Session::tick`] is next due; ask again after every input.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let sides = [self.meta.deadline(), self.pbx.deadline()];
-        let across = [self.to_meta.deadline(), self.to_pbx.deadline()];
-        sides.into_iter().chain(across).flatten().min()
+        earliest([
+            self.meta.deadline(),
+            self.pbx.deadline(),
+            self.to_meta.deadline(),
+            self.to_pbx.deadline(),
+        ])
     }
 
     /// Says goodbye to both sides.

@@ -11,6 +11,7 @@ use super::codec::Codec;
 use super::common::Common;
 use super::demux::Kind;
 use super::digits::Writer;
+use super::due::earliest;
 use super::outbox::{News, Outbox, Socket};
 use super::reports::Reports;
 use super::rtcp::WallClock;
@@ -36,9 +37,6 @@ fn silence(codec: Codec) -> Option<&'static [u8]> {
         Codec::G722 | Codec::TelephoneEvent { .. } => None,
     }
 }
-
-/// Octets that buffers begin with: a frame at twice the bit rate Meta wants, or a report. Others make them grow once.
-const ROOM: usize = 256;
 
 /// What a side draws by lot, so that nobody can guess it (RFC 3550 §5.1).
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +75,8 @@ pub(crate) struct Side {
     heard: Option<Instant>,
     silence_told: bool,
     stats: SideStats,
+    /// What was opened last, where keys were agreed.
     clear: Vec<u8>,
-    written: Vec<u8>,
-    sealed: Vec<u8>,
 }
 
 /// RTP of the peer, opened and understood.
@@ -125,9 +122,7 @@ impl Side {
             heard: None,
             silence_told: false,
             stats: SideStats::default(),
-            clear: Vec::with_capacity(ROOM),
-            written: Vec::with_capacity(ROOM),
-            sealed: Vec::with_capacity(ROOM),
+            clear: Vec::new(),
         }
     }
 
@@ -340,9 +335,7 @@ impl Side {
             self.comfort(now, out);
         }
         if self.report_due().is_some_and(|due| due <= now) {
-            self.reports
-                .write(self.stream.timestamp(now), false, now, &mut self.written);
-            self.send_rtcp(out);
+            self.report(false, now, out);
         }
         if self.reports.judged().is_some_and(|due| due <= now) {
             self.judge(now, out);
@@ -356,23 +349,21 @@ impl Side {
     /// When [`Side::tick`] is next due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let path_due = self.agreed.as_ref().and_then(Agreed::path_due);
-        let own = [
+        earliest([
             self.digits_due(),
             self.comfort_due(),
             self.report_due(),
             self.silence_due(),
-        ];
-        let others = [path_due, self.reports.judged()];
-        own.into_iter().chain(others).flatten().min()
+            path_due,
+            self.reports.judged(),
+        ])
     }
 
     /// Tells the peer that our stream ends.
     pub(crate) fn bye(&mut self, now: Instant, out: &mut Outbox) {
         self.judge(now, out);
         if self.sent.is_some() {
-            self.reports
-                .write(self.stream.timestamp(now), true, now, &mut self.written);
-            self.send_rtcp(out);
+            self.report(true, now, out);
         }
     }
 
@@ -403,7 +394,8 @@ impl Side {
 
     fn report_due(&self) -> Option<Instant> {
         self.started?;
-        self.agreed.as_ref()?.peer.rtcp()?;
+        let takes = |agreed: &&Agreed| agreed.peer.takes_rtcp();
+        self.agreed.as_ref().filter(takes)?;
         self.reports.due()
     }
 
@@ -445,40 +437,48 @@ impl Side {
             timestamp,
             marker,
         } = place;
-        Header {
+        let header = Header {
             marker,
             payload_type,
             seq,
             timestamp,
             ssrc: self.ssrc,
-        }
-        .write(payload, &mut self.written);
+        };
         let Some(agreed) = &mut self.agreed else {
             return;
         };
         // Even if it fails: what is due again at once would never end.
         self.sent = Some(now);
         let Some(to) = agreed.peer.rtp() else { return };
-        match agreed.seal(Kind::Rtp, &self.written, &mut self.sealed) {
-            Ok(packet) => out.send_sealed(self.leg, Socket::Rtp, to, &self.written, packet),
-            Err(_) => return self.stats.unsent += 1,
+        let sent = out.send_sealed(
+            (self.leg, Socket::Rtp, to),
+            |bytes| header.append(payload, bytes),
+            |bytes, start| agreed.seal(Kind::Rtp, bytes, start),
+        );
+        if sent.is_err() {
+            return self.stats.unsent += 1;
         }
         self.stats.sent += 1;
         let codec = agreed.sent_as(payload_type);
         self.reports.sent(seq, payload.len(), codec);
     }
 
-    /// Sends the report in `written`.
-    fn send_rtcp(&mut self, out: &mut Outbox) {
+    /// Sends a report: the last one of all, or one of many.
+    fn report(&mut self, bye: bool, now: Instant, out: &mut Outbox) {
         let Some(agreed) = &mut self.agreed else {
             return;
         };
         let Some((socket, to)) = agreed.peer.rtcp() else {
             return;
         };
-        match agreed.seal(Kind::Rtcp, &self.written, &mut self.sealed) {
-            Ok(packet) => out.send_sealed(self.leg, socket, to, &self.written, packet),
-            Err(_) => self.stats.unsent += 1,
+        let (reports, timestamp) = (&mut self.reports, self.stream.timestamp(now));
+        let sent = out.send_sealed(
+            (self.leg, socket, to),
+            |bytes| reports.write(timestamp, bye, now, bytes),
+            |bytes, start| agreed.seal(Kind::Rtcp, bytes, start),
+        );
+        if sent.is_err() {
+            self.stats.unsent += 1;
         }
     }
 }

@@ -1,8 +1,9 @@
-//! AES-GCM (RFC 7714): the library's packets against libsrtp's, and against the RFC written down once more.
+//! AES-GCM (RFC 7714): our packets against libsrtp's, and against the RFC written down once more.
 
 use proptest::prelude::*;
 use rtc_crypto::{AeadAlgorithm, BlockCipherAlgorithm};
 
+use super::tests::EXTENSION_BIT;
 use super::*;
 
 const PROFILES: [SrtpProfile; 2] = [SrtpProfile::AeadAes128Gcm, SrtpProfile::AeadAes256Gcm];
@@ -164,6 +165,30 @@ fn the_reference_gives_the_packets_of_rfc_7714_sections_16_and_17() {
         hex(sealed),
         "§17.2, AES-256"
     );
+}
+
+#[test]
+fn packets_are_those_of_the_reference_under_the_session_keys_of_rfc_7714_too() {
+    let packet = hex("8040f17b 8041f8d3 5501a0b2 47616c6c 69612065 7374206f 6d6e6973");
+    let compound = hex("81c8000d 4d617273 4e545031 4e545032 52545020 0000042a");
+    for (profile, key_len) in PROFILES.into_iter().zip([16, 32]) {
+        let key: Vec<u8> = (0..key_len).collect();
+        let cipher = Cipher::new(profile, &SessionKeys::given(&key, b"Quid pro quo")).unwrap();
+        let reference = Reference::of_the_rfc(key_len);
+        let at = |ssrc, index| Place { ssrc, index };
+        let (mut sealed, mut opened) = (packet.clone(), Vec::new());
+        let place = at(Ssrc(0x5501_a0b2), 0xf17b);
+        cipher.seal_rtp(&mut sealed, 0, 12, place).unwrap();
+        assert_eq!(sealed, reference.protect_rtp(&packet, 12, 0xf17b));
+        cipher.open_rtp(&sealed, 12, place, &mut opened).unwrap();
+        assert_eq!(opened, packet);
+        let (mut sealed, mut opened) = (compound.clone(), Vec::new());
+        let place = at(Ssrc(0x4d61_7273), 0x5d4);
+        cipher.seal_rtcp(&mut sealed, 0, place).unwrap();
+        assert_eq!(sealed, reference.protect_rtcp(&compound, 0x5d4));
+        cipher.open_rtcp(&sealed, place, &mut opened).unwrap();
+        assert_eq!(opened, compound);
+    }
 }
 
 #[test]
