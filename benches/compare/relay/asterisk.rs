@@ -13,7 +13,8 @@ use wabridge::sip::{Message, Request, Response, build};
 
 use crate::far_ends::messages::{METAS_KEY, read};
 use crate::process::Process;
-use crate::sdp::{description, key_in, port_in};
+use crate::sdp::{description, key_in, opus_in, port_in};
+use crate::speech::OPUS;
 use crate::under_test::{Call, Place, UnderTest, log};
 
 const SIP: u16 = 5_060;
@@ -142,7 +143,7 @@ impl Ends {
     }
 
     fn call(&self, number: usize) -> Call {
-        let offer = description(self.media[0], Some(METAS_KEY));
+        let offer = description(self.media[0], Some(METAS_KEY), OPUS);
         self.meta_sends("INVITE", number, "", &offer);
         let invite = self.pbx_is_invited();
         self.pbx_answers(&invite);
@@ -155,6 +156,7 @@ impl Ends {
         let key = key_in(&answered).expect("a=crypto in Asterisk's answer to Meta");
         Call {
             ports: [port_in(&answered), port_in(&offered)],
+            pbxs_opus: opus_in(&offered),
             keys: [Some(Crypto::parse(key).expect("a key").key), None],
         }
     }
@@ -205,7 +207,9 @@ impl Ends {
         ok.headers
             .push("Contact", format!("<sip:100@{here}:{SIP}>"));
         ok.headers.push("Content-Type", "application/sdp");
-        ok.body = description(self.media[1], None).into();
+        // Asterisk has a number of its own for Opus, and takes no other.
+        let opus = opus_in(&String::from_utf8_lossy(&invite.body));
+        ok.body = description(self.media[1], None, opus).into();
         let sent = self.pbx.send_to(&ok.to_bytes(), (self.relay, SIP));
         sent.expect("loopback takes it");
     }

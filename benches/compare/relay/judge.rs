@@ -7,7 +7,7 @@ use wabridge::media::SrtpProfile;
 use wabridge::media::srtp::Receiver;
 
 use crate::generator::{Heard, Taken};
-use crate::speech::{self, EVERY_CALL, OPUS, PACKET, SECURED};
+use crate::speech::{self, EVERY_CALL, PACKET, SECURED};
 use crate::under_test::Call;
 
 /// What came out.
@@ -86,7 +86,7 @@ impl<'a> Listener<'a> {
         let length = usize::from(taken.length);
         let octets = &taken.octets[..length.min(taken.octets.len())];
         // Reports, and frames of silence, which are shorter.
-        if octets.get(1).is_none_or(|kind| kind & 0x7f != OPUS) || length < PACKET {
+        if !speech::is_speech(octets) || length < PACKET {
             return Ok(None);
         }
         let speech = match &mut self.receivers[call as usize] {

@@ -69,7 +69,7 @@ impl Measured {
         let at = (all.len() as f64 * quantile) as usize;
         all.get(at.min(all.len().saturating_sub(1)))
             .copied()
-            .unwrap_or(Duration::MAX)
+            .unwrap_or_default()
     }
 
     /// Whether it carries so many calls.
@@ -87,8 +87,8 @@ pub fn measure(case: Case) -> Measured {
         _ => CORES.join(","),
     };
     let [warm, counted] = case.packets;
-    let mut speech = Speech::new(warm + counted, case.calls);
     let under_test = case.relay.start(&cores, case.workers, &place, case.calls);
+    let mut speech = Speech::new(warm + counted, &under_test.calls);
     // What it has been told is done before anything is counted.
     sleep(Duration::from_millis(300));
     let (mut cpu, mut busy) = ([Duration::ZERO; 2], [(0, 0); 2]);

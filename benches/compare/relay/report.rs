@@ -192,7 +192,7 @@ fn limits(steps: &[Step]) -> String {
             continue;
         };
         // The greatest that was measured, or the least there is.
-        let half = own.clone().filter(|step| 2 * step.calls <= most).next_back();
+        let half = own.clone().rfind(|step| 2 * step.calls <= most);
         let Some(half) = half.or(own.min_by_key(|step| step.calls)) else {
             continue;
         };

@@ -10,7 +10,8 @@ use wabridge::media::sdes::Crypto;
 
 use crate::far_ends::messages::METAS_KEY;
 use crate::process::Process;
-use crate::sdp::{description, key_in, port_in};
+use crate::sdp::{description, key_in, opus_in, port_in};
+use crate::speech::OPUS;
 use crate::under_test::{Call, Place, UnderTest, log};
 
 const NG: u16 = 2_223;
@@ -62,17 +63,18 @@ fn call(ng: &Ng, place: &Place, number: usize) -> Call {
     let offered = ask(
         "offer",
         json!({
-            "sdp": description(meta, Some(METAS_KEY)), "transport-protocol": "RTP/AVP", "ICE": "remove",
+            "sdp": description(meta, Some(METAS_KEY), OPUS), "transport-protocol": "RTP/AVP", "ICE": "remove",
             "rtcp-mux": ["demux"],
         }),
     );
     let answered = ask(
         "answer",
-        json!({ "sdp": description(pbx, None), "to-tag": "pbx" }),
+        json!({ "sdp": description(pbx, None, OPUS), "to-tag": "pbx" }),
     );
     let key = key_in(&answered).expect("a=crypto in rtpengine's answer to Meta");
     Call {
         ports: [port_in(&answered), port_in(&offered)],
+        pbxs_opus: opus_in(&offered),
         keys: [Some(Crypto::parse(key).expect("a key").key), None],
     }
 }

@@ -9,8 +9,9 @@ use wabridge::media::sdes::Crypto;
 use wabridge::media::srtp::Sender;
 
 use crate::far_ends::messages::METAS_KEY;
+use crate::under_test::Call;
 
-/// The payload type of everything here.
+/// The payload type of it at Meta, and where nobody wants another.
 pub const OPUS: u8 = 111;
 /// Octets of 20 ms of speech, as Meta sends them.
 pub const SPEECH: usize = 60;
@@ -30,11 +31,13 @@ pub struct Speech {
     secured: Vec<Vec<u8>>,
     /// By the PBX, to each call its own.
     plain: Vec<[u8; PACKET]>,
+    /// In each call by this payload type.
+    opus: Vec<u8>,
 }
 
 impl Speech {
     /// So many packets each way, in so many calls.
-    pub fn new(packets: u32, calls: usize) -> Speech {
+    pub fn new(packets: u32, calls: &[Call]) -> Speech {
         let crypto = Crypto::parse(METAS_KEY).expect("Meta's sample");
         let mut protect = Sender::new(crypto.profile, &crypto.key).expect("a key");
         let secured = (0..packets).map(|number| {
@@ -45,9 +48,10 @@ impl Speech {
         });
         Speech {
             secured: secured.collect(),
-            plain: (0..calls)
+            plain: (0..calls.len())
                 .map(|call| packet(0, call as u32, Ssrc(0x0202_0202)))
                 .collect(),
+            opus: calls.iter().map(|call| call.pbxs_opus).collect(),
         }
     }
 
@@ -59,7 +63,7 @@ impl Speech {
     /// Makes the PBX's packet of a call the one of this number.
     pub fn turn_to(&mut self, call: usize, number: u32) {
         let packet = &mut self.plain[call];
-        packet[1] = OPUS | u8::from(number == 0) << 7;
+        packet[1] = self.opus[call] | u8::from(number == 0) << 7;
         packet[2..4].copy_from_slice(&(number as u16).to_be_bytes());
         packet[4..8].copy_from_slice(&(number * 960).to_be_bytes());
         packet[HEADER + 4..HEADER + 8].copy_from_slice(&number.to_be_bytes());
@@ -106,8 +110,13 @@ pub fn read(packet: &[u8]) -> Option<(u32, u32)> {
         .all(|(at, octet)| *octet == pattern(at));
     let whole = packet.len() == PACKET
         && packet[0] == 0x80
-        && packet[1] & 0x7f == OPUS
+        && is_speech(packet)
         && speech[..4] == MARK
         && pattern_is_whole;
     whole.then_some((number(4)?, number(8)?))
+}
+
+/// Whether a packet is no report: Opus has a dynamic payload type, whichever (RFC 3551 §6).
+pub fn is_speech(packet: &[u8]) -> bool {
+    packet.get(1).is_some_and(|kind| kind & 0x7f >= 96)
 }

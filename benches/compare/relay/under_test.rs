@@ -12,6 +12,7 @@ use crate::far_ends::daemon::own_address;
 use crate::far_ends::messages::METAS_KEY;
 use crate::process::Process;
 use crate::served::Far;
+use crate::speech::OPUS;
 use crate::{asterisk, ours, rtpengine};
 
 /// Where logs and results are.
@@ -97,6 +98,8 @@ impl Place {
 pub struct Call {
     /// Where it takes Meta's packets, and the PBX's.
     pub ports: [u16; 2],
+    /// By which payload type the PBX is to send Opus.
+    pub pbxs_opus: u8,
     /// With which key packets come protected to Meta, and to the PBX; `None`: in clear.
     pub keys: [Option<MasterKey>; 2],
 }
@@ -148,6 +151,7 @@ fn served(kind: &str, cores: &str, workers: u16, place: &Place, calls: usize) ->
         let (meta, pbx) = line.split_once(' ').expect("two words");
         Call {
             ports: [meta, pbx].map(|word| port(word).expect("an address")),
+            pbxs_opus: OPUS,
             keys: keys.clone(),
         }
     });
