@@ -1,7 +1,7 @@
 //! The media relay beside others: our engine, rtpengine and Asterisk carry the same calls, SRTP with keys from SDP on one
 //! side and RTP on the other, and so does a floor that only receives and sends.
 //!
-//!     cargo bench --bench compare_relay [-- quick] [sweep | idle | cores]
+//!     cargo bench --bench compare_relay [-- quick] [sweep | idle | cores] [calls=N,N…] [rounds=N] [relays=NAME,NAME…]
 //!
 //! ```text
 //!             core 0                                  core 1
@@ -39,6 +39,8 @@ use std::path::Path;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use sweep::Plan;
+
 fn main() {
     let words: Vec<String> = std::env::args()
         .skip(1)
@@ -56,9 +58,12 @@ fn compare(words: &[String]) {
     println!("{}\n", far_ends::describe_machine());
     stay_on_one_core();
     let quick = words.iter().any(|word| word == "quick");
-    let plan = if quick { &sweep::QUICK } else { &sweep::FULL };
-    let parts: Vec<&String> = words.iter().filter(|word| *word != "quick").collect();
-    let wants = |part: &str| parts.is_empty() || parts.iter().any(|one| *one == part);
+    let mut plan = if quick { Plan::quick() } else { Plan::full() };
+    let mut parts: Vec<&String> = words.iter().filter(|word| *word != "quick").collect();
+    parts.retain(|word| !plan.take(word));
+    let (plan, wants) = (&plan, |part: &str| {
+        parts.is_empty() || parts.iter().any(|one| *one == part)
+    });
     let mut raw = report::Raw::create();
     let idle = if wants("idle") {
         sweep::idle(plan)

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::generator::{self, Ends, Heard, Moment, RATE};
+use crate::generator::{self, Ends, Heard, Moment, SLOTS};
 use crate::judge::{self, Came};
 use crate::process::CORES;
 use crate::speech::Speech;
@@ -14,7 +14,7 @@ use crate::under_test::{Place, Relay};
 const LOSS: f64 = 1e-4;
 /// And nine in ten packets may come so late.
 const P90: Duration = Duration::from_millis(20);
-/// A slot that begins later than this has overlapped the next.
+/// A slot that begins later than this makes one burst of several.
 const LATE: Duration = Duration::from_millis(1);
 /// More such slots than this share, and it was the generator that was measured.
 const LATE_SHARE: f64 = 0.01;
@@ -135,10 +135,7 @@ pub fn idle(relay: Relay, time: Duration) -> f64 {
 
 fn why_void(came: &Came, late: f64, dropped: u64) -> Option<String> {
     if let Some(wrong) = &came.wrong {
-        return Some(format!(
-            "{} wrong packets, one of them {wrong}",
-            came.wrongs
-        ));
+        return Some(format!("{} wrong packets: one {wrong}", came.wrongs));
     }
     if dropped > 0 {
         return Some(format!("the generator lost {dropped} packets"));
@@ -148,8 +145,7 @@ fn why_void(came: &Came, late: f64, dropped: u64) -> Option<String> {
 }
 
 fn late(heard: &Heard, warm: u32) -> f64 {
-    let per_packet = 1_000 / RATE as usize;
-    let counted = &heard.late[warm as usize * per_packet..];
+    let counted = &heard.late[warm as usize * SLOTS..];
     let late = counted.iter().filter(|late| **late > LATE).count();
     late as f64 / counted.len() as f64
 }

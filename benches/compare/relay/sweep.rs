@@ -11,37 +11,71 @@ pub struct Plan {
     pub packets: [u32; 2],
     /// Measurements of each kind, in turns.
     pub rounds: usize,
+    /// What is measured.
+    pub relays: Vec<Relay>,
     /// Calls at once.
-    pub calls: &'static [usize],
+    pub calls: Vec<usize>,
     /// The same for Asterisk, which carries fewer.
-    pub fewer: &'static [usize],
+    pub fewer: Vec<usize>,
     /// Seconds without calls.
     pub idle: u64,
     /// Calls for each worker where the cores are compared.
     pub for_each_core: usize,
 }
 
-/// What is published.
-pub const FULL: Plan = Plan {
-    packets: [50, 350],
-    rounds: 3,
-    calls: &[
-        50, 100, 200, 300, 400, 450, 500, 600, 700, 800, 900, 1_000, 1_100, 1_200, 1_500,
-    ],
-    fewer: &[25, 50, 80, 100, 110, 120, 140, 170],
-    idle: 10,
-    for_each_core: 300,
-};
+impl Plan {
+    /// What is published.
+    pub fn full() -> Plan {
+        Plan {
+            packets: [50, 350],
+            rounds: 3,
+            relays: ALL.into(),
+            calls: vec![
+                50, 100, 200, 300, 400, 450, 500, 600, 700, 800, 900, 1_000, 1_100, 1_200, 1_500,
+            ],
+            fewer: vec![25, 50, 80, 100, 110, 120, 140, 170],
+            idle: 10,
+            for_each_core: 300,
+        }
+    }
 
-/// What proves that everything works.
-pub const QUICK: Plan = Plan {
-    packets: [10, 100],
-    rounds: 1,
-    calls: &[50, 200],
-    fewer: &[25, 50],
-    idle: 2,
-    for_each_core: 50,
-};
+    /// What proves that everything works.
+    pub fn quick() -> Plan {
+        Plan {
+            packets: [10, 100],
+            rounds: 1,
+            calls: vec![50, 200],
+            fewer: vec![25, 50],
+            idle: 2,
+            for_each_core: 50,
+            ..Plan::full()
+        }
+    }
+
+    /// Takes `calls=…`, `rounds=…` or `relays=…`; whether it was one of them.
+    pub fn take(&mut self, word: &str) -> bool {
+        let Some((key, value)) = word.split_once('=') else {
+            return false;
+        };
+        let numbers = || {
+            value
+                .split(',')
+                .map(|number| number.parse().expect("numbers"))
+                .collect()
+        };
+        match key {
+            "calls" => (self.calls, self.fewer) = (numbers(), numbers()),
+            "rounds" => self.rounds = value.parse().expect("a number"),
+            "relays" => {
+                let asked =
+                    |relay: &Relay| value.split(',').any(|name| relay.name().starts_with(name));
+                self.relays.retain(asked);
+            }
+            _ => return false,
+        }
+        true
+    }
+}
 
 /// The measurements of a relay with so many calls.
 pub struct Step {
@@ -81,15 +115,14 @@ pub fn median(mut all: Vec<f64>) -> Option<f64> {
 /// Measures, and writes each measurement down when it is made.
 pub fn run(plan: &Plan, raw: &mut Raw) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    let mut all = [plan.calls, plan.fewer].concat();
+    let mut all = [&plan.calls[..], &plan.fewer].concat();
     all.sort_unstable();
     all.dedup();
     for calls in all {
-        let measured = ALL.iter().filter(|relay| {
-            let own = if **relay == Relay::Asterisk {
-                plan.fewer
-            } else {
-                plan.calls
+        let measured = plan.relays.iter().filter(|relay| {
+            let own = match relay {
+                Relay::Asterisk => &plan.fewer,
+                _ => &plan.calls,
             };
             own.contains(&calls) && carries_more(&steps, **relay)
         });
@@ -133,7 +166,8 @@ fn take(step: &mut Step, plan: &Plan, round: usize, raw: &mut Raw) {
 /// Ours with a worker on one core, and with twice the calls and a worker on each of both: for each number of workers the
 /// seconds on a processor for a million packets.
 pub fn cores(plan: &Plan, raw: &mut Raw) -> Vec<(Relay, [Option<f64>; 2])> {
-    let ours = ALL.iter().filter(|relay| matches!(relay, Relay::Ours(_)));
+    let relays = plan.relays.iter();
+    let ours = relays.filter(|relay| matches!(relay, Relay::Ours(_)));
     let compare = |relay: &Relay| {
         let mut each = [Vec::new(), Vec::new()];
         for round in 1..=plan.rounds {
