@@ -21,10 +21,11 @@ impl Process {
         log: &Path,
     ) -> io::Result<Process> {
         let log = fs::File::create(log)?;
-        // taskset becomes the program, and so do the shells before some of them.
+        // Before all else of its core where that is allowed, as the generator is of its own. Each of these becomes the next, and
+        // so do the shells before some programs.
         let mut command = Command::new("taskset");
         command
-            .args(["-c", cores])
+            .args(["-c", cores, "nice", "-n", "-19"])
             .arg(program)
             .args(arguments)
             .stdin(Stdio::piped())

@@ -154,7 +154,7 @@ fn ratios(steps: &[Step]) -> String {
     let mut pairs = Vec::new();
     for relay in ALL {
         if let Relay::Ours(io) = relay {
-            let others = [Relay::Floor(io), Relay::Rtpengine("epoll"), Relay::Asterisk];
+            let others = [Relay::Floor(io), Relay::Rtpengine, Relay::Asterisk];
             pairs.extend(others.map(|other| (relay, other)));
         }
     }

@@ -17,7 +17,7 @@ use crate::under_test::{Call, Place, UnderTest, log};
 const NG: u16 = 2_223;
 
 /// Starts it, with Meta's end offering SRTP and the PBX answering with RTP in every call.
-pub fn start(cores: &str, workers: u16, uring: bool, place: &Place, calls: usize) -> UnderTest {
+pub fn start(cores: &str, workers: u16, place: &Place, calls: usize) -> UnderTest {
     let mut words: Vec<String> = [
         "--foreground",
         "--log-stderr",
@@ -33,9 +33,6 @@ pub fn start(cores: &str, workers: u16, uring: bool, place: &Place, calls: usize
     words.push(format!("--num-threads={workers}"));
     words.push(format!("--interface={}", place.relay));
     words.push(format!("--listen-ng={}:{NG}", place.relay));
-    if uring {
-        words.push("--io-uring".into());
-    }
     let program = Path::new("tests/peers/rtpengine");
     let mut process = Process::start(cores, program, &words, &log("rtpengine")).expect("it starts");
     let ng = Ng::connect(place, &mut process);

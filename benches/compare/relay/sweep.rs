@@ -199,7 +199,7 @@ pub fn idle(plan: &Plan) -> Vec<(String, f64)> {
         std::thread::sleep(time);
         (daemon.cpu() - before).as_secs_f64() / time.as_secs_f64()
     };
-    let others = [Relay::Rtpengine("epoll"), Relay::Asterisk];
+    let others = [Relay::Rtpengine, Relay::Asterisk];
     let others = others.map(|relay| (relay.name(), crate::measure::idle(relay, time)));
     [("wabridge, the whole daemon".to_owned(), daemon)]
         .into_iter()

@@ -25,19 +25,18 @@ pub enum Relay {
     Floor(&'static str),
     /// Our engine; by epoll or by io_uring.
     Ours(&'static str),
-    /// Debian's rtpengine in user space; by epoll or by io_uring.
-    Rtpengine(&'static str),
+    /// Debian's rtpengine in user space, by epoll as it is by default.
+    Rtpengine,
     /// Debian's Asterisk between two endpoints.
     Asterisk,
 }
 
 /// All of them, in the order of their turns.
-pub const ALL: [Relay; 6] = [
+pub const ALL: [Relay; 5] = [
     Relay::Floor("epoll"),
     Relay::Floor("uring"),
     Relay::Ours("epoll"),
-    Relay::Rtpengine("epoll"),
-    Relay::Rtpengine("uring"),
+    Relay::Rtpengine,
     Relay::Asterisk,
 ];
 
@@ -48,8 +47,7 @@ impl Relay {
         match self {
             Relay::Floor(by) => format!("floor {}", io(by)),
             Relay::Ours(by) => format!("wabridge {}", io(by)),
-            Relay::Rtpengine("uring") => "rtpengine --io-uring".into(),
-            Relay::Rtpengine(_) => "rtpengine".into(),
+            Relay::Rtpengine => "rtpengine".into(),
             Relay::Asterisk => "Asterisk".into(),
         }
     }
@@ -57,8 +55,8 @@ impl Relay {
     /// How it waits for packets, as the floors are named.
     pub fn io(self) -> &'static str {
         match self {
-            Relay::Floor(by) | Relay::Ours(by) | Relay::Rtpengine(by) => by,
-            Relay::Asterisk => "epoll",
+            Relay::Floor(by) | Relay::Ours(by) => by,
+            Relay::Rtpengine | Relay::Asterisk => "epoll",
         }
     }
 
@@ -67,7 +65,7 @@ impl Relay {
         match self {
             Relay::Floor(by) => served(&format!("floor-{by}"), cores, workers, place, calls),
             Relay::Ours(by) => served(by, cores, workers, place, calls),
-            Relay::Rtpengine(by) => rtpengine::start(cores, workers, by == "uring", place, calls),
+            Relay::Rtpengine => rtpengine::start(cores, workers, place, calls),
             Relay::Asterisk => asterisk::start(cores, place, calls),
         }
     }
