@@ -42,8 +42,9 @@ pub struct Measured {
     pub carried: u64,
     /// Time on a processor of all its threads.
     pub cpu: Duration,
-    /// Share of its cores that was in use, whoever used it.
-    pub busy: f64,
+    /// Share of its cores that others used: other programs, and the kernel for nobody. Where the generator is on one of them,
+    /// that is in it.
+    pub others: f64,
     /// Share of the generator's slots that were late.
     pub late: f64,
     /// Delays to Meta, to the PBX and of all packets, each sorted.
@@ -91,11 +92,11 @@ pub fn measure(case: Case) -> Measured {
     let mut speech = Speech::new(warm + counted, &under_test.calls);
     // What it has been told is done before anything is counted.
     sleep(Duration::from_millis(300));
-    let (mut cpu, mut busy) = ([Duration::ZERO; 2], [(0, 0); 2]);
+    let (mut cpu, mut busy) = ([Duration::ZERO; 3], [(0, 0); 2]);
     let tell = |moment| match moment {
         Moment::Begin => (cpu[0], busy[0]) = (under_test.process.on_cpu(), in_use(&cores)),
-        Moment::End => busy[1] = in_use(&cores),
-        Moment::Quiet => cpu[1] = under_test.process.on_cpu(),
+        Moment::End => (cpu[1], busy[1]) = (under_test.process.on_cpu(), in_use(&cores)),
+        Moment::Quiet => cpu[2] = under_test.process.on_cpu(),
     };
     let heard = generator::run(
         &ends,
@@ -109,14 +110,16 @@ pub fn measure(case: Case) -> Measured {
     let calls = under_test.calls.clone();
     drop((under_test, ends));
     let came = judge::judge(&heard, &calls, warm);
-    let [used, of] = [busy[1].0 - busy[0].0, busy[1].1 - busy[0].1];
+    // In ticks of 10 ms, as /proc/stat has them.
+    let [used, of] = [busy[1].0 - busy[0].0, busy[1].1 - busy[0].1].map(|ticks| ticks as f64);
+    let own = (cpu[1] - cpu[0]).as_secs_f64() * 100.0;
     let late = late(&heard, warm);
     Measured {
         case,
         sent: 2 * case.calls as u64 * u64::from(counted),
         carried: came.delays[2].len() as u64,
-        cpu: cpu[1] - cpu[0],
-        busy: used as f64 / of as f64,
+        cpu: cpu[2] - cpu[0],
+        others: ((used - own) / of).max(0.0),
         late,
         void: why_void(&came, late, dropped),
         delays: came.delays,

@@ -25,7 +25,7 @@ impl Raw {
         });
         writeln!(
             file,
-            "part,relay,workers,calls,round,sent,carried,loss,fits,cpu_s_per_million,core_in_use,late_slots,{},void",
+            "part,relay,workers,calls,round,sent,carried,loss,fits,cpu_s_per_million,others,late_slots,{},void",
             delays.join(",")
         )
         .expect("as above");
@@ -50,7 +50,7 @@ impl Raw {
             measured.sent,
             measured.carried,
             u8::from(measured.fits()),
-            measured.busy,
+            measured.others,
             measured.late,
             delays.join(","),
             measured.void.as_deref().unwrap_or_default(),
@@ -63,10 +63,11 @@ impl Raw {
             None => "does not fit".into(),
         };
         eprintln!(
-            "{name:<22} {calls:>5} calls, {} worker(s), round {round}: {cpu:6.2} CPU-s per million, loss {:.3} %, p90 {p90:.3} ms; \
-             {verdict}",
+            "{name:<22} {calls:>5} calls, {} worker(s), round {round}: {cpu:6.2} CPU-s per million, loss {:.3} %, p90 {p90:.3} ms, \
+             others {:.0} % of its core; {verdict}",
             case.workers,
             loss * 100.0,
+            measured.others * 100.0,
         );
     }
 }
@@ -86,9 +87,13 @@ pub fn tables(
         .map(|(name, share)| format!("| {name} | {:.3} |", share * 100.0))
         .collect();
     let cores: Vec<String> = cores.iter().map(|row| of_cores(plan, row)).collect();
+    let all = steps.iter().flat_map(|step| &step.rounds);
+    let others = all
+        .map(|measured| measured.others * 100.0)
+        .fold(0.0, f64::max);
     format!(
         "CPU-seconds per million packets, medians of {} rounds in turns; — : does not fit (loss over 0.01 %, or p90 over 20 ms)\n\n\
-         {per_million}\n\nRatios of these\n\n{ratios}\n\nHighest number of calls that fits, and delay at about half of it\n\n{limits}\n\n\
+         {per_million}\n\nOthers used at most {others:.1} % of the relay's core during one of these.\n\nRatios of these\n\n{ratios}\n\nHighest number of calls that fits, and delay at about half of it\n\n{limits}\n\n\
          Without calls, {} s\n\n| | % of a core |\n|---|--:|\n{}\n\n\
          One core and two\n\n| | 1 worker | 2 workers | ratio |\n|---|--:|--:|--:|\n{}\n",
         plan.rounds,

@@ -64,7 +64,13 @@ impl Plan {
                 .collect()
         };
         match key {
-            "calls" => (self.calls, self.fewer) = (numbers(), numbers()),
+            "calls" => {
+                let most = self.fewer.iter().max().copied().unwrap_or_default();
+                self.calls = numbers();
+                self.fewer = numbers();
+                // It cannot even set up many more.
+                self.fewer.retain(|calls| *calls <= most);
+            }
             "rounds" => self.rounds = value.parse().expect("a number"),
             "relays" => {
                 let asked =
