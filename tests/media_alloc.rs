@@ -14,7 +14,7 @@ use wabridge::leg::Leg;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::srtp::Sender;
 use wabridge::media::{
-    Codec, Command, Count, Direction, Engine, Length, MasterKey, Payload, Plane, Security,
+    Codec, Command, Count, Direction, Engine, Io, Length, MasterKey, Payload, Plane, Security,
     Settings, SideSpec, Source, SrtpKeys, SrtpProfile,
 };
 
@@ -109,20 +109,24 @@ fn relay(from: &mut Phone, bridge: SocketAddr, to: &Phone, seqs: std::ops::Range
 
 #[test]
 fn relaying_allocates_nothing_with_keys_or_without() {
-    relays_without_allocating(None);
-    relays_without_allocating(Some(&SrtpKeys {
+    let keys = SrtpKeys {
         profile: SrtpProfile::AesCm128HmacSha1_80,
         send: MasterKey(vec![1; 30]),
         receive: MasterKey(vec![2; 30]),
-    }));
+    };
+    for io in [Io::Uring, Io::Epoll] {
+        relays_without_allocating(io, None);
+        relays_without_allocating(io, Some(&keys));
+    }
 }
 
 /// RTP towards the PBX; with keys, SRTP towards Meta.
-fn relays_without_allocating(keys: Option<&SrtpKeys>) {
+fn relays_without_allocating(io: Io, keys: Option<&SrtpKeys>) {
     let settings = Settings {
         meta_address: own_address(1),
         pbx_address: own_address(2),
         workers: 1,
+        io,
         ..Settings::default()
     };
     let (tell, told) = mpsc::channel();
