@@ -3,7 +3,7 @@
 //! ```text
 //!   Keeping up ── a new call has waited longer than the limit, for twenty times the limit ──▶ Late
 //!        ▲                                                                                       │ each that has waited
-//!        └───────────── none has for a second ───────────────────────────────────────────────────┘ longer is refused
+//!        └───────────── none has for five limits ────────────────────────────────────────────────┘ longer is refused
 //! ```
 //!
 //! A burst is let in whole: it is over before it counts as lateness. What lasts is cut to the limit, so that of twice the
@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 /// How often the limit goes into the time for which the bridge may be late before anything is refused: 500 calls at once, of
 /// half a millisecond and more each, are a burst and nothing else.
 const PATIENCE: u32 = 20;
-/// For how long no call must have waited too long before the bridge is in time again: it must not come and go.
-const RECOVERY: Duration = Duration::from_secs(1);
+/// How often it goes into the time for which no call must have waited too long before the bridge is in time again. Short, for
+/// then bursts are let in whole again; but refusing brings the wait below the limit for moments, and it must not come and go.
+const RECOVERY: u32 = 5;
 
 /// Whether the bridge is late, by how long new calls have waited for it.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Overload {
                 None
             }
             State::Late { since, latest } => {
-                if now.saturating_duration_since(*latest) < RECOVERY {
+                if now.saturating_duration_since(*latest) < RECOVERY * self.limit {
                     return None;
                 }
                 let lasted = now.saturating_duration_since(*since);
@@ -92,7 +93,7 @@ impl Overload {
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::KeepingUp { .. } => None,
-            State::Late { latest, .. } => Some(latest + RECOVERY),
+            State::Late { latest, .. } => Some(latest + RECOVERY * self.limit),
         }
     }
 
@@ -135,13 +136,13 @@ mod tests {
         let mut overload = Overload::new(ms(20));
         let mut look = |at, waited| overload.look(ms(waited), start + ms(at));
         assert_eq!((look(0, 30), look(400, 30)), (None, Some(Turn::Late)));
-        for at in (500..3000).step_by(300) {
+        for at in (400..3000).step_by(90) {
             assert_eq!((look(at, 0), look(at + 1, 21)), (None, None));
         }
-        // It was late last at 2901.
-        let over = Some(Turn::KeepsUp(ms(3901)));
-        assert_eq!((look(3900, 0), look(3901, 0)), (None, over));
-        assert_eq!(look(3902, 0), None);
+        // It was late last at 2921.
+        let over = Some(Turn::KeepsUp(ms(3021)));
+        assert_eq!((look(3020, 0), look(3021, 0)), (None, over));
+        assert_eq!(look(3022, 0), None);
     }
 
     #[test]

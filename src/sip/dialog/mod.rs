@@ -41,7 +41,7 @@ impl DialogId {
         Some(DialogId {
             call_id: request.call_id().to_owned(),
             local_tag: request.to_tag()?.to_owned(),
-            remote_tag: request.from_tag().unwrap_or_default().to_owned(),
+            remote_tag: request.tag_of_from().unwrap_or_default().to_owned(),
         })
     }
 }

@@ -74,7 +74,7 @@ pub trait Common {
     }
 
     /// The tag of the From.
-    fn from_tag(&self) -> Option<&str> {
+    fn tag_of_from(&self) -> Option<&str> {
         tag_of(self.headers().get("From")?)
     }
 

@@ -85,7 +85,7 @@ impl Key {
                 leg,
                 call_id: request.call_id().to_owned(),
                 cseq: request.cseq().map_or(0, |cseq| cseq.number),
-                from_tag: request.from_tag().unwrap_or_default().to_owned(),
+                from_tag: request.tag_of_from().unwrap_or_default().to_owned(),
                 uri: request.uri.to_string(),
                 sent_by,
                 method,
