@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   Keeping up ── a new call has waited longer than the limit, for twenty times the limit ──▶ Late
-//!        ▲                                                                                       │ each that has waited
-//!        └───────────── none has for five limits ────────────────────────────────────────────────┘ longer is refused
+//!        ▲                                                                                     │ each that has waited
+//!        └───────────── none has for five limits ──────────────────────────────────────────────┘ longer is refused
 //! ```
 //!
 //! A burst is let in whole: it is over before it counts as lateness. What lasts is cut to the limit, so that of twice the
