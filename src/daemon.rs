@@ -254,7 +254,11 @@ impl Daemon {
         let config = new.without_restart(&self.config);
         // Whatever can fail comes before the first change.
         media::are_ours(&media::addresses(&config), &media::addresses(&self.config))?;
-        let server = listening::server_tls(&config)?;
+        // Tickets that peers have of us are good until the certificate is another.
+        let is_renewed = config.certificate != self.config.certificate;
+        let server = is_renewed
+            .then(|| listening::server_tls(&config))
+            .transpose()?;
         let clients = clients(&config, trust)?;
         let setup = Arc::new(setup::of(&config, &self.addresses, Some(&self.setup)).await?);
         let was_at = self.admin().cloned();
@@ -269,7 +273,7 @@ impl Daemon {
         }
         self.move_admin(door, &config);
         self.transports.replace_clients(clients);
-        for leg in [Leg::Meta, Leg::Pbx] {
+        for (leg, server) in Leg::BOTH.into_iter().zip(server.iter().cycle()) {
             self.transports.renew_certificate(leg, server.clone());
         }
         let engine = self.engine.handle();

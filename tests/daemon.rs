@@ -28,6 +28,8 @@ use wabridge::sip::transport::tls::{self, Roots};
 #[expect(dead_code, reason = "the tests of configuration need more of it")]
 mod workshop;
 
+#[path = "daemon/bursts.rs"]
+mod bursts;
 #[path = "daemon/networks.rs"]
 mod networks;
 #[path = "daemon/openmetrics.rs"]

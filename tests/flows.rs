@@ -51,6 +51,8 @@ mod media_addresses;
 mod notes;
 #[path = "flows/over_tcp.rs"]
 mod over_tcp;
+#[path = "flows/overload.rs"]
+mod overload;
 #[path = "flows/records.rs"]
 mod records;
 #[path = "flows/refusals.rs"]

@@ -20,6 +20,8 @@ use wabridge::sip::{Malformed, Message, build};
 
 #[path = "transport/pbxs.rs"]
 mod pbxs;
+#[path = "transport/resumption.rs"]
+mod resumption;
 
 const META: &str = "wa.meta.vc";
 

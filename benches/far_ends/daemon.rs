@@ -94,6 +94,11 @@ impl Daemon {
         }
     }
 
+    /// By which the system knows it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How much memory it has now.
     pub fn memory(&self) -> Memory {
         let status = self.proc("status");
@@ -167,6 +172,10 @@ tcp = "off"
 
 [calls]
 max = 2000
+
+[transactions]
+# Each call leaves two behind for 32 s, and these are hundreds of calls a second.
+max_transactions = 500000
 
 [admin]
 listen = "off"

@@ -419,6 +419,7 @@ fn setup() -> Setup {
         routes: Vec::new(),
         pace: Pace::from(&transaction::Settings::default()),
         max_calls: 10_000,
+        overload_delay: Duration::from_millis(20),
         ring_timeout: Duration::from_secs(55),
         answer_timeout: Duration::from_secs(90),
     }

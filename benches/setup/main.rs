@@ -1,6 +1,6 @@
 //! The bridge's own time to answer an authenticated INVITE of Meta: in the machine alone, and through the daemon.
 //!
-//!     cargo bench --bench setup [-- machine | daemon]
+//!     cargo bench --bench setup [-- machine | daemon | storm [calls a second …]]
 //!
 //! Docs: docs/performance.md. Nothing here passes or fails by time.
 
@@ -9,6 +9,7 @@
 #[path = "../far_ends/mod.rs"]
 mod far_ends;
 mod machine;
+mod storm;
 mod times;
 mod whole;
 
@@ -19,5 +20,8 @@ fn main() {
     }
     if far_ends::wants("daemon") {
         whole::run();
+    }
+    if far_ends::wants("storm") {
+        storm::run();
     }
 }

@@ -12,6 +12,16 @@ impl Times {
         self.0.push(time);
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Half of them took longer.
     pub fn median(&self) -> Duration {
         self.percentile(50)

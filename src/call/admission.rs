@@ -103,7 +103,7 @@ fn sources(setup: &Setup) -> Sources {
 }
 
 fn belongs_to_a_call(request: &Request) -> bool {
-    request.method == Method::CANCEL || request.to().is_some_and(|to| to.tag().is_some())
+    request.method == Method::CANCEL || request.to_tag().is_some()
 }
 
 #[cfg(test)]

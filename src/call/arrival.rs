@@ -89,12 +89,22 @@ impl Bridge {
             tracing::info!(leg = ?flow.leg, %call_id, %method, status, why, "refused");
         }
         if request.method == Method::INVITE && !matches!(refused.status, 401 | 407) {
-            self.stats.refused += 1;
-            let pbx = self.admission.pbx_at(flow).filter(|_| flow.leg == Leg::Pbx);
-            let rejected = Rejected::new(request, flow, pbx, refused);
-            out.push(Action::Note(Note::Refused(Box::new(rejected))));
+            self.note_refused(request, flow, refused, out);
         }
         self.respond(server, response, now, out);
+    }
+
+    pub(super) fn note_refused(
+        &mut self,
+        invite: &Request,
+        flow: Flow,
+        refused: &Refused,
+        out: &mut Vec<Action>,
+    ) {
+        self.stats.refused += 1;
+        let pbx = self.admission.pbx_at(flow).filter(|_| flow.leg == Leg::Pbx);
+        let rejected = Rejected::new(invite, flow, pbx, refused);
+        out.push(Action::Note(Note::Refused(Box::new(rejected))));
     }
 
     /// From an INVITE to a call.

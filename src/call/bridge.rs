@@ -6,7 +6,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::admission::Admission;
 use super::closing::Doors;
@@ -15,6 +15,7 @@ use super::event::{Action, Event, Receipt, Stats};
 use super::live::{CallId, Live};
 use super::machine;
 use super::quality;
+use super::refused::late;
 use super::setup::Setup;
 use super::snapshot::{PbxAddress, Registered, Snapshot};
 use super::watch::{Mark, Note};
@@ -84,7 +85,8 @@ impl Bridge {
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         let mut out = Vec::new();
         match event {
-            Event::Arrived(arrival) => self.arrived(arrival, now, &mut out),
+            Event::Arrived(arrival) => self.arrived(arrival, true, now, &mut out),
+            Event::Excess(arrival) => self.arrived(arrival, false, now, &mut out),
             Event::Malformed { malformed, flow } => self.malformed(&malformed, flow, &mut out),
             Event::Sent(Receipt::Answer(call)) => {
                 self.tell(call, machine::Event::AnswerSent, now, &mut out)
@@ -112,6 +114,11 @@ impl Bridge {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// How long new calls may wait for it; zero: for ever.
+    pub fn overload_delay(&self) -> Duration {
+        self.setup.overload_delay
     }
 
     /// Calls that are up, those that are being closed included.
@@ -172,7 +179,8 @@ impl Bridge {
 
     // ---- what comes in -----------------------------------------------------------------------------------------
 
-    fn arrived(&mut self, arrival: Arrival, now: Instant, out: &mut Vec<Action>) {
+    /// A message came in; `in_time`: a new call may become of it.
+    fn arrived(&mut self, arrival: Arrival, in_time: bool, now: Instant, out: &mut Vec<Action>) {
         if let Message::Request(request) = &arrival.message
             && let Err(refusal) = self.admit(Some(request), arrival.flow)
         {
@@ -186,12 +194,28 @@ impl Bridge {
             }
             return;
         }
+        if !in_time && self.turn_away(&arrival, now, out) {
+            return;
+        }
         let (leg, before) = (arrival.flow.leg, self.table.stats().refused);
         let actions = self.table.receive(arrival, now);
         if self.table.stats().refused != before {
             self.turned_away(leg, now);
         }
         self.transactions(actions, now, out);
+    }
+
+    /// Refuses a new call before anything is done for it, not even a transaction opened. One that is known already goes on.
+    fn turn_away(&mut self, arrival: &Arrival, now: Instant, out: &mut Vec<Action>) -> bool {
+        let Message::Request(invite) = &arrival.message else {
+            return false;
+        };
+        let Some(answer) = self.table.turn_away(invite, arrival.flow, now) else {
+            return false;
+        };
+        self.note_refused(invite, arrival.flow, &late(), out);
+        self.transactions(vec![answer], now, out);
+        true
     }
 
     /// A full table is no call's affair: without this line nothing would say why Meta or the PBX is told 503.
@@ -371,7 +395,7 @@ impl Bridge {
                 out,
             );
         }
-        let in_dialog = request.to().is_some_and(|to| to.tag().is_some());
+        let in_dialog = request.to_tag().is_some();
         match in_dialog && request.method != Method::REGISTER {
             true => {
                 let response = build::response(&request, 481, None);

@@ -8,11 +8,14 @@ use tokio::time::sleep_until;
 
 use super::bridge::Bridge;
 use super::event::{Action, Event, Receipt};
+use super::intake::Intake;
 use super::live::CallId;
+use super::overload::Turn;
 use super::setup::Setup;
 use super::snapshot::Snapshot;
 use super::watch::{At, Watch};
 use crate::media::MediaEvent;
+use crate::sip::seldom::Seldom;
 use crate::sip::transaction::ClientId;
 use crate::sip::transport::{TransportEvent, Transports};
 
@@ -44,6 +47,10 @@ pub struct Sources {
     pub orders: mpsc::Receiver<Order>,
 }
 
+/// How many events are handled before the tasks that read the sockets have their turn: what waits there has no place in
+/// the order in which the bridge serves, and nobody knows how late it is.
+const TURNS: usize = 4;
+
 /// Runs a bridge until it has been told to stop and no call or registration is left, or nobody can tell it anything any
 /// more; those who watch are told of all of it.
 pub async fn run(
@@ -52,8 +59,14 @@ pub async fn run(
     mut sources: Sources,
     mut watchers: Vec<Box<dyn Watch>>,
 ) {
-    while !bridge.is_done() {
-        let event = match next(bridge.deadline(), bridge.calls(), &mut sources).await {
+    let mut intake = Intake::new(bridge.overload_delay());
+    let mut lateness = Lateness::default();
+    for turn in 1_usize.. {
+        if bridge.is_done() {
+            break;
+        }
+        let (deadline, calls) = (bridge.deadline(), bridge.calls());
+        let event = match next(deadline, calls, &mut intake, &mut sources).await {
             Some(Next::Event(event)) => event,
             Some(Next::Asked(whom)) => {
                 let _ = whom.send(bridge.snapshot(Instant::now()));
@@ -65,12 +78,23 @@ pub async fn run(
             now: Instant::now(),
             wall: SystemTime::now(),
         };
+        if let Some(turn) = intake.take_turn() {
+            lateness.turns(turn, at.now);
+            tell(&mut watchers, |watcher| watcher.overloaded(turn));
+        }
+        lateness.count(&event);
+        if let Event::Reload(setup) = &event {
+            intake.configure(setup.overload_delay);
+        }
         tell(&mut watchers, |watcher| shown(watcher, &event, at));
         for action in bridge.handle(event, at.now) {
             perform(action, &transports, &mut watchers, at);
         }
         let took = at.now.elapsed();
         tell(&mut watchers, |watcher| watcher.turned(took));
+        if turn % TURNS == 0 && !intake.is_empty() {
+            tokio::task::yield_now().await;
+        }
     }
     let stats = bridge.stats();
     tracing::info!(
@@ -95,30 +119,105 @@ enum Next {
     Asked(oneshot::Sender<Snapshot>),
 }
 
-async fn next(deadline: Option<Instant>, calls: usize, sources: &mut Sources) -> Option<Next> {
-    let wake = async {
-        match deadline {
-            Some(at) => sleep_until(at.into()).await,
-            None => std::future::pending().await,
+/// `None`: nothing can come any more.
+async fn next(
+    deadline: Option<Instant>,
+    calls: usize,
+    intake: &mut Intake,
+    sources: &mut Sources,
+) -> Option<Next> {
+    loop {
+        while intake.has_room()
+            && let Ok(event) = sources.transport.try_recv()
+        {
+            intake.push(of_transport(event));
         }
-    };
-    let event = tokio::select! {
-        event = sources.transport.recv() => of_transport(event?),
-        event = sources.media.recv() => Event::Media(event?),
-        order = sources.orders.recv() => match order? {
-            Order::Reload(setup) => Event::Reload(setup),
-            Order::Beat(tell) => {
-                // Whoever asked may have lost patience.
-                let _ = tell.send(calls);
-                Event::Deadline
+        let deadlines = [deadline, intake.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
+        let wake = async {
+            match deadline {
+                Some(at) => sleep_until(at.into()).await,
+                None => std::future::pending().await,
             }
-            Order::Drain { until } => Event::Drain { until },
-            Order::Snapshot(whom) => return Some(Next::Asked(whom)),
-            Order::Stop => Event::Stop,
-        },
-        () = wake => Event::Deadline,
-    };
-    Some(Next::Event(event))
+        };
+        let event = tokio::select! {
+            event = sources.transport.recv(), if intake.is_empty() => {
+                intake.push(of_transport(event?));
+                None
+            }
+            () = std::future::ready(()), if !intake.is_empty() => None,
+            event = sources.media.recv() => Some(Event::Media(event?)),
+            order = sources.orders.recv() => match order? {
+                Order::Reload(setup) => Some(Event::Reload(setup)),
+                Order::Beat(tell) => {
+                    // Whoever asked may have lost patience.
+                    let _ = tell.send(calls);
+                    None
+                }
+                Order::Drain { until } => Some(Event::Drain { until }),
+                Order::Snapshot(whom) => return Some(Next::Asked(whom)),
+                Order::Stop => Some(Event::Stop),
+            },
+            () = wake => {
+                intake.look(Instant::now());
+                Some(Event::Deadline)
+            }
+        };
+        if let Some(event) = event.or_else(|| intake.pop(Instant::now())) {
+            return Some(Next::Event(event));
+        }
+    }
+}
+
+/// Tells the log when new calls begin to be refused because the bridge is late, and when that is over.
+#[derive(Debug)]
+struct Lateness {
+    begins: Seldom<()>,
+    told: bool,
+    refused: u64,
+}
+
+impl Default for Lateness {
+    fn default() -> Lateness {
+        Lateness {
+            begins: Seldom::new(1),
+            told: false,
+            refused: 0,
+        }
+    }
+}
+
+impl Lateness {
+    fn count(&mut self, event: &Event) {
+        self.refused += u64::from(matches!(event, Event::Excess(_)));
+    }
+
+    /// The end is told only of what was begun: a machine at its limit comes and goes.
+    fn turns(&mut self, turn: Turn, now: Instant) {
+        match turn {
+            Turn::Late => {
+                self.refused = 0;
+                let begins = self.begins.tell((), now);
+                self.told = begins.is_some();
+                if let Some(more) = begins {
+                    tracing::warn!(
+                        more,
+                        "more calls come in than this machine can do: new ones that wait longer than calls.overload_delay \
+                         get 503"
+                    );
+                }
+            }
+            Turn::KeepsUp(lasted) if self.told => {
+                let lasted_s = lasted.as_secs();
+                tracing::info!(
+                    refused = self.refused,
+                    lasted_s,
+                    "new calls are taken as ever again"
+                );
+            }
+            Turn::KeepsUp(_) => {}
+        }
+    }
 }
 
 fn of_transport(event: TransportEvent) -> Event {
@@ -155,7 +254,7 @@ fn tell(watchers: &mut [Box<dyn Watch>], mut of: impl FnMut(&mut dyn Watch)) {
 
 fn shown(watcher: &mut dyn Watch, event: &Event, at: At) {
     match event {
-        Event::Arrived(arrival) => watcher.received(arrival, at),
+        Event::Arrived(arrival) | Event::Excess(arrival) => watcher.received(arrival, at),
         Event::Malformed { malformed, flow } => watcher.unreadable(malformed, *flow, at),
         Event::Media(MediaEvent::Recorded { id, recording }) => watcher.recorded(*id, recording),
         _ => {}

@@ -16,6 +16,8 @@ use crate::sip::transport::{Arrival, Flow, Target};
 pub enum Event {
     /// A message came in.
     Arrived(Arrival),
+    /// A new call came in, and the bridge is too late to take it.
+    Excess(Arrival),
     /// Something came in that is no message of use.
     Malformed {
         /// What is wrong, and what could be read.

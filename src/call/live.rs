@@ -1,6 +1,6 @@
 //! All calls that are up, and how what happens finds its call.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::machine::{Call, Purpose};
@@ -20,7 +20,8 @@ pub struct CallId(pub u64);
 #[derive(Debug, Default)]
 pub struct Live {
     last: u64,
-    calls: HashMap<CallId, Entry>,
+    /// In the order in which they began.
+    calls: BTreeMap<CallId, Entry>,
     /// How many of them are over, but for what was given up and may yet be answered.
     lingering: usize,
     clients: HashMap<ClientId, (CallId, Purpose)>,
@@ -188,12 +189,12 @@ impl Live {
 
     /// The call that began first of all that are up.
     pub fn oldest(&self) -> Option<CallId> {
-        self.calls.keys().min().copied()
+        self.calls.keys().next().copied()
     }
 
     /// The call that began last of all that are up.
     pub fn newest(&self) -> Option<CallId> {
-        self.calls.keys().max().copied()
+        self.calls.keys().next_back().copied()
     }
 
     /// Names every call.
@@ -201,7 +202,7 @@ impl Live {
         self.calls.keys().copied().collect()
     }
 
-    /// Every call that is up, in no order.
+    /// Every call that is up, in the order in which they began.
     pub fn all(&self) -> impl Iterator<Item = (CallId, &Call)> {
         let all = self.calls.iter().map(|(id, entry)| (*id, &entry.call));
         all.filter(|(_, call)| !call.lingers())

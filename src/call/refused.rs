@@ -26,11 +26,13 @@ pub enum Because {
     Full,
     /// The bridge takes no new calls any more.
     Stopping,
+    /// The machine has less time than the calls take.
+    Overload,
 }
 
 impl Because {
     /// All of them.
-    pub const ALL: [Because; 9] = [
+    pub const ALL: [Because; 10] = [
         Because::Unusable,
         Because::Sdp,
         Because::Digest,
@@ -40,6 +42,7 @@ impl Because {
         Because::BadNumber,
         Because::Full,
         Because::Stopping,
+        Because::Overload,
     ];
 
     /// A word for it, for records and metrics: it stays what it is.
@@ -54,6 +57,7 @@ impl Because {
             Because::BadNumber => "bad-number",
             Because::Full => "full",
             Because::Stopping => "stopping",
+            Because::Overload => "overload",
         }
     }
 }
@@ -166,6 +170,11 @@ pub fn too_small() -> Refused {
     let least = refresh::MIN.as_secs();
     Refused::new(422, format!("a session interval of less than {least} s"))
         .with("Min-SE", least.to_string())
+}
+
+/// Why a new call that the machine has no time for is answered 503.
+pub fn late() -> Refused {
+    Refused::new(503, "more calls come in than this machine can do").because(Because::Overload)
 }
 
 /// The answer to a call for a number that is not configured.

@@ -19,6 +19,10 @@ pub struct Settings {
     /// Seconds for which calls may go on when the bridge is to stop, while new ones are refused (503); then they are
     /// ended. 0 ends them at once.
     pub drain_time: u16,
+    /// Milliseconds that new calls may wait for the bridge. When they have waited longer for twenty times as long, the machine
+    /// has less time than they take: from then on those that wait longer are answered 503, and the others are served as ever.
+    /// 0 refuses none.
+    pub overload_delay: u16,
 }
 
 impl Default for Settings {
@@ -28,6 +32,7 @@ impl Default for Settings {
             ring_timeout: 55,
             answer_timeout: 90,
             drain_time: 300,
+            overload_delay: 20,
         }
     }
 }
@@ -48,6 +53,11 @@ impl Settings {
         Duration::from_secs(self.drain_time.into())
     }
 
+    /// `overload_delay` as a time.
+    pub fn overload_delay(&self) -> Duration {
+        Duration::from_millis(self.overload_delay.into())
+    }
+
     /// What makes no sense, in words for the operator; each entry names its key.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -65,6 +75,10 @@ impl Settings {
         if self.drain_time > 3600 {
             problems.push("calls.drain_time: must be 0 to 3600 seconds".into());
         }
+        // Meta repeats nothing, and a caller hears nothing for as long.
+        if self.overload_delay > 1000 {
+            problems.push("calls.overload_delay: must be 0 to 1000 milliseconds".into());
+        }
         problems
     }
 }
@@ -75,15 +89,18 @@ mod tests {
 
     #[test]
     fn nonsense_is_named_by_its_key() {
-        let settings: Settings =
-            toml::from_str("max = 0\nring_timeout = 301\nanswer_timeout = 0\ndrain_time = 3601")
-                .unwrap();
+        let settings: Settings = toml::from_str(
+            "max = 0\nring_timeout = 301\nanswer_timeout = 0\ndrain_time = 3601\n\
+                 overload_delay = 1001",
+        )
+        .unwrap();
         let problems = settings.problems();
         let keys = [
             "calls.max: ",
             "calls.ring_timeout: ",
             "calls.answer_timeout: ",
             "calls.drain_time: ",
+            "calls.overload_delay: ",
         ];
         assert_eq!(problems.len(), keys.len(), "{problems:?}");
         for (problem, key) in problems.iter().zip(keys) {

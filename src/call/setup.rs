@@ -27,6 +27,8 @@ pub struct Setup {
     pub pace: Pace,
     /// Calls at once.
     pub max_calls: usize,
+    /// How long new calls may wait for the bridge before it refuses some; zero: for ever.
+    pub overload_delay: Duration,
     /// How long a phone at the PBX may ring.
     pub ring_timeout: Duration,
     /// How long a WhatsApp user may ring. Meta ends it earlier with 480; when is not documented.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::live::CallId;
+use super::overload::Turn;
 use super::refused::{Because, Refused};
 use super::summary::{Direction, Summary};
 use crate::leg::Leg;
@@ -53,6 +54,9 @@ pub trait Watch: Send {
 
     /// The bridge has taken something in and done all that it asked for; it took so long.
     fn turned(&mut self, _took: Duration) {}
+
+    /// New calls are refused from now on because the bridge is late, or not any more.
+    fn overloaded(&mut self, _turn: Turn) {}
 
     /// The bridge notes something about a call.
     fn noted(&mut self, _note: &Note, _at: At) {}

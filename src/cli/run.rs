@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Change, Config, Problem, Severity};
@@ -30,7 +30,7 @@ impl Arguments {
             Ok(log) => log,
             Err(error) => return failed(&error),
         };
-        let result = match Runtime::new() {
+        let result = match runtime() {
             Ok(runtime) => {
                 let result = runtime.block_on(serve(&self.config, config, &log));
                 // The system may be looking up a name still, which can take half a minute and serves nobody any more.
@@ -46,6 +46,15 @@ impl Arguments {
             Err(error) => failed(&error),
         }
     }
+}
+
+/// One thread for all of signalling: its tasks hand every message from one to the next, and on two threads each of these
+/// steps would wake the other one. That costs more than it gains, until one core is not enough for the calls of a host.
+/// Beside it stand the threads of media, and those for what may block.
+fn runtime() -> std::io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name("signalling");
+    builder.enable_all().build()
 }
 
 /// Until a signal has ended it, or it could not be started.

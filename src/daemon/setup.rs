@@ -109,6 +109,7 @@ pub fn without_pbxs(config: &Config, our_port: Option<u16>) -> Setup {
         routes: config.routes.clone(),
         pace: Pace::from(&config.transactions),
         max_calls: config.calls.max.into(),
+        overload_delay: config.calls.overload_delay(),
         ring_timeout: config.calls.ring_timeout(),
         answer_timeout: config.calls.answer_timeout(),
     }

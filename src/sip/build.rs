@@ -1,6 +1,6 @@
 //! Messages made from the message that they answer or belong to.
 
-use super::header::{CSeq, Via};
+use super::header::{CSeq, Via, tag_of};
 use super::message::{Common, Headers, Malformed, Method, Request, Response, reason_phrase};
 
 /// A response to `request` (RFC 3261 §8.2.6): its Vias, From, To, Call-ID and CSeq, byte for byte.
@@ -31,7 +31,7 @@ fn respond_to(request: &Headers, status: u16, to_tag: Option<&str>) -> Response 
         let Some(value) = request.get(name) else {
             continue;
         };
-        let tag = to_tag.filter(|_| name == "To" && status > 100 && !has_tag(value));
+        let tag = to_tag.filter(|_| name == "To" && status > 100 && tag_of(value).is_none());
         match tag {
             Some(tag) => headers.push(name, format!("{value};tag={tag}")),
             None => headers.push(name, value),
@@ -43,10 +43,6 @@ fn respond_to(request: &Headers, status: u16, to_tag: Option<&str>) -> Response 
         headers,
         body: Vec::new(),
     }
-}
-
-fn has_tag(to: &str) -> bool {
-    super::header::NameAddr::parse(to).is_ok_and(|to| to.tag().is_some())
 }
 
 /// The ACK for a final response other than 2xx (§17.1.1.3): the INVITE's top Via, the response's To.

@@ -1,5 +1,7 @@
 //! Bytes of a stream become whole messages (RFC 3261 §18.3) and keep-alives (RFC 5626 §3.5.1).
 
+use memchr::memmem;
+
 use super::message::{Headers, Limits};
 
 /// Collects the bytes of one connection; holds no more than one message and one read.
@@ -106,12 +108,9 @@ impl Framer {
     /// Where the body begins. Stray line ends, and headers that never end, are found here.
     fn end_of_headers(&mut self) -> Result<Option<usize>, Lost> {
         let from = self.searched.saturating_sub(3);
-        let found = self.buffer[from..]
-            .windows(4)
-            .position(|w| w == b"\r\n\r\n")
-            .map(|at| from + at + 4);
+        let found = memmem::find(&self.buffer[from..], b"\r\n\r\n").map(|at| from + at + 4);
         let head = &self.buffer[from..found.unwrap_or(self.buffer.len())];
-        if head.windows(2).any(|w| w == b"\n\n") {
+        if memmem::find(head, b"\n\n").is_some() {
             return Err(self.lost(400, "lines end with LF, not with CRLF".into()));
         }
         if found.is_none() && self.buffer.len() > self.limits.max_message {
@@ -146,11 +145,14 @@ impl Framer {
         let mut lengths = Headers::default();
         let mut has_type = false;
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-            match name.trim_end().to_ascii_lowercase().as_str() {
-                "content-length" | "l" => lengths.push("Content-Length", value.trim()),
-                "content-type" | "c" => has_type = true,
-                _ => {}
+            let name = name.trim_end();
+            let is = |full: &str, short: &str| {
+                name.eq_ignore_ascii_case(full) || name.eq_ignore_ascii_case(short)
+            };
+            if is("Content-Length", "l") {
+                lengths.push("Content-Length", value.trim());
             }
+            has_type |= is("Content-Type", "c");
         }
         match super::message::content_length(&lengths) {
             Ok(Some(length)) => Ok(length),

@@ -6,40 +6,71 @@ pub fn is_token(text: &str) -> bool {
 }
 
 fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+        )
 }
 
 /// Splits at `separator` where it stands outside quoted strings and angle brackets.
 ///
 /// `None` when a quote or a bracket never closes.
 pub fn split(text: &str, separator: char) -> Option<Vec<&str>> {
-    let mut parts = Vec::new();
-    let mut start = 0;
-    let mut quoted = false;
-    let mut bracketed = false;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        if escaped {
-            escaped = false;
-            continue;
+    let mut pieces = Pieces::new(text, separator);
+    let mut all = Vec::with_capacity(4);
+    all.extend(&mut pieces);
+    pieces.all_closed().then_some(all)
+}
+
+/// The pieces of [`split`], one at a time and without a list of them. Whether everything closes is known at the end.
+#[derive(Debug)]
+pub(super) struct Pieces<'a> {
+    rest: Option<&'a str>,
+    separator: u8,
+    open: bool,
+}
+
+impl<'a> Pieces<'a> {
+    /// `separator` is ASCII: no octet of another character is like it.
+    pub(super) fn new(text: &'a str, separator: char) -> Pieces<'a> {
+        Pieces {
+            rest: Some(text),
+            separator: separator as u8,
+            open: false,
         }
-        match c {
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '<' if !quoted => bracketed = true,
-            '>' if !quoted => bracketed = false,
-            _ if c == separator && !quoted && !bracketed => {
-                parts.push(&text[start..at]);
-                start = at + c.len_utf8();
+    }
+
+    /// Whether every quote and bracket was closed in what has come so far.
+    pub(super) fn all_closed(&self) -> bool {
+        !self.open
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let text = self.rest?;
+        let (mut quoted, mut bracketed, mut escaped) = (false, false, false);
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b'<' if !quoted => bracketed = true,
+                b'>' if !quoted => bracketed = false,
+                _ if byte == self.separator && !quoted && !bracketed => {
+                    self.rest = Some(&text[at + 1..]);
+                    return Some(&text[..at]);
+                }
+                _ => {}
             }
-            _ => {}
         }
+        self.open = quoted || bracketed;
+        self.rest = None;
+        Some(text)
     }
-    if quoted || bracketed {
-        return None;
-    }
-    parts.push(&text[start..]);
-    Some(parts)
 }
 
 /// Removes the quotes and the backslashes of a `quoted-string`; other text comes back as it is.
@@ -76,6 +107,17 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// Reads `name[=value]`; `None` if it has no proper name.
+pub(super) fn param(part: &str) -> Option<(&str, Option<&str>)> {
+    let (name, value) = match part.split_once('=') {
+        Some((name, value)) => (name.trim(), Some(value.trim())),
+        None => (part.trim(), None),
+    };
+    // RFC 3261 lets URI parameter names hold a few characters more than a token does.
+    let named = |byte| is_token_byte(byte) || b"[]/:&$".contains(&byte);
+    (!name.is_empty() && name.bytes().all(named)).then_some((name, value))
+}
+
 /// Parameters in the order they came, values as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params(Vec<(String, Option<String>)>);
@@ -83,22 +125,12 @@ pub struct Params(Vec<(String, Option<String>)>);
 impl Params {
     /// Reads `name[=value]` parts that stood between semicolons; `None` if one has no proper name.
     pub fn parse<'a>(parts: impl IntoIterator<Item = &'a str>) -> Option<Params> {
-        parts
-            .into_iter()
-            .map(|part| {
-                let (name, value) = match part.split_once('=') {
-                    Some((name, value)) => (name.trim(), Some(value.trim().to_owned())),
-                    None => (part.trim(), None),
-                };
-                // RFC 3261 lets URI parameter names hold a few characters more than a token does.
-                let named = !name.is_empty()
-                    && name
-                        .bytes()
-                        .all(|b| is_token_byte(b) || b"[]/:&$".contains(&b));
-                named.then(|| (name.to_owned(), value))
-            })
-            .collect::<Option<Vec<_>>>()
-            .map(Params)
+        let owned = |part| {
+            let (name, value) = param(part)?;
+            Some((name.to_owned(), value.map(str::to_owned)))
+        };
+        let all = parts.into_iter().map(owned);
+        all.collect::<Option<Vec<_>>>().map(Params)
     }
 
     /// The value of a parameter; `Some(None)` for a flag. Names compare without case.
@@ -140,9 +172,11 @@ impl Params {
 impl std::fmt::Display for Params {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (name, value) in &self.0 {
-            match value {
-                Some(value) => write!(f, ";{name}={value}")?,
-                None => write!(f, ";{name}")?,
+            f.write_str(";")?;
+            f.write_str(name)?;
+            if let Some(value) = value {
+                f.write_str("=")?;
+                f.write_str(value)?;
             }
         }
         Ok(())

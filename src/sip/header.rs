@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use super::grammar::{Params, is_token, quote, split, unquote};
+use super::grammar::{Params, Pieces, is_token, param, quote, unquote};
 use super::message::Method;
 use super::uri::{Uri, host_port};
 
@@ -30,32 +30,21 @@ impl NameAddr {
 
     /// Reads one value. The error names what is wrong.
     pub fn parse(text: &str) -> Result<NameAddr, &'static str> {
-        let text = text.trim();
-        let parts = split(text, ';').ok_or("a quote or bracket never closes")?;
-        let open = bracket(text);
-        let (display, uri, params) = match open {
-            Some(open) => {
-                let close = open + text[open..].find('>').ok_or("a bracket never closes")?;
-                let after = text[close + 1..].trim_start();
-                let params = match after.strip_prefix(';') {
-                    Some(params) => split(params, ';').ok_or("a quote never closes")?,
-                    None if after.is_empty() => Vec::new(),
-                    None => return Err("something stands between > and the parameters"),
-                };
-                (
-                    display_name(text[..open].trim())?,
-                    &text[open + 1..close],
-                    params,
-                )
-            }
-            // Without brackets everything after `;` belongs to the header, not to the URI (§20).
-            None => (None, parts[0].trim(), parts[1..].to_vec()),
-        };
+        let cut = Cut::of(text)?;
         Ok(NameAddr {
-            display,
-            uri: Uri::parse(uri)?,
-            params: Params::parse(params).ok_or("a parameter has no name")?,
+            display: display_name(cut.display)?,
+            uri: Uri::parse(cut.uri)?,
+            params: Params::parse(cut.params()).ok_or("a parameter has no name")?,
         })
+    }
+
+    /// Whether [`NameAddr::parse`] can read it, and what is wrong otherwise.
+    pub(super) fn check(text: &str) -> Result<(), &'static str> {
+        let cut = Cut::of(text)?;
+        display_name(cut.display)?;
+        Uri::check(cut.uri)?;
+        let named = cut.params().all(|part| param(part).is_some());
+        named.then_some(()).ok_or("a parameter has no name")
     }
 
     /// The `tag` parameter.
@@ -71,19 +60,73 @@ impl NameAddr {
     }
 }
 
+/// The tag of a From or To, without reading the rest of it.
+pub fn tag_of(text: &str) -> Option<&str> {
+    let cut = Cut::of(text).ok()?;
+    cut.params()
+        .filter_map(param)
+        .find(|(name, _)| name.eq_ignore_ascii_case("tag"))?
+        .1
+}
+
+/// The parts of a name-addr, as they are written.
+struct Cut<'a> {
+    display: &'a str,
+    uri: &'a str,
+    /// What follows the first `;` after the address, if one does.
+    params: Option<&'a str>,
+}
+
+impl<'a> Cut<'a> {
+    fn of(text: &'a str) -> Result<Cut<'a>, &'static str> {
+        let text = text.trim();
+        let mut pieces = Pieces::new(text, ';');
+        let first = pieces.next().unwrap_or_default();
+        pieces.by_ref().for_each(drop);
+        if !pieces.all_closed() {
+            return Err("a quote or bracket never closes");
+        }
+        let Some(open) = bracket(text) else {
+            // Without brackets everything after `;` belongs to the header, not to the URI (§20).
+            return Ok(Cut {
+                display: "",
+                uri: first.trim(),
+                params: text.get(first.len() + 1..),
+            });
+        };
+        let close = open + text[open..].find('>').ok_or("a bracket never closes")?;
+        let after = text[close + 1..].trim_start();
+        let params = after.strip_prefix(';');
+        if params.is_none() && !after.is_empty() {
+            return Err("something stands between > and the parameters");
+        }
+        Ok(Cut {
+            display: text[..open].trim(),
+            uri: &text[open + 1..close],
+            params,
+        })
+    }
+
+    fn params(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.params
+            .into_iter()
+            .flat_map(|params| Pieces::new(params, ';'))
+    }
+}
+
 /// Where the `<` stands that opens the address, if one does outside quotes.
 fn bracket(text: &str) -> Option<usize> {
     let mut quoted = false;
     let mut escaped = false;
-    text.char_indices().find_map(|(at, c)| {
-        match c {
+    text.bytes().position(|byte| {
+        match byte {
             _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '<' if !quoted => return Some(at),
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'<' if !quoted => return true,
             _ => {}
         }
-        None
+        false
     })
 }
 
@@ -142,29 +185,22 @@ impl Via {
 
     /// Reads one value. The error names what is wrong.
     pub fn parse(text: &str) -> Result<Via, &'static str> {
-        let parts = split(text, ';').ok_or("a quote never closes")?;
-        let (protocol, sent_by) = parts[0]
-            .trim()
-            .split_once([' ', '\t'])
-            .ok_or("it has no sent-by")?;
-        // White space around the slashes is allowed: "SIP / 2.0 / TLS host".
-        let joined = format!("{protocol} {sent_by}");
-        let mut pieces = joined.splitn(3, '/');
-        let (name, version, rest) = match (pieces.next(), pieces.next(), pieces.next()) {
-            (Some(name), Some(version), Some(rest)) => (name.trim(), version.trim(), rest.trim()),
-            _ => return Err("it does not begin with SIP/2.0/ and a transport"),
-        };
-        let (transport, sent_by) = rest.split_once([' ', '\t']).ok_or("it has no sent-by")?;
-        if !name.eq_ignore_ascii_case("SIP") || version != "2.0" || !is_token(transport) {
-            return Err("it does not begin with SIP/2.0/ and a transport");
-        }
-        let (host, port) = host_port(sent_by.trim())?;
+        let cut = CutVia::of(text)?;
+        let (host, port) = host_port(cut.sent_by)?;
         Ok(Via {
-            transport: transport.to_owned(),
-            host,
+            transport: cut.transport.to_owned(),
+            host: host.to_owned(),
             port,
-            params: Params::parse(parts[1..].iter().copied()).ok_or("a parameter has no name")?,
+            params: Params::parse(cut.params()).ok_or("a parameter has no name")?,
         })
+    }
+
+    /// Whether [`Via::parse`] can read it, and what is wrong otherwise.
+    pub(super) fn check(text: &str) -> Result<(), &'static str> {
+        let cut = CutVia::of(text)?;
+        host_port(cut.sent_by)?;
+        let named = cut.params().all(|part| param(part).is_some());
+        named.then_some(()).ok_or("a parameter has no name")
     }
 
     /// The branch, if there is one.
@@ -188,6 +224,45 @@ impl Via {
         if asked_for_port || sent_by != Some(ip) {
             self.params.set("received", Some(ip.to_string()));
         }
+    }
+}
+
+/// The parts of a Via, as they are written.
+struct CutVia<'a> {
+    transport: &'a str,
+    sent_by: &'a str,
+    params: Option<&'a str>,
+}
+
+impl<'a> CutVia<'a> {
+    fn of(text: &'a str) -> Result<CutVia<'a>, &'static str> {
+        let mut pieces = Pieces::new(text, ';');
+        let first = pieces.next().unwrap_or_default();
+        pieces.by_ref().for_each(drop);
+        if !pieces.all_closed() {
+            return Err("a quote never closes");
+        }
+        // White space around the slashes is allowed: "SIP / 2.0 / TLS host".
+        let mut parts = first.trim().splitn(3, '/').map(str::trim);
+        let (Some(name), Some(version), Some(rest)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err("it does not begin with SIP/2.0/ and a transport");
+        };
+        let (transport, sent_by) = rest.split_once([' ', '\t']).ok_or("it has no sent-by")?;
+        if !name.eq_ignore_ascii_case("SIP") || version != "2.0" || !is_token(transport) {
+            return Err("it does not begin with SIP/2.0/ and a transport");
+        }
+        Ok(CutVia {
+            transport,
+            sent_by: sent_by.trim(),
+            params: text.get(first.len() + 1..),
+        })
+    }
+
+    fn params(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.params
+            .into_iter()
+            .flat_map(|params| Pieces::new(params, ';'))
     }
 }
 

@@ -4,14 +4,19 @@
 pub struct Tokens(Source);
 
 enum Source {
-    System,
+    /// What was drawn and not given out yet: a call takes a dozen numbers, and each visit to the system costs as much as all
+    /// that is done with one.
+    System(Vec<u64>),
     Seeded(u64),
 }
+
+/// How many numbers are drawn at once.
+const DRAWN: usize = 32;
 
 impl Tokens {
     /// From the operating system.
     pub fn system() -> Tokens {
-        Tokens(Source::System)
+        Tokens(Source::System(Vec::new()))
     }
 
     /// The same words for the same seed: for tests alone, since anybody can compute them.
@@ -27,10 +32,12 @@ impl Tokens {
     /// 64 random bits.
     pub fn number(&mut self) -> u64 {
         match &mut self.0 {
-            // The system's generator fails only before the kernel has booted; a second look at it is all one can do.
-            Source::System => getrandom::u64()
-                .or_else(|_| getrandom::u64())
-                .unwrap_or_else(|_| clock_bits()),
+            Source::System(drawn) => {
+                if drawn.is_empty() {
+                    draw(drawn);
+                }
+                drawn.pop().unwrap_or_else(clock_bits)
+            }
             Source::Seeded(state) => {
                 // SplitMix64: a full period and no bad seeds.
                 *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -54,6 +61,17 @@ impl Tokens {
     /// A Call-ID; it holds no host name, which would tell a stranger about us.
     pub fn call_id(&mut self) -> String {
         format!("{}{}", self.word(), self.word())
+    }
+}
+
+/// Takes numbers from the system. Its generator fails only before the kernel has booted; a second look at it is all one can
+/// do.
+fn draw(into: &mut Vec<u64>) {
+    let mut octets = [0; 8 * DRAWN];
+    let filled = getrandom::fill(&mut octets).or_else(|_| getrandom::fill(&mut octets));
+    if filled.is_ok() {
+        let (numbers, _) = octets.as_chunks();
+        into.extend(numbers.iter().map(|number| u64::from_ne_bytes(*number)));
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::grammar::{Params, split};
+use super::grammar::{Params, Pieces, param};
 
 /// A URI of any scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,25 +35,23 @@ pub struct SipUri {
 impl Uri {
     /// Reads one URI that has no surrounding space or brackets. The error names what is wrong.
     pub fn parse(text: &str) -> Result<Uri, &'static str> {
-        let (scheme, rest) = text.split_once(':').ok_or("the URI has no scheme")?;
-        if text
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || c == '<' || c == '>' || c == '"')
-        {
-            return Err("the URI holds a space, quote or bracket");
+        let (scheme, rest) = scheme(text)?;
+        match is_sips(scheme) {
+            Some(secure) => Ok(Uri::Sip(SipUri::after_scheme(rest, secure)?)),
+            None => Ok(Uri::Other(text.to_owned())),
         }
-        if !scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            || !scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        {
-            return Err("the URI has no proper scheme");
+    }
+
+    /// Whether [`Uri::parse`] can read it, and what is wrong otherwise.
+    pub(super) fn check(text: &str) -> Result<(), &'static str> {
+        let (scheme, rest) = scheme(text)?;
+        if is_sips(scheme).is_none() {
+            return Ok(());
         }
-        match scheme.to_ascii_lowercase().as_str() {
-            "sip" => Ok(Uri::Sip(SipUri::after_scheme(rest, false)?)),
-            "sips" => Ok(Uri::Sip(SipUri::after_scheme(rest, true)?)),
-            _ => Ok(Uri::Other(text.to_owned())),
-        }
+        let cut = Cut::of(rest)?;
+        host_port(cut.host_port)?;
+        let named = cut.params().all(|part| param(part).is_some());
+        named.then_some(()).ok_or("the URI has an empty parameter")
     }
 
     /// The SIP URI, if it is one.
@@ -115,6 +113,56 @@ impl SipUri {
     }
 
     fn after_scheme(rest: &str, secure: bool) -> Result<SipUri, &'static str> {
+        let cut = Cut::of(rest)?;
+        let (host, port) = host_port(cut.host_port)?;
+        Ok(SipUri {
+            secure,
+            user: cut.user.map(str::to_owned),
+            host: host.to_owned(),
+            port,
+            params: Params::parse(cut.params()).ok_or("the URI has an empty parameter")?,
+            headers: cut.headers.map(str::to_owned),
+        })
+    }
+}
+
+/// A proper scheme, and what follows it.
+fn scheme(text: &str) -> Result<(&str, &str), &'static str> {
+    let (scheme, rest) = text.split_once(':').ok_or("the URI has no scheme")?;
+    let barred = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"');
+    // Nearly all is ASCII, of which one look at an octet is enough.
+    let ascii = |b: u8| b > b' ' && b < 0x7f && !matches!(b, b'<' | b'>' | b'"');
+    if !text.bytes().all(ascii) && text.chars().any(barred) {
+        return Err("the URI holds a space, quote or bracket");
+    }
+    let mut bytes = scheme.bytes();
+    if !bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+        || !bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    {
+        return Err("the URI has no proper scheme");
+    }
+    Ok((scheme, rest))
+}
+
+/// Whether a scheme of SIP's is `sips`; `None`: it is another one.
+fn is_sips(scheme: &str) -> Option<bool> {
+    match scheme {
+        _ if scheme.eq_ignore_ascii_case("sip") => Some(false),
+        _ if scheme.eq_ignore_ascii_case("sips") => Some(true),
+        _ => None,
+    }
+}
+
+/// The parts of a SIP URI behind its scheme, as they are written.
+struct Cut<'a> {
+    user: Option<&'a str>,
+    host_port: &'a str,
+    params: Option<&'a str>,
+    headers: Option<&'a str>,
+}
+
+impl<'a> Cut<'a> {
+    fn of(rest: &'a str) -> Result<Cut<'a>, &'static str> {
         // The user may hold `;` and `?` (RFC 4904, §19.1.1), so it is cut off first; hosts hold no `@`.
         let (user, rest) = match rest.rsplit_once('@') {
             Some((user, rest)) => (Some(user), rest),
@@ -124,26 +172,31 @@ impl SipUri {
             return Err("the URI has an empty user or two @");
         }
         let (rest, headers) = match rest.split_once('?') {
-            Some((rest, headers)) => (rest, Some(headers.to_owned())),
+            Some((rest, headers)) => (rest, Some(headers)),
             None => (rest, None),
         };
-        let parts = split(rest, ';').ok_or("the URI has an open quote")?;
-        let (hostport, params) = parts.split_first().ok_or("the URI has no host")?;
-        let (host, port) = host_port(hostport)?;
-        Ok(SipUri {
-            secure,
-            user: user.map(str::to_owned),
-            host,
-            port,
-            params: Params::parse(params.iter().copied())
-                .ok_or("the URI has an empty parameter")?,
+        // Neither quotes nor brackets have come so far.
+        let (host_port, params) = match rest.split_once(';') {
+            Some((host_port, params)) => (host_port, Some(params)),
+            None => (rest, None),
+        };
+        Ok(Cut {
+            user,
+            host_port,
+            params,
             headers,
         })
+    }
+
+    fn params(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.params
+            .into_iter()
+            .flat_map(|params| Pieces::new(params, ';'))
     }
 }
 
 /// Reads `host[:port]`, an IPv6 address in brackets. The error names what is wrong.
-pub(super) fn host_port(text: &str) -> Result<(String, Option<u16>), &'static str> {
+pub(super) fn host_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     let (host, port) = match text.strip_prefix('[') {
         Some(v6) => {
             let (address, rest) = v6.split_once(']').ok_or("an IPv6 address lacks its ]")?;
@@ -153,7 +206,8 @@ pub(super) fn host_port(text: &str) -> Result<(String, Option<u16>), &'static st
             (&text[..address.len() + 2], rest.trim_start())
         }
         None => {
-            let end = text.find([':', ' ', '\t']).unwrap_or(text.len());
+            let ends = |b| matches!(b, b':' | b' ' | b'\t');
+            let end = text.bytes().position(ends).unwrap_or(text.len());
             (&text[..end], text[end..].trim_start())
         }
     };
@@ -161,7 +215,7 @@ pub(super) fn host_port(text: &str) -> Result<(String, Option<u16>), &'static st
     let named = host.starts_with('[')
         || host
             .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._+".contains(&b));
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'+'));
     if host.is_empty() || !named {
         return Err("the host is malformed");
     }
@@ -174,7 +228,7 @@ pub(super) fn host_port(text: &str) -> Result<(String, Option<u16>), &'static st
         None if port.is_empty() => None,
         None => return Err("something stands between host and port"),
     };
-    Ok((host.to_owned(), port))
+    Ok((host, port))
 }
 
 impl fmt::Display for Uri {
@@ -190,7 +244,8 @@ impl fmt::Display for SipUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.secure { "sips:" } else { "sip:" })?;
         if let Some(user) = &self.user {
-            write!(f, "{user}@")?;
+            f.write_str(user)?;
+            f.write_str("@")?;
         }
         f.write_str(&self.host)?;
         if let Some(port) = self.port {

@@ -113,6 +113,7 @@ pub fn setup() -> Setup {
         routes: Vec::new(),
         pace: Pace::from(&transaction::Settings::default()),
         max_calls: 10,
+        overload_delay: Duration::from_millis(20),
         ring_timeout: Duration::from_secs(55),
         answer_timeout: Duration::from_secs(180),
     }

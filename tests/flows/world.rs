@@ -204,6 +204,12 @@ impl World {
     }
 
     pub fn sends_over(&mut self, flow: Flow, message: impl Into<Message>) {
+        let arrival = self.arrival(flow, message);
+        self.handle(Event::Arrived(arrival));
+    }
+
+    /// A party sends a message, which waits for the bridge from now on.
+    pub fn arrival(&mut self, flow: Flow, message: impl Into<Message>) -> Arrival {
         let mut message = message.into();
         self.note(flow.leg, "──▶", &message);
         let octets = message.to_bytes().into();
@@ -221,12 +227,12 @@ impl World {
                 request.headers.push("Via", other);
             }
         }
-        self.handle(Event::Arrived(Arrival {
+        Arrival {
             message,
             flow,
             octets,
             at: self.now,
-        }));
+        }
     }
 
     /// The time, for whoever watches.
@@ -240,7 +246,9 @@ impl World {
     /// Anything else happens to the bridge.
     pub fn handle(&mut self, event: Event) {
         match &event {
-            Event::Arrived(arrival) => self.traces.received(arrival, self.at()),
+            Event::Arrived(arrival) | Event::Excess(arrival) => {
+                self.traces.received(arrival, self.at());
+            }
             Event::Malformed { malformed, flow } => {
                 self.traces.unreadable(malformed, *flow, self.at());
             }

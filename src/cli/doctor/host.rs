@@ -16,6 +16,9 @@ const ROOM: u64 = 500_000_000;
 /// by what the kernel counts for each packet.
 const BUFFER: u64 = 64 * 1024;
 
+/// Octets that the kernel counts for an INVITE of a PBX that waits in a socket, of whose room it takes half for itself.
+const INVITE: u64 = 2304;
+
 pub fn check(config: &Config) -> Vec<Finding> {
     let needed = daemon::files_needed(config);
     let unit = unit();
@@ -116,7 +119,13 @@ fn buffers(rmem_max: Option<&str>) -> Option<Finding> {
     const ABOUT: &str = "buffers";
     let most: u64 = rmem_max?.trim().parse().ok()?;
     Some(match most >= BUFFER {
-        true => Finding::ok(ABOUT, format!("a socket may keep {most} octets")),
+        true => Finding::ok(
+            ABOUT,
+            format!(
+                "a socket may keep {most} octets; by UDP that is a burst of some {} INVITEs",
+                2 * most / INVITE
+            ),
+        ),
         false => Finding::warn(
             ABOUT,
             format!("a socket may keep {most} octets only: packets get lost when the host is busy"),

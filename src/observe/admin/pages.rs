@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::call::Snapshot;
-use crate::observe::trace::{Media, NoMedia, Unfound};
+use crate::observe::trace::{Media, NoMedia, Traces, Unfound};
 use crate::observe::{Unanswered, View};
 
 /// What is told to whoever asks for something else.
@@ -40,12 +40,12 @@ pub(super) async fn answer<B>(request: &Request<B>, view: &View) -> Page {
     }
     let write: fn(&View, &Snapshot) -> Page = match request.uri().path() {
         "/" => return page(StatusCode::OK, TEXT, INDEX.into()),
-        "/traces" => return traces(None, request.uri().query(), view),
+        "/traces" => return traces(None, request.uri().query(), view).await,
         path if path.starts_with("/traces/") => {
             let name = path.strip_prefix("/traces/").unwrap_or_default();
             return match name.strip_suffix("/media") {
                 Some(name) => media(name, view).await,
-                None => traces(Some(name), request.uri().query(), view),
+                None => traces(Some(name), request.uri().query(), view).await,
             };
         }
         "/metrics" => metrics,
@@ -62,9 +62,15 @@ pub(super) async fn answer<B>(request: &Request<B>, view: &View) -> Page {
 }
 
 /// All that is kept, or all of one call. Numbers are masked unless `?reveal=1` asks for them and may.
-fn traces(name: Option<&str>, query: Option<&str>, view: &View) -> Page {
-    let traces = view.traces();
+async fn traces(name: Option<&str>, query: Option<&str>, view: &View) -> Page {
+    let (traces, name) = (view.traces().clone(), name.map(str::to_owned));
     let reveal = query == Some("reveal=1");
+    // There may be thousands, and each number in them is masked: not where signalling turns.
+    let page = tokio::task::spawn_blocking(move || kept(name.as_deref(), reveal, &traces));
+    page.await.unwrap_or_else(|error| failed(&error))
+}
+
+fn kept(name: Option<&str>, reveal: bool, traces: &Traces) -> Page {
     if reveal && !traces.may_reveal() {
         let why = "trace.reveal_numbers is false in the configuration: ask without --reveal\n";
         return page(StatusCode::FORBIDDEN, TEXT, why.into());

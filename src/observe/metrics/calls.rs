@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Counter, Histogram, Metrics, table};
+use crate::call::overload;
 use crate::call::watch::{At, Mark, Note, Rejected, Watch};
 use crate::call::{Because, Direction, EndedBy, Summary};
 use crate::leg::Leg;
@@ -101,6 +102,7 @@ impl CallMetrics {
             let labels = [Codec::Opus, pbx].map(Codec::name);
             metrics.counter(&table::CALLS_TRANSCODED, &labels);
         }
+        metrics.counter(&table::OVERLOADS, &[]);
         for result in ["done", "failed"] {
             metrics.counter(&table::TRANSFERS, &[result]);
         }
@@ -226,6 +228,12 @@ impl Watch for CallMetrics {
             Target::Hop(hop) => hop.leg,
         };
         self.sent[leg as usize].inc();
+    }
+
+    fn overloaded(&mut self, turn: overload::Turn) {
+        if turn == overload::Turn::Late {
+            self.metrics.counter(&table::OVERLOADS, &[]).inc();
+        }
     }
 
     fn turned(&mut self, took: Duration) {

@@ -161,6 +161,13 @@ pub const INVITES_REFUSED: Row = counter(
     &["leg", "reason"],
     "INVITEs that did not become calls, by the side that they came from. Challenges are none of these.",
 );
+/// The machine had less time than the calls took.
+pub const OVERLOADS: Row = counter(
+    "overloads",
+    &[],
+    "Times that the bridge has begun to refuse new calls because it was late: more came than this machine can do. What \
+     it refused is in `wabridge_invites_refused_total` (`overload`).",
+);
 /// Until it rings.
 pub const RINGING_SECONDS: Row = histogram(
     "call_ringing_seconds",
@@ -434,6 +441,7 @@ pub const ALL: &[&Row] = &[
     &TRANSFERS,
     &META_REFUSALS,
     &INVITES_REFUSED,
+    &OVERLOADS,
     &RINGING_SECONDS,
     &ANSWER_SECONDS,
     &ADDED_SECONDS,

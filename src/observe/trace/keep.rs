@@ -270,8 +270,8 @@ impl Keep {
             return;
         };
         self.shelf.over(serial);
+        self.is_over(serial);
         if let Some(group) = self.groups.get_mut(&serial) {
-            group.call = None;
             let head = &mut group.trace.head;
             head.end = Some(words::end(summary, group.base));
             head.user = summary.user.as_ref().map(|user| user.sip_user());

@@ -40,8 +40,8 @@ impl DialogId {
     pub fn of(request: &Request) -> Option<DialogId> {
         Some(DialogId {
             call_id: request.call_id().to_owned(),
-            local_tag: request.to()?.tag()?.to_owned(),
-            remote_tag: request.from()?.tag().unwrap_or_default().to_owned(),
+            local_tag: request.to_tag()?.to_owned(),
+            remote_tag: request.tag_of_from().unwrap_or_default().to_owned(),
         })
     }
 }

@@ -1,17 +1,32 @@
 //! The header list of a message: rsip's header types, each holding its value as it was written.
 
+use memchr::memchr3;
 use rsip::Header;
 use rsip::headers::UntypedHeader;
 
 /// Header fields in order. Names compare without case and in either form (RFC 3261 §7.3.1, §7.3.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<Header>);
+pub struct Headers(Vec<(Mark, Header)>);
+
+/// Tells most names apart without a look at them: their length and first letter. A message is searched dozens of times.
+type Mark = (u8, u8);
+
+fn mark(name: &str) -> Mark {
+    let first = name.as_bytes().first();
+    let first = first.map_or(0, u8::to_ascii_lowercase);
+    (name.len() as u8, first)
+}
 
 macro_rules! vocabulary {
     ($($variant:ident $name:literal),* $(,)?) => {
         /// The rsip type for a header, made without rsip's parser. Names are those of the RFC, compact ones too.
         fn make(name: &str, value: String) -> Header {
             let name = long_form(name);
+            match name {
+                // As nearly everybody writes them.
+                $($name => return Header::$variant(rsip::headers::$variant::new(value)),)*
+                _ => {}
+            }
             $(if name.eq_ignore_ascii_case($name) {
                 return Header::$variant(rsip::headers::$variant::new(value));
             })*
@@ -74,48 +89,48 @@ impl Headers {
     /// Appends a header. Line ends in the value become spaces: no value may begin a header of its own.
     pub fn push(&mut self, name: &str, value: impl Into<String>) {
         let mut value = value.into();
-        if value.contains(['\r', '\n', '\0']) {
+        if memchr3(b'\r', b'\n', b'\0', value.as_bytes()).is_some() {
             value = value.replace(['\r', '\n', '\0'], " ");
         }
-        self.0.push(make(name, value));
+        let header = make(name, value);
+        self.0.push((mark(parts(&header).0), header));
     }
 
     /// Puts a header in front of all others of its name, or at the top where there is none.
     pub fn push_front(&mut self, name: &str, value: impl Into<String>) {
-        let at = self
-            .0
-            .iter()
-            .position(|h| parts(h).0.eq_ignore_ascii_case(name))
-            .unwrap_or(0);
+        let at = self.position(name).unwrap_or(0);
         self.push(name, value);
         self.0[at..].rotate_right(1);
     }
 
     /// The first header of this name. Values are trimmed and unfolded.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        let mark = mark(name);
+        let mut alike = self.0.iter().filter(|(marked, _)| *marked == mark);
+        alike.find_map(|(_, header)| {
+            let (n, value) = parts(header);
+            n.eq_ignore_ascii_case(name).then_some(value)
+        })
     }
 
     /// All headers of this name, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.iter()
+        let mark = mark(name);
+        let alike = self.0.iter().filter(move |(marked, _)| *marked == mark);
+        alike
+            .map(|(_, header)| parts(header))
             .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
     /// Every header as name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(parts)
+        self.0.iter().map(|(_, header)| parts(header))
     }
 
     /// Replaces the first header of this name where it stands, removes the others; appends where there is none.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        let at = self
-            .0
-            .iter()
-            .position(|h| parts(h).0.eq_ignore_ascii_case(name));
+        let at = self.position(name);
         self.remove(name);
         self.push(name, value);
         if let Some(at) = at {
@@ -123,9 +138,30 @@ impl Headers {
         }
     }
 
+    /// Replaces the first header of this name and leaves the others; appends where there is none.
+    pub fn set_first(&mut self, name: &str, value: impl Into<String>) {
+        let at = self.position(name);
+        self.push(name, value);
+        if let Some(at) = at {
+            self.0.swap_remove(at);
+        }
+    }
+
     /// Removes all headers of this name.
     pub fn remove(&mut self, name: &str) {
-        self.0.retain(|h| !parts(h).0.eq_ignore_ascii_case(name));
+        let mark = mark(name);
+        self.0.retain(|(marked, header)| {
+            *marked != mark || !parts(header).0.eq_ignore_ascii_case(name)
+        });
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.iter().position(|(n, _)| n.eq_ignore_ascii_case(name))
+    }
+
+    /// Room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
     }
 
     /// Each value of a header whose values may be separated by commas.

@@ -7,7 +7,7 @@ mod headers;
 mod method;
 mod parse;
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 pub use headers::Headers;
 pub use method::Method;
@@ -15,7 +15,7 @@ pub(super) use parse::content_length;
 pub use parse::{Limits, Malformed};
 
 use super::grammar;
-use super::header::{CSeq, NameAddr, Via};
+use super::header::{CSeq, NameAddr, Via, tag_of};
 use super::uri::Uri;
 
 /// A SIP message.
@@ -71,6 +71,16 @@ pub trait Common {
     /// The CSeq.
     fn cseq(&self) -> Option<CSeq> {
         CSeq::parse(self.headers().get("CSeq")?).ok()
+    }
+
+    /// The tag of the From.
+    fn tag_of_from(&self) -> Option<&str> {
+        tag_of(self.headers().get("From")?)
+    }
+
+    /// The tag of the To: only what is within a dialog has one in a request.
+    fn to_tag(&self) -> Option<&str> {
+        tag_of(self.headers().get("To")?)
     }
 
     /// The From.
@@ -130,7 +140,7 @@ impl Request {
     /// As it goes over the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
         print(
-            format!("{} {} SIP/2.0", self.method, self.uri),
+            format_args!("{} {} SIP/2.0", self.method, self.uri),
             &self.headers,
             &self.body,
         )
@@ -141,7 +151,7 @@ impl Response {
     /// As it goes over the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
         print(
-            format!("SIP/2.0 {} {}", self.status, self.reason),
+            format_args!("SIP/2.0 {} {}", self.status, self.reason),
             &self.headers,
             &self.body,
         )
@@ -193,13 +203,19 @@ impl From<Response> for Message {
     }
 }
 
-fn print(start_line: String, headers: &Headers, body: &[u8]) -> Vec<u8> {
-    let mut text = start_line;
-    text.reserve(64 * headers.len() + body.len());
+fn print(start_line: fmt::Arguments<'_>, headers: &Headers, body: &[u8]) -> Vec<u8> {
+    let lines = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 4);
+    // The start line and Content-Length stand for the rest.
+    let mut text = String::with_capacity(lines.sum::<usize>() + body.len() + 192);
+    // Writing to a String cannot fail.
+    let _ = text.write_fmt(start_line);
     text.push_str("\r\n");
     for (name, value) in headers.iter() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{name}: {value}\r\n");
+        for part in [name, ": ", value, "\r\n"] {
+            text.push_str(part);
+        }
     }
     let _ = write!(text, "Content-Length: {}\r\n\r\n", body.len());
     let mut bytes = text.into_bytes();

@@ -2,12 +2,15 @@
 //! could disagree about what was meant.
 
 use std::borrow::Cow;
+use std::iter::Peekable;
 use std::mem;
 use std::sync::Arc;
 
+use memchr::{memchr3, memmem};
+
 use super::super::header::{CSeq, NameAddr, Via};
 use super::super::uri::Uri;
-use super::grammar::{is_token, split};
+use super::grammar::{Pieces, is_token};
 use super::headers::long_form;
 use super::{Headers, Message, Method, Request, Response};
 
@@ -83,7 +86,7 @@ fn without_leading_line_ends(bytes: &[u8]) -> &[u8] {
 }
 
 fn head<'a>(bytes: &'a [u8], limits: &Limits) -> Head<'a> {
-    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n");
+    let end = memmem::find(bytes, b"\r\n\r\n");
     let (text, body) = match end {
         Some(end) => (&bytes[..end], &bytes[end + 4..]),
         None => (bytes, &[][..]),
@@ -100,7 +103,10 @@ fn head<'a>(bytes: &'a [u8], limits: &Limits) -> Head<'a> {
     if end.is_none() {
         head.fault = Some("the message has no empty line after its headers".into());
     }
-    for line in unfold(lines) {
+    head.headers.reserve(24);
+    let mut lines = lines.peekable();
+    while let Some(line) = lines.next() {
+        let line = unfold(line, &mut lines);
         if let Err(fault) = add_line(&mut head.headers, &line, limits) {
             head.fault.get_or_insert(fault);
         }
@@ -108,20 +114,15 @@ fn head<'a>(bytes: &'a [u8], limits: &Limits) -> Head<'a> {
     head
 }
 
-/// §7.3.1: a line that begins with white space continues the one before.
-fn unfold<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Cow<'a, str>> {
-    let mut unfolded: Vec<Cow<'a, str>> = Vec::new();
-    for line in lines {
-        match (line.starts_with([' ', '\t']), unfolded.last_mut()) {
-            (true, Some(previous)) => {
-                let previous = previous.to_mut();
-                previous.push(' ');
-                previous.push_str(line.trim());
-            }
-            _ => unfolded.push(line.into()),
-        }
+/// §7.3.1: lines that begin with white space continue the one before.
+fn unfold<'a>(line: &'a str, more: &mut Peekable<impl Iterator<Item = &'a str>>) -> Cow<'a, str> {
+    let mut line = Cow::Borrowed(line);
+    while let Some(next) = more.next_if(|next| next.starts_with([' ', '\t'])) {
+        let line = line.to_mut();
+        line.push(' ');
+        line.push_str(next.trim());
     }
-    unfolded
+    line
 }
 
 fn add_line(headers: &mut Headers, line: &str, limits: &Limits) -> Result<(), String> {
@@ -136,7 +137,7 @@ fn add_line(headers: &mut Headers, line: &str, limits: &Limits) -> Result<(), St
             limits.max_headers
         ));
     }
-    if line.contains(['\0', '\r', '\n']) {
+    if memchr3(b'\0', b'\r', b'\n', line.as_bytes()).is_some() {
         return Err(format!("{name} holds a NUL or a bare line end"));
     }
     // Values of these are taken off and put on one at a time, so each gets its own line (§7.3.1).
@@ -147,11 +148,14 @@ fn add_line(headers: &mut Headers, line: &str, limits: &Limits) -> Result<(), St
         headers.push(name, value);
         return Ok(());
     };
-    let values = split(value, ',').ok_or_else(|| format!("{list} has an open quote or bracket"))?;
-    for value in values {
+    let mut values = Pieces::new(value, ',');
+    for value in &mut values {
         headers.push(list, value.trim());
     }
-    Ok(())
+    match values.all_closed() {
+        true => Ok(()),
+        false => Err(format!("{list} has an open quote or bracket")),
+    }
 }
 
 type Fault = (Option<u16>, String);
@@ -242,27 +246,18 @@ fn essentials(headers: &Headers) -> Result<CSeq, String> {
     let via = headers
         .get("Via")
         .ok_or("Via is missing (RFC 3261 §8.1.1)")?;
-    Via::parse(via).map_err(|e| format!("Via: {e}"))?;
+    Via::check(via).map_err(|e| format!("Via: {e}"))?;
     for name in ["From", "To"] {
         let value = headers.get(name).unwrap_or_default();
-        NameAddr::parse(value).map_err(|e| format!("{name}: {e}"))?;
+        NameAddr::check(value).map_err(|e| format!("{name}: {e}"))?;
     }
     for name in ["Route", "Record-Route"] {
         for value in headers.all(name) {
-            NameAddr::parse(value).map_err(|e| format!("{name}: {e}"))?;
+            NameAddr::check(value).map_err(|e| format!("{name}: {e}"))?;
         }
     }
-    let contacts = headers
-        .all("Contact")
-        .map(|line| split(line, ',').ok_or("a quote or bracket never closes"));
-    for contact in contacts {
-        for value in contact
-            .map_err(|e| format!("Contact: {e}"))?
-            .iter()
-            .filter(|v| v.trim() != "*")
-        {
-            NameAddr::parse(value).map_err(|e| format!("Contact: {e}"))?;
-        }
+    for line in headers.all("Contact") {
+        contacts(line).map_err(|e| format!("Contact: {e}"))?;
     }
     if headers
         .get("Call-ID")
@@ -272,6 +267,16 @@ fn essentials(headers: &Headers) -> Result<CSeq, String> {
     }
     max_forwards(headers)?;
     CSeq::parse(headers.get("CSeq").unwrap_or_default()).map_err(|e| format!("CSeq: {e}"))
+}
+
+fn contacts(line: &str) -> Result<(), &'static str> {
+    let mut all = Pieces::new(line, ',');
+    for contact in all.by_ref().filter(|contact| contact.trim() != "*") {
+        NameAddr::check(contact)?;
+    }
+    all.all_closed()
+        .then_some(())
+        .ok_or("a quote or bracket never closes")
 }
 
 fn max_forwards(headers: &Headers) -> Result<(), String> {

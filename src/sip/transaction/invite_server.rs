@@ -118,7 +118,7 @@ impl InviteServer {
 
     fn note_tag(&mut self, response: &Response) {
         if self.to_tag.is_none() {
-            self.to_tag = response.to().and_then(|to| to.tag().map(str::to_owned));
+            self.to_tag = response.to_tag().map(str::to_owned);
         }
     }
 

@@ -85,10 +85,7 @@ impl Key {
                 leg,
                 call_id: request.call_id().to_owned(),
                 cseq: request.cseq().map_or(0, |cseq| cseq.number),
-                from_tag: request
-                    .from()
-                    .and_then(|from| from.tag().map(str::to_owned))
-                    .unwrap_or_default(),
+                from_tag: request.tag_of_from().unwrap_or_default().to_owned(),
                 uri: request.uri.to_string(),
                 sent_by,
                 method,
@@ -99,10 +96,15 @@ impl Key {
     /// A To tag for the responses that the table makes itself: the same for a repeated request, and nothing that an
     /// outsider who does not know `seed` can foretell (§19.3).
     pub fn tag(&self, seed: u64) -> String {
+        format!("{:016x}", self.hash(seed))
+    }
+
+    /// A number for it that an outsider cannot foretell.
+    pub fn hash(&self, seed: u64) -> u64 {
         // Seeded by us, so that a test can know the tag; not the hasher that the maps use.
         let mut hasher = std::hash::DefaultHasher::new();
         (seed, self).hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
+        hasher.finish()
     }
 }
 

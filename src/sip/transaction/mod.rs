@@ -21,6 +21,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turned_away;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -44,6 +45,12 @@ use key::Key;
 use machine::Machine;
 use server::Server;
 use timers::{Deadlines, Timers};
+use turned_away::TurnedAway;
+
+/// After how many seconds to ask again whom there was no room for.
+const LATER: &str = "5";
+/// After how many who came when there was no time: there is some each second.
+const SOON: &str = "1";
 
 /// What has been counted since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +75,7 @@ pub struct Table {
     entries: HashMap<u64, Entry>,
     index: HashMap<Arc<Key>, u64>,
     deadlines: Deadlines,
+    turned_away: TurnedAway,
     stats: Stats,
 }
 
@@ -95,6 +103,7 @@ impl Table {
             entries: HashMap::new(),
             index: HashMap::new(),
             deadlines: Deadlines::default(),
+            turned_away: TurnedAway::default(),
             stats: Stats::default(),
         }
     }
@@ -172,6 +181,9 @@ impl Table {
             (m, None) if *m == Method::ACK => vec![Action::Ack { request, flow }],
             (m, _) if *m == Method::CANCEL => self.cancel(&key, id, request, &target, now),
             (_, Some(id)) => self.copy(id, target, now),
+            (_, None) if self.was_turned_away(&key, &flow, now) => {
+                vec![self.refuse(&key, &request, &target, SOON)]
+            }
             (_, None) => self.open(key, request, target, flow, now),
         }
     }
@@ -238,7 +250,7 @@ impl Table {
     ) -> Vec<Action> {
         if self.entries.len() >= self.most() {
             self.stats.refused[flow.leg as usize] += 1;
-            return self.refuse(&key, &request, &target);
+            return vec![self.refuse(&key, &request, &target, LATER)];
         }
         let timers = self.timers(flow.protocol);
         let id = self.next_id();
@@ -255,10 +267,29 @@ impl Table {
     }
 
     /// §8.2.7: without a transaction, since there is no room for one. The ACK will be a stray.
-    fn refuse(&self, key: &Key, request: &Request, target: &Target) -> Vec<Action> {
+    fn refuse(&self, key: &Key, request: &Request, target: &Target, retry_after: &str) -> Action {
         let mut response = build::response(request, 503, Some(&key.tag(self.seed)));
-        response.headers.push("Retry-After", "5");
-        vec![reply(response, target)]
+        response.headers.push("Retry-After", retry_after);
+        reply(response, target)
+    }
+
+    fn was_turned_away(&mut self, key: &Key, flow: &Flow, now: Instant) -> bool {
+        !flow.protocol.is_reliable() && self.turned_away.has(key.hash(self.seed), now)
+    }
+
+    /// Refuses a request with 503, as a stateless UAS does (§8.2.7); `None` if it is part of a transaction already. If it comes
+    /// again, it hears the same: what was refused must not become a call after all.
+    pub fn turn_away(&mut self, request: &Request, flow: Flow, now: Instant) -> Option<Action> {
+        let via = request.via()?;
+        let key = Key::of_theirs(request, &via, flow.leg);
+        if self.index.contains_key(&key) {
+            return None;
+        }
+        if !flow.protocol.is_reliable() {
+            let until = now + self.lossy.h;
+            self.turned_away.note(key.hash(self.seed), now, until);
+        }
+        Some(self.refuse(&key, request, &reply_target(&via, &flow), SOON))
     }
 
     /// The transport says: a request could not be sent.

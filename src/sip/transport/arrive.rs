@@ -49,16 +49,11 @@ pub(super) fn lost(lost: Lost, flow: Flow, limits: &Limits) -> TransportEvent {
 }
 
 fn stamp(headers: &mut Headers, flow: Flow) {
-    let mut vias: Vec<String> = headers.all("Via").map(str::to_owned).collect();
-    let Some(Ok(mut top)) = vias.first().map(|via| Via::parse(via)) else {
+    let Some(Ok(mut top)) = headers.get("Via").map(Via::parse) else {
         return;
     };
     top.stamp(flow.remote);
-    vias[0] = top.to_string();
-    headers.remove("Via");
-    for via in vias.into_iter().rev() {
-        headers.push_front("Via", via);
-    }
+    headers.set_first("Via", top.to_string());
 }
 
 #[cfg(test)]

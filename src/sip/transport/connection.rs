@@ -19,6 +19,8 @@ use super::{Flow, Hop, TransportEvent, arrive};
 
 /// How long a peer may take to read one message of ours.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// About how many octets are written at once: what a record of TLS holds.
+const BATCH: usize = 12 * 1024;
 /// How long a connection is kept, to be answered on, after its stream could not be read further.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -36,7 +38,7 @@ pub(super) struct Connection {
     framer: Framer,
     liveness: Liveness,
     /// What was being written when the connection died.
-    unsent: Option<Outgoing>,
+    unsent: Vec<Outgoing>,
     stop: watch::Receiver<bool>,
     _counted: Counted,
 }
@@ -76,7 +78,7 @@ impl Connection {
             origin,
             orders,
             liveness,
-            unsent: None,
+            unsent: Vec::new(),
         }
     }
 
@@ -91,7 +93,7 @@ impl Connection {
         if let Some(id) = self.flow.connection {
             self.shared.pool.closed(id, hop);
         }
-        if let Some(message) = self.unsent.take() {
+        for message in std::mem::take(&mut self.unsent) {
             self.shared.send_elsewhere(message, &reason);
         }
         while let Ok(order) = self.orders.queue.try_recv() {
@@ -174,23 +176,55 @@ impl Connection {
     }
 
     async fn obey(&mut self, order: Option<Order>) -> Result<(), String> {
-        match order {
-            Some(Order::Send(message)) if message.is_stale(Instant::now()) => {
-                self.shared
-                    .fail(message, "it waited too long for its connection".into());
-                Ok(())
-            }
-            Some(Order::Send(message)) => {
-                if let Err(reason) = self.write(&message.bytes).await {
-                    self.unsent = Some(message);
-                    return Err(reason);
+        let mut next = order;
+        let mut batch = Vec::new();
+        let mut octets = 0;
+        // What has queued up goes out as one: a record of TLS and a visit to the kernel for all of it.
+        let closes = loop {
+            match next {
+                Some(Order::Send(message)) if message.is_stale(Instant::now()) => {
+                    let why = "it waited too long for its connection";
+                    self.shared.fail(message, why.into());
                 }
-                self.shared.sent(&message);
-                self.liveness.said(Instant::now());
-                Ok(())
+                Some(Order::Send(message)) => {
+                    octets += message.bytes.len();
+                    batch.push(message);
+                }
+                Some(Order::Close) | None => break true,
             }
-            Some(Order::Close) | None => Err("it was closed here".into()),
+            if octets >= BATCH {
+                break false;
+            }
+            match self.orders.queue.try_recv() {
+                Ok(order) => next = Some(order),
+                Err(_) => break false,
+            }
+        };
+        self.send(batch).await?;
+        match closes {
+            true => Err("it was closed here".into()),
+            false => Ok(()),
         }
+    }
+
+    async fn send(&mut self, batch: Vec<Outgoing>) -> Result<(), String> {
+        let written = match batch.as_slice() {
+            [] => return Ok(()),
+            [message] => self.write(&message.bytes).await,
+            several => {
+                let together: Vec<_> = several.iter().map(|m| m.bytes.as_slice()).collect();
+                self.write(&together.concat()).await
+            }
+        };
+        if let Err(reason) = written {
+            self.unsent = batch;
+            return Err(reason);
+        }
+        for message in &batch {
+            self.shared.sent(message);
+        }
+        self.liveness.said(Instant::now());
+        Ok(())
     }
 
     async fn wait_no_longer(&mut self) -> Result<(), String> {

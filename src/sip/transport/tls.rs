@@ -143,17 +143,21 @@ pub fn server_config_from(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
         // Meta's own client certificate would fail validation (SIP guide, 2025-12-15), so none is asked for.
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(unusable)?;
+    // A peer that comes back shows its ticket and is spared half of the handshake, however many peers there are: nothing is
+    // kept of them here. A ticket is good for as long as this certificate is.
+    config.ticketer = ring::Ticketer::new().map_err(unusable)?;
     Ok(Arc::new(config))
 }
 
-/// For connections that we open: the server is verified against `roots`.
+/// For connections that we open: the server is verified against `roots`. It keeps the servers' tickets, so a connection that is
+/// opened again resumes where it is this very value, and verifies anew where it is another.
 pub fn client_config(roots: &Roots) -> Result<Arc<ClientConfig>, TlsError> {
     let config = client_builder()?
         .with_root_certificates(root_store(roots)?)

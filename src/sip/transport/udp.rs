@@ -1,5 +1,6 @@
 //! Datagrams: one socket for each listener, a task that reads it and one that writes it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,15 +11,19 @@ use tokio::sync::{mpsc, watch};
 
 use crate::leg::Leg;
 use crate::sip::framing::Lost;
+use crate::sip::message::Limits;
 
 use super::pool::Outgoing;
 use super::shared::{Shared, stopped};
-use super::{Flow, Protocol, arrive};
+use super::{Flow, Protocol, TransportEvent, arrive};
 
 /// Most datagrams that wait for one socket.
 const QUEUE: usize = 1024;
-/// Room that the kernel is asked for; 200 calls at once must not lose each other's messages.
-const KERNEL_BUFFER: usize = 1 << 20;
+/// Room that the kernel is asked for: 500 INVITEs at once, while this task waits for its turn. The kernel counts some 2.3 kB
+/// for one of a PBX, and twice as much for one of 3 kB.
+pub(super) const KERNEL_BUFFER: usize = 2 << 20;
+/// Most datagrams that are taken from the kernel before they are read: it keeps but so many octets, and drops what is more.
+const TAKEN: usize = 1024;
 
 /// The sending side of a listener.
 pub(super) struct Port {
@@ -46,6 +51,7 @@ pub(super) fn bind(leg: Leg, address: SocketAddr) -> io::Result<(Port, Tasks)> {
     let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    tell_room(address, &socket);
     let socket = Arc::new(UdpSocket::from_std(socket.into())?);
     let local = socket.local_addr()?;
     let (sender, queue) = mpsc::channel(QUEUE);
@@ -61,6 +67,20 @@ pub(super) fn bind(leg: Leg, address: SocketAddr) -> io::Result<(Port, Tasks)> {
         local,
     };
     Ok((port, tasks))
+}
+
+/// A burst that finds no room is repeated by whoever sent it, half a second later and more.
+fn tell_room(address: SocketAddr, socket: &socket2::Socket) {
+    // Linux tells what it takes with its own needs, which is twice as much.
+    let granted = socket.recv_buffer_size().unwrap_or(0) / 2;
+    if granted < KERNEL_BUFFER {
+        tracing::info!(
+            %address,
+            granted,
+            wanted = KERNEL_BUFFER,
+            "the kernel keeps fewer octets for this listener than a burst of calls may need: raise net.core.rmem_max"
+        );
+    }
 }
 
 impl Port {
@@ -97,35 +117,57 @@ async fn receive(
 ) {
     let limits = shared.settings.limits();
     let mut buffer = vec![0; 65_536];
+    let mut taken = VecDeque::new();
     loop {
         let received = tokio::select! {
             received = socket.recv_from(&mut buffer) => received,
             () = stopped(&mut stop) => return,
         };
-        let (count, remote) = match received {
-            Ok(received) => received,
+        match received {
+            Ok((count, remote)) => taken.push_back((Box::from(&buffer[..count]), remote)),
             Err(error) => {
                 tracing::debug!(%error, local = %listener.local, "could not receive");
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
             }
-        };
-        let bytes = &buffer[..count];
-        // Keep-alives (RFC 5626 §4.4.2 leaves answering to STUN) and the empty datagrams of NAT openers.
-        if bytes.iter().all(|b| b"\r\n\0 ".contains(b)) {
-            continue;
         }
-        let flow = Flow { remote, ..listener };
-        let event = match count > limits.max_message {
-            true => arrive::lost(too_large(bytes, limits.max_message), flow, &limits),
-            false => arrive::event(bytes, flow, &limits),
-        };
-        // While the core is behind, the kernel's buffer fills and then drops: peers repeat.
-        tokio::select! {
-            sent = shared.events.send(event) => if sent.is_err() { return },
-            () = stopped(&mut stop) => return,
+        // Reading a message takes longer than taking it: what comes meanwhile is taken first.
+        while let Some((bytes, remote)) = next(&mut taken, &socket, &mut buffer) {
+            let Some(event) = event(&bytes, Flow { remote, ..listener }, &limits) else {
+                continue;
+            };
+            // While the core is behind, the kernel's buffer fills and then drops: peers repeat.
+            tokio::select! {
+                sent = shared.events.send(event) => if sent.is_err() { return },
+                () = stopped(&mut stop) => return,
+            }
         }
     }
+}
+
+/// The datagram that was taken first. Where it was not the only one, all that have come are taken before it is read.
+fn next(
+    taken: &mut VecDeque<(Box<[u8]>, SocketAddr)>,
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+) -> Option<(Box<[u8]>, SocketAddr)> {
+    while taken.len() < TAKEN
+        && let Ok((count, remote)) = socket.try_recv_from(buffer)
+    {
+        taken.push_back((Box::from(&buffer[..count]), remote));
+    }
+    taken.pop_front()
+}
+
+/// What a datagram holds; `None` for nothing.
+fn event(bytes: &[u8], flow: Flow, limits: &Limits) -> Option<TransportEvent> {
+    // Keep-alives (RFC 5626 §4.4.2 leaves answering to STUN) and the empty datagrams of NAT openers.
+    if bytes.iter().all(|b| b"\r\n\0 ".contains(b)) {
+        return None;
+    }
+    Some(match bytes.len() > limits.max_message {
+        true => arrive::lost(too_large(bytes, limits.max_message), flow, limits),
+        false => arrive::event(bytes, flow, limits),
+    })
 }
 
 fn too_large(bytes: &[u8], limit: usize) -> Lost {

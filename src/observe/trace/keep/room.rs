@@ -1,6 +1,6 @@
 //! What there is room for, and what has to go: each kind's own, oldest first.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -30,7 +30,9 @@ const MOST_CALL_ID: usize = 1024;
 /// One kind's, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
-    pub(super) order: VecDeque<Serial>,
+    pub(super) order: BTreeSet<Serial>,
+    /// Those of them that are no call that is up.
+    pub(super) over: BTreeSet<Serial>,
     pub(super) octets: usize,
 }
 
@@ -138,7 +140,10 @@ impl Keep {
         };
         let kind = group.trace.head.kind;
         let ring = &mut self.rings[kind as usize];
-        ring.order.push_back(serial);
+        ring.order.insert(serial);
+        if group.call.is_none() {
+            ring.over.insert(serial);
+        }
         ring.octets += group.octets;
         if kind == Kind::Stray {
             *self.loud.entry(group.source).or_default() += 1;
@@ -152,7 +157,8 @@ impl Keep {
         };
         let kind = group.trace.head.kind;
         let ring = &mut self.rings[kind as usize];
-        ring.order.retain(|other| *other != serial);
+        ring.order.remove(&serial);
+        ring.over.remove(&serial);
         ring.octets -= group.octets;
         if kind == Kind::Stray
             && let Some(count) = self.loud.get_mut(&group.source)
@@ -161,6 +167,15 @@ impl Keep {
             if *count == 0 {
                 self.loud.remove(&group.source);
             }
+        }
+    }
+
+    /// A call is over: it is the first to go.
+    pub(super) fn is_over(&mut self, serial: Serial) {
+        if let Some(group) = self.groups.get_mut(&serial) {
+            group.call = None;
+            let ring = &mut self.rings[group.trace.head.kind as usize];
+            ring.over.insert(serial);
         }
     }
 
@@ -234,12 +249,13 @@ impl Keep {
     }
 
     fn first_to_go(&self, kind: Kind, writing: Option<Serial>) -> Option<Serial> {
-        let order = &self.rings[kind as usize].order;
-        let mut others = order.iter().copied().filter(|s| Some(*s) != writing);
+        let ring = &self.rings[kind as usize];
+        let other = |s: &Serial| Some(*s) != writing;
+        let mut others = ring.order.iter().copied().filter(other);
         match kind {
             Kind::Call => {
-                let over = |s: &Serial| self.groups.get(s).is_none_or(|g| g.call.is_none());
-                others.clone().find(over).or_else(|| others.next())
+                let over = ring.over.iter().copied().find(other);
+                over.or_else(|| others.next())
             }
             Kind::Refused => others.next(),
             Kind::Stray => {

@@ -1,0 +1,163 @@
+//! What has come in and waits for the bridge, and in which order it is served.
+//!
+//! ```text
+//!   new calls: INVITEs of no dialog, without credentials ─▶ in the order they came; refused once they are late
+//!   everything else ──────────────────────────────────────▶ before any of those, in the order it came
+//! ```
+//!
+//! So a storm of new calls delays no ACK, BYE or response. An INVITE with credentials is half done: its call was let in when
+//! it was challenged. What one dialog's messages are to each other does not change; only a new INVITE can be overtaken, and a
+//! CANCEL does not overtake the INVITE that it is for.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use super::event::Event;
+use super::overload::{Overload, Turn};
+use crate::sip::message::{Common, Message, Method, Request};
+use crate::sip::transport::Arrival;
+
+/// Most that waits here. Beyond it streams are read no further, and the kernel keeps datagrams for as long as it can.
+const MOST: usize = 4096;
+/// Most new calls that wait, however late they may be.
+const MOST_NEW: usize = 2048;
+
+/// What waits for the bridge.
+#[derive(Debug)]
+pub struct Intake {
+    due: VecDeque<Event>,
+    new: VecDeque<Arrival>,
+    /// How many of `new` have a Call-ID of this hash.
+    call_ids: HashMap<u64, usize>,
+    hasher: RandomState,
+    overload: Overload,
+    /// A new call was refused the last time: what is due comes next.
+    refused: bool,
+    turn: Option<Turn>,
+}
+
+impl Intake {
+    /// Nothing waits; new calls may wait for so long, zero: for ever.
+    pub fn new(limit: Duration) -> Intake {
+        Intake {
+            due: VecDeque::new(),
+            new: VecDeque::new(),
+            call_ids: HashMap::new(),
+            hasher: RandomState::new(),
+            overload: Overload::new(limit),
+            refused: false,
+            turn: None,
+        }
+    }
+
+    /// From now on new calls may wait for so long.
+    pub fn configure(&mut self, limit: Duration) {
+        self.overload.configure(limit);
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.new.is_empty()
+    }
+
+    /// Whether there is room for more.
+    pub fn has_room(&self) -> bool {
+        self.due.len() + self.new.len() < MOST
+    }
+
+    /// Something has come in.
+    pub fn push(&mut self, event: Event) {
+        match event {
+            Event::Arrived(arrival) if self.must_wait(&arrival.message) => {
+                *self.call_ids.entry(self.hash(&arrival)).or_default() += 1;
+                self.new.push_back(arrival);
+            }
+            event => self.due.push_back(event),
+        }
+    }
+
+    /// What is served next: [`Event::Excess`] is a new call that is refused.
+    pub fn pop(&mut self, now: Instant) -> Option<Event> {
+        let waited = self.look(now);
+        let is_late = self.new.len() > MOST_NEW || self.overload.refuses(waited);
+        self.refused = is_late && (!self.refused || self.due.is_empty());
+        if !self.refused
+            && let Some(event) = self.due.pop_front()
+        {
+            return Some(event);
+        }
+        let arrival = self.take_new()?;
+        Some(match self.refused && is_new_call(&arrival.message) {
+            true => Event::Excess(arrival),
+            false => Event::Arrived(arrival),
+        })
+    }
+
+    /// Sees how long the new call that came first has waited, and whether the bridge is late.
+    pub fn look(&mut self, now: Instant) -> Duration {
+        let oldest = self.new.front();
+        let waited = oldest.map_or(Duration::ZERO, |new| now.saturating_duration_since(new.at));
+        self.turn = self.overload.look(waited, now).or(self.turn);
+        waited
+    }
+
+    /// When [`Intake::look`] is next due, though nothing comes.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.overload.deadline()
+    }
+
+    /// Whether new calls are refused from now on, or not any more: told once.
+    pub fn take_turn(&mut self) -> Option<Turn> {
+        self.turn.take()
+    }
+
+    fn take_new(&mut self) -> Option<Arrival> {
+        let arrival = self.new.pop_front()?;
+        let hash = self.hash(&arrival);
+        if let Some(count) = self.call_ids.get_mut(&hash) {
+            *count -= 1;
+            if *count == 0 {
+                self.call_ids.remove(&hash);
+            }
+        }
+        Some(arrival)
+    }
+
+    fn must_wait(&self, message: &Message) -> bool {
+        is_new_call(message) || self.cancels_what_waits(message)
+    }
+
+    /// It must not be answered 481 and its INVITE then ring a phone.
+    fn cancels_what_waits(&self, message: &Message) -> bool {
+        let is_cancel = matches!(message, Message::Request(r) if r.method == Method::CANCEL);
+        is_cancel && !self.new.is_empty() && {
+            let call_id = message.headers().get("Call-ID").unwrap_or_default();
+            self.call_ids.contains_key(&self.hasher.hash_one(call_id))
+        }
+    }
+
+    fn hash(&self, arrival: &Arrival) -> u64 {
+        let call_id = arrival.message.headers().get("Call-ID");
+        self.hasher.hash_one(call_id.unwrap_or_default())
+    }
+}
+
+/// Whether a message would begin a call of which nothing is known yet.
+fn is_new_call(message: &Message) -> bool {
+    let has_credentials = |request: &Request| {
+        let mut proofs = ["Proxy-Authorization", "Authorization"].into_iter();
+        proofs.any(|name| request.headers.get(name).is_some())
+    };
+    match message {
+        Message::Request(request) => {
+            request.method == Method::INVITE
+                && request.to_tag().is_none()
+                && !has_credentials(request)
+        }
+        Message::Response(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
