@@ -11,9 +11,10 @@ mod far_ends;
 use std::thread::sleep;
 use std::time::Duration;
 
-use far_ends::daemon::{Daemon, Memory};
+use far_ends::daemon::Daemon;
 use far_ends::ends::{FarEnds, Up};
 use far_ends::messages::METAS_KEY;
+use far_ends::process::Memory;
 use wabridge::media::rtp::{Header, Seq, Ssrc, Timestamp};
 use wabridge::media::sdes::Crypto;
 use wabridge::media::srtp::Sender;
