@@ -50,7 +50,7 @@ pub fn run() {
     );
     let mut world = World::new();
     let mut up = Vec::new();
-    for load in [0, 10, 1_000, 5_000] {
+    for load in [0, 10, 1_000, 10_000, 20_000] {
         while up.len() < load {
             up.push(world.call());
         }
@@ -418,7 +418,7 @@ fn setup() -> Setup {
         numbers: Numbers::new([number]),
         routes: Vec::new(),
         pace: Pace::from(&transaction::Settings::default()),
-        max_calls: 10_000,
+        max_calls: 30_000,
         ring_timeout: Duration::from_secs(55),
         answer_timeout: Duration::from_secs(90),
     }

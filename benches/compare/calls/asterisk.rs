@@ -61,10 +61,7 @@ impl Asterisk {
         }
         let log = fs::File::create(folder.path().join("output")).expect("as above");
         let child = pinned(core)
-            .args([
-                "-c",
-                "ulimit -n $(ulimit -Hn); exec \"$0\" -f -C \"$1\"",
-            ])
+            .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$0\" -f -C \"$1\""])
             .arg(root().join("tests/peers/asterisk"))
             .arg(folder.path().join("etc/asterisk.conf"))
             .stdin(Stdio::null())

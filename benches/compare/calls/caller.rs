@@ -9,15 +9,17 @@ use crate::far_ends::daemon::HOSTNAME;
 use crate::far_ends::messages::{BUSINESS, PASSWORD};
 
 /// The whole digest round of one of Meta's samples, of which only the first message is used.
-const INVITE: &str =
-    include_str!("../../../tests/data/meta/dialogs/uic-sdes-407/01-invite.sip");
+const INVITE: &str = include_str!("../../../tests/data/meta/dialogs/uic-sdes-407/01-invite.sip");
 /// What is different in each call, and where the number goes then. A user has a number of their own in each.
 const DIFFERENT: [(&str, &str); 5] = [
     (
         "wacid.HBgLMTIxOTU1NTA3MTQVAgASGCA2CA2CB536F053C073B60C5C5AA==",
         "wacid.HBgLMTIxOTU1NTA3MTQVAgASGCA2CA2CB536F053CNNNNNNNNNN==",
     ),
-    ("z9hG4bKPj8f28551b1e8ea569d761a2598f0ebe4a", "z9hG4bKPj1NNNNNNNNNN"),
+    (
+        "z9hG4bKPj8f28551b1e8ea569d761a2598f0ebe4a",
+        "z9hG4bKPj1NNNNNNNNNN",
+    ),
     ("ebebfacc3699f539", "tagNNNNNNNNNN"),
     ("12195550714", "1219NNNNNNNNNN"),
     ("CSeq: 9989 ", "CSeq: 1 "),
@@ -100,9 +102,7 @@ impl Caller {
             self.secret = (realm.into(), hash(&format!("{name}:{realm}:{PASSWORD}")));
         }
         let (secret, asked) = (&self.secret.1, &self.asked);
-        let response = hash(&format!(
-            "{secret}:{nonce}:00000001:{CNONCE}:auth:{asked}"
-        ));
+        let response = hash(&format!("{secret}:{nonce}:00000001:{CNONCE}:auth:{asked}"));
         let opaque = value(challenge, "opaque");
         format!(
             "Digest username=\"{name}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", response=\"{response}\", \
@@ -113,13 +113,29 @@ impl Caller {
     /// The ACK of a final response that is no success, to the first or second INVITE; it belongs to the INVITE's transaction.
     pub fn refusal_is_heard(&self, number: u64, invite: u32, refusal: Read, out: &mut Vec<u8>) {
         let uri = format!("{};transport=tls", uri());
-        self.request("ACK", invite, number, invite, &uri, refusal.header("To"), out);
+        self.request(
+            "ACK",
+            invite,
+            number,
+            invite,
+            &uri,
+            refusal.header("To"),
+            out,
+        );
     }
 
     /// The second INVITE is taken back; of the first one nobody needs to hear.
     pub fn cancel(&self, number: u64, out: &mut Vec<u8>) {
         let (uri, to) = (uri(), format!("<{}>", uri()));
-        self.request("CANCEL", 2, number, 2, &format!("{uri};transport=tls"), &to, out);
+        self.request(
+            "CANCEL",
+            2,
+            number,
+            2,
+            &format!("{uri};transport=tls"),
+            &to,
+            out,
+        );
     }
 
     /// The ACK of a 200.

@@ -11,9 +11,11 @@ const STEP: f64 = 1.15;
 const EASY: f64 = 25.0;
 
 /// Looks for it, with loads of this length, each on a program of its own: one that was overloaded may be late for long.
-pub fn find(subject: Subject, time: Duration) -> f64 {
+/// `near` is where it was found before.
+pub fn find(subject: Subject, near: Option<f64>, time: Duration) -> f64 {
     // What it would carry with nothing lost to queues; the search begins a little below.
-    let mut rate = 0.8 * carry(&mut subject.start(), EASY, time / 2).per_cpu_second();
+    let guess = || 0.8 * carry(&mut subject.start(), EASY, time).per_cpu_second();
+    let mut rate = near.unwrap_or_else(guess);
     let mut fits = try_at(subject, rate, time);
     let first = fits;
     while fits == first {
@@ -39,7 +41,11 @@ fn try_at(subject: Subject, rate: f64, time: Duration) -> bool {
         carried.tally.setup.p99(),
         carried.cpu.as_secs_f64() / time.as_secs_f64(),
         100.0 * carried.generator,
-        if carried.is_void() { " (its limit)" } else { "" },
+        if carried.is_void() {
+            " (its limit)"
+        } else {
+            ""
+        },
     );
     carried.fits()
 }

@@ -35,8 +35,16 @@ pub struct Pbx {
 struct Leg {
     /// The 200, until its ACK.
     answer: Option<Box<str>>,
-    /// Where the bridge wants media.
-    media: Option<SocketAddr>,
+    offered: Option<Offered>,
+}
+
+/// What the bridge wants of media.
+#[derive(Clone, Copy)]
+pub struct Offered {
+    /// Where.
+    pub media: SocketAddr,
+    /// Opus under which payload number.
+    pub opus: u8,
 }
 
 /// What a datagram was.
@@ -82,9 +90,9 @@ impl Pbx {
         self.legs.len()
     }
 
-    /// Where the bridge wants the PBX's media of a call that is up.
-    pub fn media_of(&self, number: u64) -> Option<SocketAddr> {
-        self.legs.get(&number)?.media
+    /// What was offered in a call that is up.
+    pub fn offered(&self, number: u64) -> Option<Offered> {
+        self.legs.get(&number)?.offered
     }
 
     /// Takes a datagram, if there is one.
@@ -114,7 +122,7 @@ impl Pbx {
                 self.respond(message, Some(self.media));
                 let leg = Leg {
                     answer: Some(self.text.as_str().into()),
-                    media: message.media(),
+                    offered: offered(message),
                 };
                 self.legs.insert(number, leg);
                 Heard::Invited(number)
@@ -161,6 +169,13 @@ impl Pbx {
         // What the system cannot take is lost, as anywhere; a final response is repeated.
         let _ = self.socket.send_to(datagram, self.program);
     }
+}
+
+fn offered(invite: Read) -> Option<Offered> {
+    Some(Offered {
+        media: invite.media()?,
+        opus: invite.opus()?.parse().ok()?,
+    })
 }
 
 fn write_answer(text: &mut String, request: Read, media: Option<SocketAddr>) -> std::fmt::Result {

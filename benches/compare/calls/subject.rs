@@ -37,17 +37,25 @@ impl Subject {
 
     /// Starts it, connects both far ends, and makes some calls, so that all that stays is built.
     pub fn start(self) -> Trial {
+        self.start_for(CALLS)
+    }
+
+    /// The same, with room for so many calls.
+    pub fn start_for(self, calls: u32) -> Trial {
         let program = match self {
             Subject::Ours => Program::Ours(Daemon::start_as(&Start {
                 core: Some(CORE),
-                calls: Some(CALLS),
+                calls: Some(calls),
             })),
             Subject::Asterisk => Program::Asterisk(Asterisk::start(Some(CORE))),
         };
         let mut world = World::of(&program.place()).expect("it listens");
         let warm = Offer::of(20.0, Duration::from_secs(1), Duration::ZERO);
         let tally = world.offer_and_settle(warm);
-        assert_eq!(tally.completed, warm.calls, "{self} does not carry 20 calls");
+        assert_eq!(
+            tally.completed, warm.calls,
+            "{self} does not carry 20 calls"
+        );
         Trial { world, program }
     }
 }

@@ -60,7 +60,19 @@ impl Times {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         let rank = (sorted.len() * permille).div_ceil(1_000).max(1);
-        sorted.get(rank - 1).map_or(f64::NAN, |time| milliseconds(*time))
+        sorted
+            .get(rank - 1)
+            .map_or(f64::NAN, |time| milliseconds(*time))
+    }
+
+    /// Adds those of another.
+    pub fn join(&mut self, other: Times) {
+        self.0.extend(other.0);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// Half of them took longer.
