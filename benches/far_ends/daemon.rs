@@ -129,10 +129,14 @@ pub fn pinned(core: Option<usize>) -> Command {
 fn configuration(calls: Option<u32>) -> String {
     let (meta, udp, pbx) = (for_meta(), for_pbx(), of_pbx());
     let (here, simulated) = (own_address(1), own_address(2));
-    // One address has too few ports for thousands of calls, most of all while those of ended calls rest.
-    let (calls, media) = match calls {
-        None => (2_000, media(here, "20000-29999")),
-        Some(calls) => (calls, media(own_address(4), "10000-59999")),
+    // One address has too few ports for thousands of calls, most of all while those of ended calls rest. Two transactions
+    // of a call are remembered for 64 × T1, so that by default some 300 calls a second fill the table for good.
+    let (calls, media, transactions) = match calls {
+        None => (2_000, media(here, "20000-29999"), ""),
+        Some(calls) => {
+            let media = media(own_address(4), "10000-59999");
+            (calls, media, "[transactions]\nmax_transactions = 1000000")
+        }
     };
     format!(
         r#"
@@ -172,6 +176,8 @@ meta_address = "{here}"
 {media}
 # The far ends of the benches say nothing for minutes.
 silence_timeout = 600
+
+{transactions}
 "#
     )
 }

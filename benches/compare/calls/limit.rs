@@ -6,29 +6,33 @@ use super::load::carry;
 use super::subject::Subject;
 
 /// How much faster each step of the search is.
-const STEP: f64 = 1.15;
+const STEP: f64 = 1.5;
+/// How often the last step is halved: 5 % of the limit are left then.
+const HALVES: u32 = 3;
 /// Where nothing is known yet: calls a second that any program carries.
-const EASY: f64 = 25.0;
+const EASY: f64 = 50.0;
 
 /// Looks for it, with loads of this length, each on a program of its own: one that was overloaded may be late for long.
 /// `near` is where it was found before.
 pub fn find(subject: Subject, near: Option<f64>, time: Duration) -> f64 {
-    // What it would carry with nothing lost to queues; the search begins a little below.
-    let guess = || 0.8 * carry(&mut subject.start(), EASY, time).per_cpu_second();
+    // A call costs less where there are more of them, so that this is a little below.
+    let guess = || carry(&mut subject.start(), EASY, time).per_cpu_second();
     let mut rate = near.unwrap_or_else(guess);
-    let mut fits = try_at(subject, rate, time);
-    let first = fits;
+    let first = try_at(subject, rate, time);
+    let mut fits = first;
     while fits == first {
         rate = if fits { rate * STEP } else { rate / STEP };
         fits = try_at(subject, rate, time);
     }
-    // One is known to fit, and a step faster not to; half of that step is near enough.
-    let fitting = if fits { rate } else { rate / STEP };
-    let between = fitting * STEP.sqrt();
-    match try_at(subject, between, time) {
-        true => between,
-        false => fitting,
+    // One is known to fit, and a step faster not to.
+    let mut fitting = if fits { rate } else { rate / STEP };
+    for half in 1..=HALVES {
+        let faster = fitting * STEP.powf(0.5_f64.powi(half as i32));
+        if try_at(subject, faster, time) {
+            fitting = faster;
+        }
     }
+    fitting
 }
 
 /// Whether the program carries this rate.
