@@ -53,6 +53,7 @@ pub fn run() {
     for load in [0, 10, 1_000, 10_000, 20_000] {
         while up.len() < load {
             up.push(world.call());
+            world.rest();
         }
         for _ in 0..CALLS / 10 {
             let call = world.call();
@@ -203,11 +204,16 @@ impl World {
         let bye = messages::request(&sent[1]);
         self.arrives(Leg::Pbx, &build::response(&bye, 200, None).to_bytes());
         let spent = self.spent;
+        self.rest();
+        spent
+    }
+
+    /// Time passes until the next call, and what falls due is done.
+    fn rest(&mut self) {
         self.now += PAUSE;
         while self.bridge.deadline().is_some_and(|due| due <= self.now) {
             drop(self.bridge.handle(Event::Deadline, self.now));
         }
-        spent
     }
 
     /// Bytes come in on a leg; gives what they cost, and what was sent.

@@ -85,6 +85,12 @@ fn storm(subject: Subject, limit: f64, factor: f64, scale: Scale, csv: &mut Csv)
     let tally = trial.world.settled(load);
     let seconds = scale.storm().as_secs_f64();
     print(factor, tally, &during, seconds, [after_p50, after_p99]);
+    if kept < KEPT {
+        println!(
+            "       {} of the {KEPT} were ended by {subject}",
+            KEPT - kept
+        );
+    }
     csv.row(&[
         &subject,
         &limit,

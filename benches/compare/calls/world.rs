@@ -378,9 +378,12 @@ impl World {
         if let Some(call) = number.and_then(|number| self.calls.remove(&number)) {
             let tally = &mut self.tallies[call.load];
             tally.broken += 1;
-            match call.hold {
-                None if call.state == State::Up => tally.kept -= 1,
-                _ if call.state == State::GivenUp => {}
+            match (call.hold, call.state) {
+                (None, State::Up) => {
+                    tally.kept -= 1;
+                    self.kept.retain(|kept| Some(kept.number) != number);
+                }
+                (_, State::GivenUp) => {}
                 _ => tally.under_way -= 1,
             }
         }
