@@ -91,7 +91,8 @@ def memory(rows):
     """What a call takes."""
     figure, (axes,) = panels(1)
     for program, own in by_program(rows).items():
-        axes.plot(*points(own, "calls", "kb_per_call"), "o-", color=COLOURS.get(program), label=program)
+        up = [row for row in own if row["step"] == "up"]
+        axes.plot(*points(up, "calls", "kb_per_call"), "o-", color=COLOURS.get(program), label=program)
     axes.set(title="Memory for a call (RssAnon)", xlabel="calls up", ylabel="kB", yscale="log")
     return figure, (axes,)
 

@@ -44,9 +44,10 @@ impl Scale {
         if self.quick { 1 } else { 3 }
     }
 
-    /// How long calls are offered at a rate.
+    /// How long calls are offered at a rate. In a shorter time a program can be a second late at the end of it, and so seem
+    /// to carry more than it does.
     fn load(self) -> Duration {
-        Duration::from_secs(if self.quick { 4 } else { 10 })
+        Duration::from_secs(if self.quick { 4 } else { 15 })
     }
 
     /// How long more of them are than fit: longer than callers have patience, or all of them would be served, late.

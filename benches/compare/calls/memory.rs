@@ -21,12 +21,12 @@ const UNTIL_FORGOTTEN: Duration = Duration::from_secs(36);
 pub fn run(scale: Scale) {
     let mut csv = Csv::new(
         "memory.csv",
-        "program,step,calls,resident_kb,anonymous_kb,kb_per_call",
+        "program,round,step,calls,resident_kb,anonymous_kb,kb_per_call",
     );
     println!("Memory of the process in kB");
     println!(
-        "{:>10} {:>34} {:>10} {:>10} {:>14}",
-        "", "calls up", "resident", "anonymous", "kB for a call"
+        "{:>10} {:>6} {:>24} {:>10} {:>10} {:>10} {:>14}",
+        "", "round", "", "calls up", "resident", "anonymous", "kB for a call"
     );
     for subject in Subject::all() {
         measure(subject, scale, &mut csv);
@@ -38,57 +38,55 @@ fn measure(subject: Subject, scale: Scale, csv: &mut Csv) {
     let mut trial = subject.start();
     trial.world.rest(UNTIL_FORGOTTEN);
     let idle = trial.process().memory();
-    let mut row = |trial: &Trial, step: &str, compared: bool| {
-        let (memory, calls) = (trial.process().memory(), trial.world.kept().len());
-        let each = (memory.anonymous - idle.anonymous) as f64 / calls as f64;
-        let each = if compared { each } else { f64::NAN };
-        print(subject, step, memory, each);
-        csv.row(&[
-            &subject,
-            &step,
-            &calls,
-            &memory.resident,
-            &memory.anonymous,
-            &each,
-        ]);
-    };
-    row(&trial, "0", false);
+    let mut book = Book { subject, idle, csv };
+    book.enter(&trial, 0, "idle");
     let rounds = [(1, &[100, 1_000, 2_000][..]), (2, &[1_000]), (3, &[1_000])];
-    for (round, steps) in &rounds[..scale.rounds()] {
-        for calls in *steps {
+    for (round, steps) in rounds.into_iter().take(scale.rounds()) {
+        for calls in steps {
             let all = trial.world.keep(*calls, RATE);
-            let up = trial.world.kept().len();
             let voices = Voices::of(&trial.world);
             voices.expect("sockets").talk(PACKETS, EACH_SECOND);
-            // What the first round has left behind is used again by the next.
-            row(&trial, &format!("{up}, round {round}"), *round == 1);
+            book.enter(&trial, round, "up");
             if !all {
                 println!("{subject} does not take {calls}");
                 break;
             }
         }
         trial.world.rest(UNTIL_FORGOTTEN);
-        row(
-            &trial,
-            &format!("the same after 36 s, round {round}"),
-            false,
-        );
+        book.enter(&trial, round, "the same after 36 s");
         if !trial.world.hang_up_kept(RATE) {
             println!("{subject} has lost the end of some calls");
         }
         trial.world.rest(UNTIL_FORGOTTEN);
-        row(&trial, &format!("0 again, round {round}"), false);
+        book.enter(&trial, round, "36 s after their end");
     }
 }
 
-fn print(subject: Subject, step: &str, memory: Memory, each: f64) {
-    let each = if each.is_nan() {
-        String::new()
-    } else {
-        format!("{each:.1}")
-    };
-    println!(
-        "{subject:>10} {step:>34} {:>10} {:>10} {each:>14}",
-        memory.resident, memory.anonymous
-    );
+/// Where the figures of one program are written down.
+struct Book<'a> {
+    subject: Subject,
+    idle: Memory,
+    csv: &'a mut Csv,
+}
+
+impl Book<'_> {
+    fn enter(&mut self, trial: &Trial, round: usize, step: &str) {
+        let (memory, calls) = (trial.process().memory(), trial.world.kept().len());
+        let Memory {
+            resident,
+            anonymous,
+        } = memory;
+        // What the first round has left behind is used again by the next.
+        let each = match (round, calls) {
+            (1, 1..) => (anonymous - self.idle.anonymous) as f64 / calls as f64,
+            _ => f64::NAN,
+        };
+        let subject = self.subject;
+        println!(
+            "{subject:>10} {round:>6} {step:>24} {calls:>10} {resident:>10} {anonymous:>10} {each:>14.1}"
+        );
+        self.csv.row(&[
+            &subject, &round, &step, &calls, &resident, &anonymous, &each,
+        ]);
+    }
 }
