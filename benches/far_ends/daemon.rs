@@ -92,11 +92,15 @@ impl Daemon {
         let patience = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(for_meta()).is_err() {
             if self.process.has_ended() || Instant::now() > patience {
-                let log = fs::read_to_string(self.folder.path().join("log"));
-                panic!("the daemon does not listen:\n{}", log.unwrap_or_default());
+                panic!("the daemon does not listen:\n{}", self.log());
             }
             sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// How much memory it has now.

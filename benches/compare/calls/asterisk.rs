@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -82,8 +82,7 @@ impl Asterisk {
         let patience = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(for_meta()).is_err() {
             if self.process.has_ended() || Instant::now() > patience {
-                let log = fs::read_to_string(self.log());
-                panic!("Asterisk does not listen:\n{}", log.unwrap_or_default());
+                panic!("Asterisk does not listen:\n{}", self.log());
             }
             sleep(Duration::from_millis(50));
         }
@@ -96,9 +95,9 @@ impl Asterisk {
         &self.process
     }
 
-    /// Where it has written what went wrong.
-    pub fn log(&self) -> PathBuf {
-        self.folder.path().join("output")
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("output")).unwrap_or_default()
     }
 }
 

@@ -16,6 +16,8 @@ const GENERATORS_LIMIT: f64 = 0.9;
 pub struct Carried<'a> {
     /// What became of the calls.
     pub tally: &'a Tally,
+    /// The program and its far ends.
+    trial: &'a Trial,
     /// What the program spent on a processor until the last was over.
     pub cpu: Duration,
     /// How much of its own processor the generator used.
@@ -26,6 +28,13 @@ impl Carried<'_> {
     /// Calls carried to their end for each second on a processor.
     pub fn per_cpu_second(&self) -> f64 {
         self.tally.completed as f64 / self.cpu.as_secs_f64()
+    }
+
+    /// Says what went wrong, where nothing should have.
+    pub fn complain_unless_all_went_well(&self) {
+        if self.tally.completed < self.tally.offered {
+            self.trial.complain(self.tally);
+        }
     }
 
     /// Nearly all calls went well, and users did not wait.
@@ -48,6 +57,7 @@ pub fn carry(trial: &mut Trial, rate: f64, time: Duration) -> Carried<'_> {
     Carried {
         cpu: trial.process().cpu() - cpu,
         tally: trial.world.tally(load),
+        trial,
         generator,
     }
 }

@@ -66,6 +66,7 @@ impl At {
     ) {
         let mut trial = subject.start();
         let carried = carry(&mut trial, share * limit, scale.load());
+        carried.complain_unless_all_went_well();
         let tally = carried.tally;
         self.per_cpu_second.push(carried.per_cpu_second());
         self.p50.push(tally.setup.p50());

@@ -57,8 +57,10 @@ fn measure(trial: &mut Trial, scale: Scale, csv: &mut Csv) {
     let idle = idle(trial);
     let began = Instant::now();
     let carried = carry(trial, RATE, scale.load());
+    carried.complain_unless_all_went_well();
+    let elapsed = began.elapsed().as_secs_f64();
     // What calls that are up cost by themselves is not a new call's.
-    let own = carried.cpu.as_secs_f64() - idle * began.elapsed().as_secs_f64();
+    let own = carried.cpu.as_secs_f64() - idle * elapsed;
     let (tally, each) = (carried.tally, own / carried.tally.completed as f64 * 1e6);
     let (completed, p50, p99) = (tally.completed, tally.setup.p50(), tally.setup.p99());
     let up = trial.world.kept().len();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::asterisk::{self, Asterisk};
+use super::tally::Tally;
 use super::world::{Offer, Place, World};
 use crate::far_ends::daemon::{self, Daemon, Start};
 use crate::far_ends::process::Process;
@@ -104,6 +105,19 @@ impl Trial {
         match &self.program {
             Program::Ours(daemon) => daemon.process(),
             Program::Asterisk(asterisk) => asterisk.process(),
+        }
+    }
+
+    /// What became of calls that all should have gone well, and the last that the program said.
+    pub fn complain(&self, tally: &Tally) {
+        println!("{tally}");
+        let log = match &self.program {
+            Program::Ours(daemon) => daemon.log(),
+            Program::Asterisk(asterisk) => asterisk.log(),
+        };
+        let lines: Vec<&str> = log.lines().collect();
+        for line in &lines[lines.len().saturating_sub(5)..] {
+            println!("        {line}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What became of the calls of one load.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// Counted while they go.
@@ -42,6 +43,22 @@ impl Tally {
     /// The part of the offered that went well.
     pub fn share(&self) -> f64 {
         (self.completed + self.kept) as f64 / self.offered.max(1) as f64
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "    of {}: {} completed, {} kept, {} late, {} ended by the program, {} without an end; refused: {:?}",
+            self.offered,
+            self.completed,
+            self.kept,
+            self.timed_out,
+            self.broken,
+            self.under_way,
+            self.refused
+        )
     }
 }
 
