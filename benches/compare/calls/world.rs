@@ -354,7 +354,7 @@ impl World {
         match (message.method(), status) {
             (_, ..200) => {}
             ("INVITE", _) => self.invite_is_answered(number, status, message),
-            ("BYE", _) => self.bye_is_answered(number),
+            ("BYE", _) => self.bye_is_answered(number, status),
             _ => {}
         }
     }
@@ -487,13 +487,17 @@ impl World {
         }
     }
 
-    fn bye_is_answered(&mut self, number: u64) {
+    fn bye_is_answered(&mut self, number: u64, status: u16) {
         if let Some(call) = self.calls.remove(&number)
             && call.state == State::Ending
         {
             let tally = &mut self.tallies[call.load];
-            tally.completed += 1;
             tally.under_way -= 1;
+            match status {
+                200 => tally.completed += 1,
+                // It has forgotten the call.
+                _ => tally.broken += 1,
+            }
         }
     }
 
