@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,25 +10,26 @@ use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
 
 use super::messages::{BUSINESS, PASSWORD};
+use super::process::{Memory, Process};
 
 /// The name that Meta knows the bridge by.
 pub const HOSTNAME: &str = "meta-voip.example.com";
 
 /// A running daemon; ends with this value.
 pub struct Daemon {
-    child: Child,
+    process: Process,
     /// Its own certificate, which also vouches for itself.
     pub certificate: CertificateDer<'static>,
     folder: TempDir,
 }
 
-/// What the kernel says of a process's memory, in kB.
-#[derive(Clone, Copy)]
-pub struct Memory {
-    /// Pages in memory: `VmRSS`.
-    pub resident: i64,
-    /// Those of them that no file stands behind, which is what calls cost: `RssAnon`.
-    pub anonymous: i64,
+/// How it is started.
+#[derive(Default)]
+pub struct Start {
+    /// The one processor that it may use.
+    pub core: Option<usize>,
+    /// What the limits are raised to, where calls come faster or are more than users have them.
+    pub calls: Option<u32>,
 }
 
 /// An address of this run: 1 is the bridge, 2 Meta, 3 the PBX.
@@ -55,6 +56,11 @@ pub fn of_pbx() -> SocketAddr {
 impl Daemon {
     /// Starts it, and returns when it takes connections.
     pub fn start() -> Daemon {
+        Daemon::start_as(&Start::default())
+    }
+
+    /// The same, in another way.
+    pub fn start_as(start: &Start) -> Daemon {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let made = rcgen::generate_simple_self_signed([HOSTNAME.to_owned()]).expect("a pair");
         let write = |name: &str, text: String| {
@@ -62,10 +68,10 @@ impl Daemon {
         };
         write("cert.pem", made.cert.pem());
         write("key.pem", made.signing_key.serialize_pem());
-        write("bench.toml", configuration());
+        write("bench.toml", configuration(start.calls));
         let log = fs::File::create(folder.path().join("log")).expect("as above");
         // A call takes three sockets; the usual limit is 1024, and the permitted one far beyond.
-        let child = Command::new("sh")
+        let child = pinned(start.core)
             .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$0\" run -c \"$1\""])
             .arg(env!("CARGO_BIN_EXE_wabridge"))
             .arg(folder.path().join("bench.toml"))
@@ -74,7 +80,7 @@ impl Daemon {
             .spawn()
             .expect("the daemon has been built");
         let mut daemon = Daemon {
-            child,
+            process: Process::of(child),
             certificate: made.cert.der().clone(),
             folder,
         };
@@ -85,10 +91,8 @@ impl Daemon {
     fn wait_until_it_listens(&mut self) {
         let patience = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(for_meta()).is_err() {
-            let ended = self.child.try_wait().expect("it is our child");
-            if ended.is_some() || Instant::now() > patience {
-                let log = fs::read_to_string(self.folder.path().join("log"));
-                panic!("the daemon does not listen:\n{}", log.unwrap_or_default());
+            if self.process.has_ended() || Instant::now() > patience {
+                panic!("the daemon does not listen:\n{}", self.log());
             }
             sleep(Duration::from_millis(20));
         }
@@ -96,53 +100,50 @@ impl Daemon {
 
     /// By which the system knows it.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// How much memory it has now.
     pub fn memory(&self) -> Memory {
-        let status = self.proc("status");
-        let kilobytes = |key: &str| -> i64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let value = line.and_then(|line| line.split_ascii_whitespace().next());
-            value
-                .and_then(|value| value.parse().ok())
-                .expect("Linux tells it")
-        };
-        Memory {
-            resident: kilobytes("VmRSS:"),
-            anonymous: kilobytes("RssAnon:"),
-        }
+        self.process.memory()
     }
 
     /// How long its threads have been on a processor.
     pub fn cpu(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
-        let on_cpu = |task: fs::DirEntry| -> u64 {
-            let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            let nanoseconds = stat.split_ascii_whitespace().next();
-            nanoseconds.and_then(|n| n.parse().ok()).unwrap_or(0)
-        };
-        Duration::from_nanos(tasks.flatten().map(on_cpu).sum())
+        self.process.cpu_of_threads()
     }
 
-    fn proc(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).expect("it runs")
+    /// The process itself.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A shell that, and whatever it becomes, may use this processor only.
+pub fn pinned(core: Option<usize>) -> Command {
+    let Some(core) = core else {
+        return Command::new("sh");
+    };
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string(), "sh"]);
+    command
 }
 
 /// What is not set is as users have it.
-fn configuration() -> String {
+fn configuration(calls: Option<u32>) -> String {
     let (meta, udp, pbx) = (for_meta(), for_pbx(), of_pbx());
     let (here, simulated) = (own_address(1), own_address(2));
+    // One address has too few ports for thousands of calls, most of all while those of ended calls rest. Two transactions
+    // of a call are remembered for 64 × T1, so that by default some 300 calls a second fill the table for good.
+    let (calls, media) = match calls {
+        None => (2_000, media(here, "20000-29999")),
+        Some(calls) => (calls, media(own_address(4), "10000-59999")),
+    };
     format!(
         r#"
 [meta]
@@ -171,22 +172,23 @@ udp = "{udp}"
 tcp = "off"
 
 [calls]
-max = 2000
+max = {calls}
 
 [transactions]
-# Each call leaves two behind for 32 s, and these are hundreds of calls a second.
-max_transactions = 500000
+max_transactions = 1000000
 
 [admin]
 listen = "off"
 
 [media]
 meta_address = "{here}"
-pbx_address = "{here}"
-ports = "20000-29999"
-port_rest = 1
+{media}
 # The far ends of the benches say nothing for minutes.
 silence_timeout = 600
 "#
     )
+}
+
+fn media(pbx_address: IpAddr, ports: &str) -> String {
+    format!("pbx_address = \"{pbx_address}\"\nports = \"{ports}\"\nport_rest = 1")
 }

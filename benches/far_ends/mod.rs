@@ -5,6 +5,7 @@ pub mod daemon;
 pub mod ends;
 pub mod media;
 pub mod messages;
+pub mod process;
 
 use std::fs;
 

@@ -50,9 +50,10 @@ pub fn run() {
     );
     let mut world = World::new();
     let mut up = Vec::new();
-    for load in [0, 10, 1_000, 5_000] {
+    for load in [0, 10, 1_000, 10_000, 20_000] {
         while up.len() < load {
             up.push(world.call());
+            world.rest();
         }
         for _ in 0..CALLS / 10 {
             let call = world.call();
@@ -203,11 +204,16 @@ impl World {
         let bye = messages::request(&sent[1]);
         self.arrives(Leg::Pbx, &build::response(&bye, 200, None).to_bytes());
         let spent = self.spent;
+        self.rest();
+        spent
+    }
+
+    /// Time passes until the next call, and what falls due is done.
+    fn rest(&mut self) {
         self.now += PAUSE;
         while self.bridge.deadline().is_some_and(|due| due <= self.now) {
             drop(self.bridge.handle(Event::Deadline, self.now));
         }
-        spent
     }
 
     /// Bytes come in on a leg; gives what they cost, and what was sent.
@@ -418,8 +424,8 @@ fn setup() -> Setup {
         numbers: Numbers::new([number]),
         routes: Vec::new(),
         pace: Pace::from(&transaction::Settings::default()),
-        max_calls: 10_000,
         overload_delay: Duration::from_millis(20),
+        max_calls: 30_000,
         ring_timeout: Duration::from_secs(55),
         answer_timeout: Duration::from_secs(90),
     }
