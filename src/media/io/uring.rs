@@ -22,7 +22,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, RecvMsgOut, SubmitArgs, Timespec};
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, RecvMsgOut, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use socket2::SockAddr;
 
@@ -39,10 +39,13 @@ const BUFFERS: u16 = 512;
 const BUFFER: usize = 2048;
 /// Slots for what goes.
 const SLOTS: usize = REQUESTS as usize;
-/// Octets in one; a larger datagram goes by a system call of its own.
+/// Octets in one; a larger datagram goes by a system call of its own, as do those of sockets beyond [`KNOWN`].
 const SLOT: usize = 1536;
 /// Times that the kernel is asked, at the end, for what it has not completed, each a millisecond long.
 const LAST_TURNS: usize = 1000;
+/// Sockets that the ring itself knows, by their tokens, as far as the limit of open files allows: that spares the kernel
+/// looking each up for each packet.
+const KNOWN: [u32; 3] = [16_384, 4096, 1024];
 /// The group of our buffers; there is no other.
 const GROUP: u16 = 0;
 /// Entries of the ring of buffers in a page of memory.
@@ -59,6 +62,8 @@ pub(super) struct Uring {
     ring: IoUring,
     waker: Waker,
     sockets: Sockets,
+    /// Tokens below this one are those of sockets that the ring knows.
+    known: u32,
     /// How often each token has been given: what was told of a socket before is not told of the next.
     generations: Vec<u8>,
     /// Sockets whose standing request has ended, and is to be made anew.
@@ -134,10 +139,15 @@ impl Uring {
             submitter.register_buf_ring_with_flags(entries, BUFFERS, GROUP, 0)
         }
         .map_err(|error| refused("a ring of buffers for io_uring", error))?;
+        let submitter = ring.submitter();
+        let known = KNOWN
+            .into_iter()
+            .find(|&most| submitter.register_files_sparse(most).is_ok());
         let mut uring = Uring {
             ring,
             waker,
             sockets: Sockets::default(),
+            known: known.unwrap_or(0),
             generations: Vec::new(),
             ended: Vec::new(),
             wake_ended: true,
@@ -201,10 +211,27 @@ impl Uring {
             return Ok(());
         };
         let message: *const libc::msghdr = &self.shared.receive;
-        let request = opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), message, GROUP)
-            .build()
-            .user_data(self.number(token));
+        let request = match self.known(token) {
+            true => opcode::RecvMsgMulti::new(Fixed(token.0), message, GROUP).build(),
+            false => opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), message, GROUP).build(),
+        };
+        let request = request.user_data(self.number(token));
         self.request(&request)
+    }
+
+    /// Whether the ring knows the socket of that name.
+    fn known(&self, token: Token) -> bool {
+        token.0 < self.known
+    }
+
+    /// Has the ring know a socket by its token, or, with none, no more.
+    fn know(&self, token: Token, socket: Option<&UdpSocket>) -> io::Result<()> {
+        if self.known(token) {
+            let socket = socket.map_or(-1, AsRawFd::as_raw_fd);
+            let submitter = self.ring.submitter();
+            submitter.register_files_update(token.0, &[socket])?;
+        }
+        Ok(())
     }
 
     /// The number of a standing request: its socket, and which of those that had the token it is.
@@ -344,9 +371,9 @@ impl Backend for Uring {
             self.generations.resize(at + 1, 0);
         }
         self.generations[at] = self.generations[at].wrapping_add(1);
+        self.know(token, Some(&socket))?;
         self.sockets.put(token, socket);
-        self.receive(token)
-            .inspect_err(|_| self.sockets.0[at] = None)
+        self.receive(token).inspect_err(|_| self.close(token))
     }
 
     fn close(&mut self, token: Token) {
@@ -361,6 +388,7 @@ impl Backend for Uring {
             submitter.register_sync_cancel(None, CancelBuilder::user_data(self.number(token)))
         });
         drop(socket);
+        let cancelled = self.know(token, None).and(cancelled);
         let ended = cancelled.and_then(|()| self.enter(Some(Duration::ZERO)));
         if let Err(error) = ended.or_else(|error| match error.kind() {
             // It had ended by itself, and was not made anew yet.
@@ -401,10 +429,11 @@ impl Backend for Uring {
     }
 
     fn send(&mut self, token: Token, to: SocketAddr, octets: &[u8]) -> bool {
-        let Some(fd) = self.sockets.get(token).map(AsRawFd::as_raw_fd) else {
+        if self.sockets.get(token).is_none() {
             return false;
-        };
-        let Some(number) = (octets.len() <= SLOT).then(|| self.slot()).flatten() else {
+        }
+        let fits = octets.len() <= SLOT && self.known(token);
+        let Some(number) = fits.then(|| self.slot()).flatten() else {
             // After what is queued, so that nothing overtakes.
             let _ = self.submit();
             let socket = self.sockets.get(token);
@@ -415,7 +444,7 @@ impl Backend for Uring {
         slot.octets[..octets.len()].copy_from_slice(octets);
         slot.to = SockAddr::from(to);
         (slot.token, slot.generation) = (token, generation);
-        let request = opcode::Send::new(Fd(fd), slot.octets.as_ptr(), octets.len() as u32)
+        let request = opcode::Send::new(Fixed(token.0), slot.octets.as_ptr(), octets.len() as u32)
             .dest_addr(slot.to.as_ptr().cast())
             .dest_addr_len(slot.to.len())
             // What the socket has no room for is lost, as it would be on the way: it must not wait there.
