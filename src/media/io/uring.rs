@@ -33,7 +33,7 @@ const REQUESTS: u32 = 256;
 /// Completions that may wait for us; what is beyond that waits in the kernel.
 const COMPLETIONS: u32 = 4096;
 /// Buffers for what comes. A power of two; few enough to stay in the processor's cache.
-const BUFFERS: u16 = 512;
+const BUFFERS: u16 = 256;
 /// Octets in one: what the kernel says of a datagram and its sender, and a datagram that is larger than any link between
 /// us and a peer carries in one piece. Of one that is larger still nothing is left.
 const BUFFER: usize = 2048;

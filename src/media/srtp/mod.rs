@@ -9,8 +9,8 @@
 //! Keys are derived once. What a source costs is which of its packets were seen, and a source of the peer is remembered only
 //! once a packet of it proved authentic: strangers leave nothing behind.
 //!
-//! [`derivation`] makes keys of a master key, [`cipher`] packets of packets: by [`counter_mode`], whose tags are
-//! [`hmac_sha1`]'s, or by [`gcm`].
+//! `derivation` makes keys of a master key, `cipher` packets of packets: by `counter_mode`, whose tags are
+//! `hmac_sha1`'s, or by `gcm`.
 
 use super::replay::Seen;
 use super::rtp::{HEADER_LEN, Ssrc};
