@@ -28,8 +28,8 @@ pub(super) struct Epoll {
     epoll: OwnedFd,
     waker: Waker,
     sockets: Sockets,
-    /// The names of what was reported, and how many of them have been told.
-    ready: Vec<u64>,
+    /// What was reported, and how much of it has been told.
+    ready: Vec<Token>,
     told: usize,
     buffer: Box<[u8]>,
     length: usize,
@@ -82,9 +82,15 @@ impl Backend for Epoll {
         self.told = 0;
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         match epoll::wait(&self.epoll, &mut events, patience.as_ref()) {
-            Ok((ready, _)) => self
-                .ready
-                .extend(ready.iter().map(|event| event.data.u64())),
+            Ok((ready, _)) => {
+                for event in ready.iter() {
+                    match u32::try_from(event.data.u64()) {
+                        Ok(token) => self.ready.push(Token(token)),
+                        // Before anybody looks for what it was used for: using it once more is heard again.
+                        Err(_) => self.waker.reset(),
+                    }
+                }
+            }
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -93,13 +99,8 @@ impl Backend for Epoll {
 
     fn next(&mut self) -> Option<Event> {
         loop {
-            let ready = *self.ready.get(self.told)?;
+            let token = *self.ready.get(self.told)?;
             self.told += 1;
-            let Ok(token) = u32::try_from(ready) else {
-                self.waker.reset();
-                continue;
-            };
-            let token = Token(token);
             let Some(socket) = self.sockets.get(token) else {
                 continue;
             };

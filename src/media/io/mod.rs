@@ -71,7 +71,8 @@ pub(crate) trait Backend: Send {
     /// The socket of that name.
     fn socket(&self, token: Token) -> Option<&UdpSocket>;
 
-    /// Sends what is to be sent; returns when something has happened, the waker has been used, or so much time is over.
+    /// Sends what is to be sent; returns when something has happened, the waker has been used, or so much time is over. If the
+    /// waker is used once this has returned, the next wait returns at once.
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()>;
 
     /// What has happened until the last [`Backend::wait`] returned, one after the other. A socket has at most a few before

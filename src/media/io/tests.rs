@@ -275,6 +275,54 @@ fn a_wait_ends_when_it_is_over_and_when_another_thread_wants_it_to() {
     }
 }
 
+/// Waits, and must not have to.
+fn returns_at_once(backend: &mut dyn Backend, why: &str) {
+    let began = Instant::now();
+    backend.wait(Some(PATIENCE)).unwrap();
+    assert!(began.elapsed() < PATIENCE / 2, "{why}");
+}
+
+#[test]
+fn a_waker_that_is_used_once_the_wait_is_over_ends_the_next_one() {
+    for io in KINDS {
+        let (mut backend, waker) = backend(io);
+        for times in 1..4 {
+            waker.wake().unwrap();
+            returns_at_once(&mut *backend, &format!("{io}: it was used"));
+            // Whoever waits looks for orders now, and has not looked at the sockets yet.
+            (0..times).for_each(|_| waker.wake().unwrap());
+            while backend.next().is_some() {}
+            let why = format!("{io}: it was used {times} times after the wait");
+            returns_at_once(&mut *backend, &why);
+        }
+        let (socket, _) = bound(local());
+        backend.watch(FIRST, socket).unwrap();
+        waker.wake().unwrap();
+        backend.close(FIRST);
+        let why = format!("{io}: it was used before a socket was closed");
+        returns_at_once(&mut *backend, &why);
+    }
+}
+
+#[test]
+fn what_has_been_sent_is_not_waited_for() {
+    for io in KINDS {
+        let (mut backend, _waker) = backend(io);
+        let ((socket, ours), (peer, theirs)) = (bound(local()), peer(local()));
+        backend.watch(FIRST, socket).unwrap();
+        // More than there are slots, so that some are gone before the wait.
+        for _ in 0..700 {
+            backend.send(FIRST, theirs, b"there");
+        }
+        peer.send_to(b"and back", ours).unwrap();
+        returns_at_once(&mut *backend, &format!("{io}: a datagram has come"));
+        assert!(
+            matches!(backend.next(), Some(Event::Arrived(FIRST, _))),
+            "{io}"
+        );
+    }
+}
+
 #[test]
 fn a_backend_that_goes_lets_go_of_its_sockets() {
     for io in KINDS {

@@ -69,13 +69,15 @@ pub(super) struct Uring {
     /// Sockets whose standing request has ended, and is to be made anew.
     ended: Vec<Token>,
     wake_ended: bool,
+    /// The waker was used since the last wait.
+    woken: bool,
     completed: VecDeque<Completion>,
     /// The buffer of the last event, and where in it the datagram is.
     current: Option<(u16, std::ops::Range<usize>)>,
     free: Vec<u16>,
     /// Requests of ours that the kernel has not completed, standing ones included.
     under_way: usize,
-    /// Datagrams among what is queued.
+    /// Datagrams of which no completion was seen.
     going: usize,
     /// Where the ring of buffers goes on.
     tail: u16,
@@ -151,6 +153,7 @@ impl Uring {
             generations: Vec::new(),
             ended: Vec::new(),
             wake_ended: true,
+            woken: false,
             completed: VecDeque::with_capacity(COMPLETIONS as usize),
             current: None,
             free: (0..SLOTS as u16).collect(),
@@ -259,7 +262,7 @@ impl Uring {
     /// Hands over what is queued, lets the kernel do what it has put off, and waits until something has happened, or so long.
     fn enter(&mut self, patience: Option<Duration>) -> io::Result<()> {
         // Datagrams that go are gone when they are handed over: theirs are not the completions to wait for.
-        let wanted = 1 + std::mem::take(&mut self.going);
+        let wanted = 1 + self.going;
         let until = patience.map(Timespec::from);
         let mut arguments = SubmitArgs::new();
         if let Some(until) = &until {
@@ -287,8 +290,16 @@ impl Uring {
             if !cqueue::more(completion.flags) {
                 self.under_way = self.under_way.saturating_sub(1);
             }
-            match completion.number & KIND {
+            let kind = completion.number & KIND;
+            self.going -= usize::from(kind == SEND).min(self.going);
+            match kind {
                 SEND if completion.result >= 0 => self.free.push(completion.number as u16),
+                WAKE => {
+                    // Before anybody looks for what it was used for: using it once more is heard again.
+                    self.waker.reset();
+                    self.woken = true;
+                    self.wake_ended |= !cqueue::more(completion.flags);
+                }
                 _ => self.completed.push_back(completion),
             }
         }
@@ -304,11 +315,6 @@ impl Uring {
                 let slot = self.shared.slots.get(usize::from(number))?;
                 let current = self.generation(slot.token) == slot.generation;
                 current.then_some(Event::Unsent(slot.token))
-            }
-            WAKE => {
-                self.waker.reset();
-                self.wake_ended |= ended;
-                None
             }
             _ => {
                 let buffer = cqueue::buffer_select(completion.flags);
@@ -406,11 +412,13 @@ impl Backend for Uring {
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
         self.release();
         self.stand()?;
-        let patience = match self.completed.is_empty() {
+        let patience = match self.completed.is_empty() && !self.woken {
             true => patience,
             false => Some(Duration::ZERO),
         };
-        self.enter(patience)
+        self.enter(patience)?;
+        self.woken = false;
+        Ok(())
     }
 
     fn next(&mut self) -> Option<Event> {
