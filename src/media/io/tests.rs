@@ -171,6 +171,29 @@ fn a_closed_socket_is_free_at_once_and_what_it_had_is_nobodys() {
 }
 
 #[test]
+fn a_socket_closes_at_once_however_much_there_is_to_do_at_others() {
+    for io in KINDS {
+        let (mut backend, _waker) = backend(io);
+        let (peer, _) = peer(local());
+        let (leaves, ours) = bound(local());
+        backend.watch(FIRST, leaves).unwrap();
+        for number in 10..110 {
+            let (socket, address) = bound(local());
+            backend.watch(Token(number), socket).unwrap();
+            backend.wait(Some(Duration::ZERO)).unwrap();
+            peer.send_to(b"busy", address).unwrap();
+            peer.send_to(b"busy", ours).unwrap();
+        }
+        backend.close(FIRST);
+        UdpSocket::bind(ours).unwrap_or_else(|error| panic!("{io}: {error}"));
+        // Nothing is told of it any more, and all of the others.
+        let came = arrived(&mut *backend, 100);
+        assert_eq!(came.len(), 100, "{io}");
+        assert!(came.iter().all(|(token, ..)| *token != FIRST), "{io}");
+    }
+}
+
+#[test]
 fn a_token_serves_again_after_a_socket_that_had_more_than_there_is_room_for() {
     for io in KINDS {
         let (mut backend, _waker) = backend(io);

@@ -41,10 +41,10 @@ const BUFFER: usize = 2048;
 const SLOTS: usize = REQUESTS as usize;
 /// Octets in one; a larger datagram goes by a system call of its own, as do those of sockets beyond [`KNOWN`].
 const SLOT: usize = 1536;
-/// Times that the kernel is asked, at the end, for what it has not completed, each a millisecond long.
+/// Times that the kernel is asked, at an end, for what it has not completed.
 const LAST_TURNS: usize = 1000;
 /// Sockets that the ring itself knows, by their tokens, as far as the limit of open files allows: that spares the kernel
-/// looking each up for each packet.
+/// looking one up for each packet that goes.
 const KNOWN: [u32; 3] = [16_384, 4096, 1024];
 /// The group of our buffers; there is no other.
 const GROUP: u16 = 0;
@@ -71,6 +71,8 @@ pub(super) struct Uring {
     wake_ended: bool,
     /// The waker was used since the last wait.
     woken: bool,
+    /// The standing request whose end is waited for.
+    closing: Option<u64>,
     completed: VecDeque<Completion>,
     /// The buffer of the last event, and where in it the datagram is.
     current: Option<(u16, std::ops::Range<usize>)>,
@@ -154,6 +156,7 @@ impl Uring {
             ended: Vec::new(),
             wake_ended: true,
             woken: false,
+            closing: None,
             completed: VecDeque::with_capacity(COMPLETIONS as usize),
             current: None,
             free: (0..SLOTS as u16).collect(),
@@ -214,11 +217,11 @@ impl Uring {
             return Ok(());
         };
         let message: *const libc::msghdr = &self.shared.receive;
-        let request = match self.known(token) {
-            true => opcode::RecvMsgMulti::new(Fixed(token.0), message, GROUP).build(),
-            false => opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), message, GROUP).build(),
-        };
-        let request = request.user_data(self.number(token));
+        // Not as one that the ring knows: before Linux 6.13 a request that stands would keep every socket open that the ring was
+        // told to forget after it.
+        let request = opcode::RecvMsgMulti::new(Fd(socket.as_raw_fd()), message, GROUP)
+            .build()
+            .user_data(self.number(token));
         self.request(&request)
     }
 
@@ -249,12 +252,14 @@ impl Uring {
 
     /// Makes standing requests that have ended anew.
     fn stand(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.wake_ended) {
+        if self.wake_ended {
             let poll = opcode::PollAdd::new(Fd(self.waker.as_raw_fd()), libc::POLLIN as u32);
             self.request(&poll.multi(true).build().user_data(WAKE))?;
+            self.wake_ended = false;
         }
-        while let Some(token) = self.ended.pop() {
+        while let Some(&token) = self.ended.last() {
             self.receive(token)?;
+            self.ended.pop();
         }
         Ok(())
     }
@@ -289,6 +294,7 @@ impl Uring {
             };
             if !cqueue::more(completion.flags) {
                 self.under_way = self.under_way.saturating_sub(1);
+                self.closing.take_if(|number| *number == completion.number);
             }
             let kind = completion.number & KIND;
             self.going -= usize::from(kind == SEND).min(self.going);
@@ -387,21 +393,34 @@ impl Backend for Uring {
             return;
         };
         self.ended.retain(|ended| *ended != token);
+        let number = self.number(token);
         // What is queued for it goes out first, its standing request among it, which could not be found before. The kernel
         // holds the socket until it has put the end of that request among the completions.
+        self.closing = Some(number);
         let cancelled = self.submit().and_then(|()| {
             let submitter = self.ring.submitter();
-            submitter.register_sync_cancel(None, CancelBuilder::user_data(self.number(token)))
+            submitter.register_sync_cancel(None, CancelBuilder::user_data(number))
         });
         drop(socket);
-        let cancelled = self.know(token, None).and(cancelled);
-        let ended = cancelled.and_then(|()| self.enter(Some(Duration::ZERO)));
-        if let Err(error) = ended.or_else(|error| match error.kind() {
+        let mut ended = self.know(token, None).and(cancelled);
+        for _ in 0..LAST_TURNS {
+            if ended.is_err() || self.closing.is_none() {
+                break;
+            }
+            ended = self.enter(Some(Duration::ZERO));
+        }
+        self.closing = None;
+        // Of what it has told nobody has to hear.
+        let generation = &mut self.generations[token.0 as usize];
+        *generation = generation.wrapping_add(1);
+        match ended {
             // It had ended by itself, and was not made anew yet.
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        }) {
-            tracing::error!(%error, "io_uring keeps a socket of a session that has ended: its port stays in use");
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::error!(
+                %error,
+                "io_uring keeps a socket of a session that has ended: its port stays in use"
+            ),
+            Ok(()) => {}
         }
     }
 
@@ -411,7 +430,11 @@ impl Backend for Uring {
 
     fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
         self.release();
-        self.stand()?;
+        // What finds no room now does so in the next turn.
+        match self.stand() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
         let patience = match self.completed.is_empty() && !self.woken {
             true => patience,
             false => Some(Duration::ZERO),
