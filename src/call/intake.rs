@@ -20,7 +20,7 @@ use crate::sip::transport::Arrival;
 
 /// Most that waits here. Beyond it streams are read no further, and the kernel keeps datagrams for as long as it can.
 const MOST: usize = 4096;
-/// Most new calls that wait, however late they may be.
+/// Most new calls that wait, however late they may be: more are refused.
 const MOST_NEW: usize = 2048;
 
 /// What waits for the bridge.
@@ -69,6 +69,12 @@ impl Intake {
     /// Something has come in.
     pub fn push(&mut self, event: Event) {
         match event {
+            // Whoever comes after so many is told now: what comes after him is not to wait for all of them.
+            Event::Arrived(arrival)
+                if self.new.len() >= MOST_NEW && is_new_call(&arrival.message) =>
+            {
+                self.due.push_back(Event::Excess(arrival));
+            }
             Event::Arrived(arrival) if self.must_wait(&arrival.message) => {
                 *self.call_ids.entry(self.hash(&arrival)).or_default() += 1;
                 self.new.push_back(arrival);
@@ -80,7 +86,7 @@ impl Intake {
     /// What is served next: [`Event::Excess`] is a new call that is refused.
     pub fn pop(&mut self, now: Instant) -> Option<Event> {
         let waited = self.look(now);
-        let is_late = self.new.len() > MOST_NEW || self.overload.refuses(waited);
+        let is_late = self.overload.refuses(waited);
         self.refused = is_late && (!self.refused || self.due.is_empty());
         if !self.refused
             && let Some(event) = self.due.pop_front()

@@ -155,6 +155,18 @@ fn new_calls_beyond_all_measure_are_refused_however_young_they_are() {
     let bye = || request("BYE", 6, ";tag=2", "", now);
     (0..MOST).for_each(|_| intake.push(bye()));
     assert!(!intake.has_room());
+    // A BYE behind a storm waits for refusals, not for the calls that wait.
+    let mut intake = Intake::new(Duration::ZERO);
+    (0..MOST as u64 - 1).for_each(|call| intake.push(invite(call, now)));
+    assert!(intake.has_room());
+    intake.push(bye());
+    let order = served(&mut intake, now);
+    let bye = order.iter().position(|served| served.1 == 6 && !served.2);
+    assert_eq!(bye, Some(MOST - 1 - MOST_NEW));
+    assert_eq!(
+        order.iter().filter(|served| served.2).count(),
+        MOST - 1 - MOST_NEW
+    );
 }
 
 /// A machine that does one thing at a time, and callers and phones that answer a few milliseconds later.

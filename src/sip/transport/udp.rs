@@ -133,6 +133,8 @@ async fn receive(
         // Reading a message takes longer than taking it: what comes meanwhile is taken first.
         while let Some((bytes, remote)) = next(&mut taken, &socket, &mut buffer) {
             let Some(event) = event(&bytes, Flow { remote, ..listener }, &limits) else {
+                // Nothing else here lets others have their turn, however many keep-alives come.
+                tokio::task::yield_now().await;
                 continue;
             };
             // While the core is behind, the kernel's buffer fills and then drops: peers repeat.
