@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -83,6 +84,17 @@ fn phone(host: u8, keys: Option<&SrtpKeys>) -> (Phone, SideSpec) {
     (Phone { socket, sender }, side)
 }
 
+/// Octets of the next datagram. The end of a ring of io_uring, which the kernel takes apart when it has time, interrupts the
+/// thread that made it.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> usize {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received.unwrap().0,
+        }
+    }
+}
+
 /// Sends numbered frames one way and waits for each at the far end.
 fn relay(from: &mut Phone, bridge: SocketAddr, to: &Phone, seqs: std::ops::Range<u16>) {
     let (mut packet, mut sealed, mut buffer) = (Vec::new(), Vec::new(), [0; 2000]);
@@ -103,7 +115,7 @@ fn relay(from: &mut Phone, bridge: SocketAddr, to: &Phone, seqs: std::ops::Range
         }
         from.socket.send_to(&packet, bridge).unwrap();
         // Reports and silence of the bridge's own are read over.
-        while to.socket.recv_from(&mut buffer).unwrap().0 != expected {}
+        while receive(&to.socket, &mut buffer) != expected {}
     }
 }
 
@@ -146,7 +158,7 @@ fn relays_without_allocating(io: Io, keys: Option<&SrtpKeys>) {
         engine.command(opened.id, Command::Start { leg });
     }
     // Our first frame shows that both agreements have arrived.
-    meta.socket.recv_from(&mut [0; 2000]).unwrap();
+    receive(&meta.socket, &mut [0; 2000]);
     relay(&mut pbx, opened.pbx.rtp, &meta, 0..100);
     relay(&mut meta, opened.meta.rtp, &pbx, 0..100);
 
