@@ -136,7 +136,12 @@ impl Worker {
         let due = self.deadlines.peek().map(|Reverse((due, _))| *due);
         let sum = (!self.index.is_empty()).then(|| self.summed_up + TOTALS_AGE);
         let next = due.into_iter().chain(sum).min();
-        next.map(|next| next.saturating_duration_since(Instant::now()))
+        // In whole milliseconds, so that what is due within one of them is met in one turn: else each transcoded call would
+        // wake the thread for itself.
+        next.map(|next| {
+            let left = next.saturating_duration_since(Instant::now());
+            Duration::from_millis(left.as_micros().div_ceil(1000) as u64)
+        })
     }
 
     /// Adds what its sessions have carried of late to the totals, if it is time to.
