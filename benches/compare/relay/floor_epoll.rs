@@ -6,19 +6,14 @@ use std::net::{SocketAddr, UdpSocket};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use crate::served::{Far, bind};
+use crate::served::{Far, bind_all};
 
 /// Sockets that are reported at once.
 const EVENTS: usize = 256;
 
 /// Carries so many calls until the process ends; `ready` is told the ports of each.
 pub fn run(far: &Far, calls: usize, ready: impl FnOnce(&[[SocketAddr; 2]])) {
-    let pairs: Vec<[UdpSocket; 2]> = (0..calls).map(|_| bind(far)).collect();
-    let address = |socket: &UdpSocket| socket.local_addr().expect("bound");
-    let ports: Vec<_> = pairs
-        .iter()
-        .map(|pair| pair.each_ref().map(address))
-        .collect();
+    let (pairs, ports) = bind_all(far, calls);
     let epoll = epoll::create(CreateFlags::CLOEXEC).expect("epoll");
     let sockets: Vec<UdpSocket> = pairs.into_iter().flatten().collect();
     for (number, socket) in sockets.iter().enumerate() {

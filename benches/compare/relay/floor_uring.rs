@@ -4,7 +4,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::mem;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -12,7 +12,7 @@ use io_uring::types::{BufRingEntry, Fixed, RecvMsgOut};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::batch::kernel_address;
-use crate::served::{Far, bind};
+use crate::served::{Far, bind_all};
 
 /// Buffers that all sockets share; a power of two.
 const BUFFERS: u16 = 4_096;
@@ -25,12 +25,7 @@ const SENT: u64 = 1 << 63;
 
 /// Carries so many calls until the process ends; `ready` is told the ports of each.
 pub fn run(far: &Far, calls: usize, ready: impl FnOnce(&[[SocketAddr; 2]])) {
-    let pairs: Vec<[UdpSocket; 2]> = (0..calls).map(|_| bind(far)).collect();
-    let address = |socket: &UdpSocket| socket.local_addr().expect("bound");
-    let ports: Vec<_> = pairs
-        .iter()
-        .map(|pair| pair.each_ref().map(address))
-        .collect();
+    let (pairs, ports) = bind_all(far, calls);
     let sockets: Vec<i32> = pairs.iter().flatten().map(AsRawFd::as_raw_fd).collect();
     let mut floor = Floor::new(far, &sockets);
     for socket in 0..2 * calls as u64 {

@@ -38,8 +38,17 @@ pub fn run(arguments: &[String]) {
     }
 }
 
+/// Two sockets for each call, and their ports.
+pub fn bind_all(far: &Far, calls: usize) -> (Vec<[UdpSocket; 2]>, Vec<[SocketAddr; 2]>) {
+    let pairs: Vec<[UdpSocket; 2]> = (0..calls).map(|_| bind(far)).collect();
+    let address = |socket: &UdpSocket| socket.local_addr().expect("bound");
+    let ports = pairs.iter().map(|pair| pair.each_ref().map(address));
+    let ports = ports.collect();
+    (pairs, ports)
+}
+
 /// Two sockets on free ports, for both sides of a call.
-pub fn bind(far: &Far) -> [UdpSocket; 2] {
+fn bind(far: &Far) -> [UdpSocket; 2] {
     [0, 1].map(|_| {
         let socket = UdpSocket::bind((far.relay, 0)).expect("a free port");
         socket.set_nonblocking(true).expect("a socket");

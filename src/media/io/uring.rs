@@ -64,7 +64,7 @@ pub(super) struct Uring {
     sockets: Sockets,
     /// Tokens below this one are those of sockets that the ring knows.
     known: u32,
-    /// How often each token has been given: what was told of a socket before is not told of the next.
+    /// How often the socket of each token was closed: what was told of one is not told of the next.
     generations: Vec<u8>,
     /// Sockets whose standing request has ended, and is to be made anew.
     ended: Vec<Token>,
@@ -382,7 +382,6 @@ impl Backend for Uring {
         if self.generations.len() <= at {
             self.generations.resize(at + 1, 0);
         }
-        self.generations[at] = self.generations[at].wrapping_add(1);
         self.know(token, Some(&socket))?;
         self.sockets.put(token, socket);
         self.receive(token).inspect_err(|_| self.close(token))
