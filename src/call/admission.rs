@@ -53,6 +53,12 @@ impl Admission {
             .inspect_err(|_| self.name(flow))
     }
 
+    /// Whether a request that belongs to no call would not be heard.
+    pub fn is_stranger(&self, flow: Flow) -> bool {
+        let source = flow.remote.ip();
+        self.now.admit(source, flow.leg, flow.protocol).is_err()
+    }
+
     /// An operator who forgot an address looks for it in the log; once is enough to be found.
     fn name(&mut self, flow: Flow) {
         let address = flow.remote.ip().to_canonical();

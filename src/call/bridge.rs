@@ -121,6 +121,11 @@ impl Bridge {
         self.setup.overload_delay
     }
 
+    /// Whether nobody may call from there.
+    pub fn is_stranger(&self, flow: Flow) -> bool {
+        self.admission.is_stranger(flow)
+    }
+
     /// Calls that are up, those that are being closed included.
     pub fn calls(&self) -> usize {
         self.live.len()

@@ -65,8 +65,7 @@ pub async fn run(
         if bridge.is_done() {
             break;
         }
-        let (deadline, calls) = (bridge.deadline(), bridge.calls());
-        let event = match next(deadline, calls, &mut intake, &mut sources).await {
+        let event = match next(&mut bridge, &mut intake, &mut sources).await {
             Some(Next::Event(event)) => event,
             Some(Next::Asked(whom)) => {
                 let _ = whom.send(bridge.snapshot(Instant::now()));
@@ -119,20 +118,15 @@ enum Next {
     Asked(oneshot::Sender<Snapshot>),
 }
 
-/// `None`: nothing can come any more.
-async fn next(
-    deadline: Option<Instant>,
-    calls: usize,
-    intake: &mut Intake,
-    sources: &mut Sources,
-) -> Option<Next> {
+/// `None`: nothing can come any more. The bridge is only asked; it goes from thread to thread, as one reference can.
+async fn next(bridge: &mut Bridge, intake: &mut Intake, sources: &mut Sources) -> Option<Next> {
     loop {
         while intake.has_room()
             && let Ok(event) = sources.transport.try_recv()
         {
-            intake.push(of_transport(event));
+            take(event, bridge, intake);
         }
-        let deadlines = [deadline, intake.deadline()];
+        let deadlines = [bridge.deadline(), intake.deadline()];
         let deadline = deadlines.into_iter().flatten().min();
         let wake = async {
             match deadline {
@@ -142,7 +136,7 @@ async fn next(
         };
         let event = tokio::select! {
             event = sources.transport.recv(), if intake.is_empty() => {
-                intake.push(of_transport(event?));
+                take(event?, bridge, intake);
                 None
             }
             () = std::future::ready(()), if !intake.is_empty() => None,
@@ -151,7 +145,7 @@ async fn next(
                 Order::Reload(setup) => Some(Event::Reload(setup)),
                 Order::Beat(tell) => {
                     // Whoever asked may have lost patience.
-                    let _ = tell.send(calls);
+                    let _ = tell.send(bridge.calls());
                     None
                 }
                 Order::Drain { until } => Some(Event::Drain { until }),
@@ -167,6 +161,12 @@ async fn next(
             return Some(Next::Event(event));
         }
     }
+}
+
+fn take(event: TransportEvent, bridge: &Bridge, intake: &mut Intake) {
+    intake.push(of_transport(event), |arrival| {
+        bridge.is_stranger(arrival.flow)
+    });
 }
 
 /// Tells the log when new calls begin to be refused because the bridge is late, and when that is over.
@@ -202,8 +202,8 @@ impl Lateness {
                 if let Some(more) = begins {
                     tracing::warn!(
                         more,
-                        "more calls come in than this machine can do: new ones that wait longer than calls.overload_delay \
-                         get 503"
+                        "more calls come in than this machine can do: new ones get 503 while one waits for longer than \
+                         calls.overload_delay"
                     );
                 }
             }

@@ -1,12 +1,13 @@
 //! What has come in and waits for the bridge, and in which order it is served.
 //!
 //! ```text
-//!   new calls: INVITEs of no dialog, without credentials ─▶ in the order they came; refused once they are late
-//!   everything else ──────────────────────────────────────▶ before any of those, in the order it came
+//!   new calls: INVITEs of no dialog, without credentials ─▶ in the order they came
+//!   those that come while too much waits: refused ────────▶ before any of those, in the order it came
+//!   everything else ──────────────────────────────────────▶ the same
 //! ```
 //!
 //! So a storm of new calls delays no ACK, BYE or response. An INVITE with credentials is half done: its call was let in when
-//! it was challenged. What one dialog's messages are to each other does not change; only a new INVITE can be overtaken, and a
+//! it was challenged. That of a stranger is no call: it waits for none, and counts as none. What one dialog's messages are to each other does not change; only a new INVITE can be overtaken, and a
 //! CANCEL does not overtake the INVITE that it is for.
 
 use std::collections::{HashMap, VecDeque};
@@ -20,8 +21,8 @@ use crate::sip::transport::Arrival;
 
 /// Most that waits here. Beyond it streams are read no further, and the kernel keeps datagrams for as long as it can.
 const MOST: usize = 4096;
-/// Most new calls that wait, however late they may be: more are refused.
-const MOST_NEW: usize = 2048;
+/// Most new calls that wait, however late they may be: a burst of 500, and some more. Whoever comes then is refused.
+const MOST_NEW: usize = 640;
 
 /// What waits for the bridge.
 #[derive(Debug)]
@@ -32,8 +33,6 @@ pub struct Intake {
     call_ids: HashMap<u64, usize>,
     hasher: RandomState,
     overload: Overload,
-    /// A new call was refused the last time: what is due comes next.
-    refused: bool,
     turn: Option<Turn>,
 }
 
@@ -46,7 +45,6 @@ impl Intake {
             call_ids: HashMap::new(),
             hasher: RandomState::new(),
             overload: Overload::new(limit),
-            refused: false,
             turn: None,
         }
     }
@@ -66,12 +64,15 @@ impl Intake {
         self.due.len() + self.new.len() < MOST
     }
 
-    /// Something has come in.
-    pub fn push(&mut self, event: Event) {
+    /// Something has come in; who is a stranger is turned away for that, however busy the bridge is.
+    pub fn push(&mut self, event: Event, is_stranger: impl FnOnce(&Arrival) -> bool) {
         match event {
-            // Whoever comes after so many is told now: what comes after him is not to wait for all of them.
+            Event::Arrived(arrival) if is_new_call(&arrival.message) && is_stranger(&arrival) => {
+                self.due.push_back(Event::Arrived(arrival));
+            }
+            // Whoever is too many is told now, not when it would have been his turn; who waits already keeps his place.
             Event::Arrived(arrival)
-                if self.new.len() >= MOST_NEW && is_new_call(&arrival.message) =>
+                if is_new_call(&arrival.message) && self.is_full(arrival.at) =>
             {
                 self.due.push_back(Event::Excess(arrival));
             }
@@ -85,27 +86,25 @@ impl Intake {
 
     /// What is served next: [`Event::Excess`] is a new call that is refused.
     pub fn pop(&mut self, now: Instant) -> Option<Event> {
-        let waited = self.look(now);
-        let is_late = self.overload.refuses(waited);
-        self.refused = is_late && (!self.refused || self.due.is_empty());
-        if !self.refused
-            && let Some(event) = self.due.pop_front()
-        {
-            return Some(event);
-        }
-        let arrival = self.take_new()?;
-        Some(match self.refused && is_new_call(&arrival.message) {
-            true => Event::Excess(arrival),
-            false => Event::Arrived(arrival),
-        })
+        self.look(now);
+        let due = self.due.pop_front();
+        due.or_else(|| self.take_new().map(Event::Arrived))
     }
 
     /// Sees how long the new call that came first has waited, and whether the bridge is late.
-    pub fn look(&mut self, now: Instant) -> Duration {
+    pub fn look(&mut self, now: Instant) {
+        self.turn = self.overload.look(self.waited(now), now).or(self.turn);
+    }
+
+    /// How long the new call that came first of those that wait has waited.
+    fn waited(&self, now: Instant) -> Duration {
         let oldest = self.new.front();
-        let waited = oldest.map_or(Duration::ZERO, |new| now.saturating_duration_since(new.at));
-        self.turn = self.overload.look(waited, now).or(self.turn);
-        waited
+        oldest.map_or(Duration::ZERO, |new| now.saturating_duration_since(new.at))
+    }
+
+    /// Whether a new call that comes now has to wait for too many others.
+    fn is_full(&self, now: Instant) -> bool {
+        self.new.len() >= MOST_NEW || self.overload.refuses(self.waited(now))
     }
 
     /// When [`Intake::look`] is next due, though nothing comes.

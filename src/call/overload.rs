@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   Keeping up ── a new call has waited longer than the limit, for twenty times the limit ──▶ Late
-//!        ▲                                                                                     │ each that has waited
-//!        └───────────── none has for five limits ──────────────────────────────────────────────┘ longer is refused
+//!        ▲                                                                                     │ whoever comes while one has
+//!        └───────────── none has for five limits ──────────────────────────────────────────────┘ waited longer is refused
 //! ```
 //!
-//! A burst is let in whole: it is over before it counts as lateness. What lasts is cut to the limit, so that of twice the
+//! A burst is let in whole: it is over before it counts as lateness. What lasts is cut to about the limit, so that of twice the
 //! calls that the machine can do, as many are served as ever, and the others know at once (RFC 6357: control at the
-//! receiver, by the delay in its queue). It knows no rate and needs none: what is refused is what the time did not reach for.
+//! receiver, by the delay in its queue). It knows no rate and needs none: what is refused is what the time does not reach for.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ enum State {
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// New calls are refused from now on, once they have waited too long.
+    /// New calls are refused from now on while one waits for too long.
     Late,
     /// It keeps up again; for how long it did not.
     KeepsUp(Duration),
@@ -97,7 +97,7 @@ impl Overload {
         }
     }
 
-    /// Whether a new call that has waited for so long is refused.
+    /// Whether a new call is refused that comes when the oldest has waited for so long.
     pub fn refuses(&self, waited: Duration) -> bool {
         matches!(self.state, State::Late { .. }) && self.has_waited_too_long(waited)
     }

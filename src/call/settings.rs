@@ -20,8 +20,8 @@ pub struct Settings {
     /// ended. 0 ends them at once.
     pub drain_time: u16,
     /// Milliseconds that new calls may wait for the bridge. When they have waited longer for twenty times as long, the machine
-    /// has less time than they take: from then on those that wait longer are answered 503, and the others are served as ever.
-    /// 0 refuses none, as long as no more than 2048 wait.
+    /// has less time than they take: from then on, while one waits longer, those that come are answered 503, and the others are
+    /// served as ever. 0 refuses none, as long as no more than 640 wait.
     pub overload_delay: u16,
 }
 
