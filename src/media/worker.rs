@@ -122,8 +122,10 @@ impl Worker {
         while let Ok(order) = self.orders.try_recv() {
             self.obey(order);
         }
+        // All that a wait has told of had come by then; and reading the clock takes as long as half of SRTP does.
+        let now = Instant::now();
         while let Some(event) = self.sockets.next() {
-            self.happened(event);
+            self.happened(event, now);
         }
         let now = Instant::now();
         self.meet_deadlines(now);
@@ -163,7 +165,8 @@ impl Worker {
                 let Some(&index) = self.index.get(&id) else {
                     return;
                 };
-                self.guarded(index, |slot, out, _, now| {
+                let now = Instant::now();
+                self.guarded(index, now, |slot, out, _| {
                     if let Err(error) = slot.session.command(command, now, out) {
                         warn!(session = id.0, %error, "the agreed SRTP key cannot be used");
                     }
@@ -229,12 +232,12 @@ impl Worker {
         }
     }
 
-    fn happened(&mut self, event: Event) {
+    fn happened(&mut self, event: Event, now: Instant) {
         match event {
             Event::Arrived(token, from) => {
                 let (index, door) = slot::named_by(token);
                 let (leg, socket) = door.of_side();
-                self.guarded(index, |slot, out, sockets, now| {
+                self.guarded(index, now, |slot, out, sockets| {
                     let datagram = sockets.octets();
                     slot.session.datagram(leg, socket, from, datagram, now, out);
                 });
@@ -256,7 +259,8 @@ impl Worker {
             let slot = self.slots.get_mut(index).and_then(Option::as_mut);
             if let Some(slot) = slot.filter(|slot| slot.wake == Some(due)) {
                 slot.wake = None;
-                self.guarded(index, |slot, out, _, now| slot.session.tick(now, out));
+                let now = Instant::now();
+                self.guarded(index, now, |slot, out, _| slot.session.tick(now, out));
             }
         }
     }
@@ -266,16 +270,16 @@ impl Worker {
     fn guarded(
         &mut self,
         index: usize,
-        work: impl FnOnce(&mut Slot, &mut Outbox, &dyn Backend, Instant),
+        now: Instant,
+        work: impl FnOnce(&mut Slot, &mut Outbox, &dyn Backend),
     ) {
         let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else {
             return;
         };
         let (out, sockets) = (&mut self.out, &mut *self.sockets);
-        let now = Instant::now();
         out.lend(slot.tape.take(), now);
         let done = catch_unwind(AssertUnwindSafe(|| {
-            work(slot, out, sockets, now);
+            work(slot, out, sockets);
             slot.post(out, sockets, &self.listener);
         }));
         slot.tape = out.give_back();
