@@ -47,6 +47,7 @@ pub mod ice;
 mod intervals;
 mod io;
 mod kept;
+mod losses;
 mod outbox;
 mod path;
 mod peer;

@@ -6,6 +6,7 @@ use super::buffered::Buffered;
 use super::extended::{self, Extended};
 use super::heard::{Heard, Numbers};
 use super::intervals::{Conditions, Counts, INTERVAL, Judge, Measured, Way};
+use super::losses::Losses;
 use super::quality::Coding;
 use super::rtcp::{self, Entry, Reception, Report, Sent, WallClock};
 use super::rtp::{Packet, Seq, Ssrc, Timestamp};
@@ -48,8 +49,9 @@ pub(crate) struct Reports {
     round_trip: Option<Duration>,
     /// What the peer said last of our stream.
     reported: Option<Reported>,
-    /// What it said so far.
+    /// What it said so far, and what that lets us expect.
     theirs: Heard,
+    losses: Losses,
 }
 
 impl Reports {
@@ -77,6 +79,7 @@ impl Reports {
             round_trip: None,
             reported: None,
             theirs: Heard::default(),
+            losses: Losses::default(),
         }
     }
 
@@ -158,6 +161,7 @@ impl Reports {
                         jitter_ms: f64::from(block.jitter) * 1000.0 / f64::from(clock_rate),
                     });
                     self.theirs.report(&block, &self.numbers);
+                    self.losses.reported(self.theirs.counts());
                 }
                 Entry::Extended { from, block } => {
                     let told = self.extended.read(from, &block, self.ssrc, &self.wall, now);
@@ -242,6 +246,11 @@ impl Reports {
             };
             self.judges[way as usize].judge(way, counts, &conditions, self.bad_mos)
         })
+    }
+
+    /// Percent of our packets that the peer is likely to lose, by what it has reported.
+    pub(crate) fn likely_loss(&self) -> u8 {
+        self.losses.likely()
     }
 
     /// Adds what reports know to what was counted.

@@ -56,6 +56,9 @@ pub struct Settings {
     pub max_delay: u16,
     /// How much the Opus encoder works for its sound, 0 to 10.
     pub opus_complexity: u8,
+    /// Percent of packets, 0 to 50, that Meta is expected to lose at least of what is transcoded: what FEC is made for, or for
+    /// more where Meta reports more. 0: there is none.
+    pub opus_expected_loss: u8,
     /// Whether the Opus encoder sends nothing while nobody speaks (DTX).
     pub opus_dtx: bool,
     /// Seconds for which a path to Meta is looked for by ICE, where DTLS makes the keys. Meta's client hangs up after 20 s
@@ -90,6 +93,7 @@ impl Default for Settings {
             min_delay: sound::Settings::default().min_delay,
             max_delay: sound::Settings::default().max_delay,
             opus_complexity: OpusSettings::default().complexity,
+            opus_expected_loss: OpusSettings::default().expected_loss,
             opus_dtx: false,
             ice_timeout: 15,
             dtls_timeout: 10,
@@ -153,6 +157,9 @@ impl Settings {
         if self.opus_complexity > 10 {
             problems.push("media.opus_complexity: must be 0 to 10".into());
         }
+        if self.opus_expected_loss > 50 {
+            problems.push("media.opus_expected_loss: must be 0 to 50 percent".into());
+        }
         if !(1.0..=4.0).contains(&self.bad_mos) {
             problems.push("media.bad_mos: must be 1 to 4, for a call without fault has 4.4".into());
         }
@@ -209,6 +216,7 @@ impl Settings {
         Manner {
             opus: OpusSettings {
                 complexity: self.opus_complexity,
+                expected_loss: self.opus_expected_loss,
                 dtx: self.opus_dtx,
                 ..OpusSettings::default()
             },

@@ -248,6 +248,7 @@ impl Side {
             // Meta takes 20 ms and nothing else (SIP guide, 2025-12-15: maxptime).
             strict: self.leg == Leg::Meta,
             digits: agreed.digits(),
+            loss: self.reports.likely_loss(),
         })
     }
 

@@ -130,6 +130,11 @@ impl Transcoder {
         self.begin(now);
     }
 
+    /// What comes out is likely to be lost at so many percent.
+    pub(crate) fn expect_loss(&mut self, percent: u8) {
+        self.encoder.expect_loss(percent);
+    }
+
     /// From now on there is sound, if only a soft noise, unless there is already.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.due.get_or_insert(now + LEAD);

@@ -9,7 +9,7 @@ use crate::leg::Leg;
 use crate::media::common::{Announced, Common};
 use crate::media::demux::Kind;
 use crate::media::outbox::{News, Outbox, Socket};
-use crate::media::rtcp::WallClock;
+use crate::media::rtcp::{self, Block, WallClock};
 use crate::media::rtp::{Header, Packet, Seq, Ssrc, Timestamp};
 use crate::media::side::Lot;
 use crate::media::sound::{Decode, Decoder};
@@ -328,4 +328,31 @@ impl Call {
             .filter(|(_, _, news)| *news == News::Silent);
         silent.map(|(at, leg, _)| (*at, *leg)).collect()
     }
+}
+
+/// A receiver report of a peer about the stream that it hears from us.
+pub(super) fn report(call: &mut Call, leg: Leg, highest: u32, lost: i32, jitter: u32) {
+    let ours = if leg == Leg::Meta { 0xa } else { 0xb };
+    let block = Block {
+        source: Ssrc(ours),
+        fraction_lost: 0,
+        lost,
+        highest,
+        jitter,
+        last_sender_report: 0,
+        delay: Duration::ZERO,
+    };
+    let mut out = Vec::new();
+    rtcp::Report {
+        ssrc: Ssrc(0x77),
+        sent: None,
+        blocks: &[block],
+        cname: "peer",
+        bye: false,
+    }
+    .write(&mut out);
+    match leg {
+        Leg::Meta => call.meta_sends(&out),
+        Leg::Pbx => call.comes(Leg::Pbx, Socket::Rtcp, PBX_RTCP, &out),
+    };
 }

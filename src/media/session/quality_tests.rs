@@ -6,7 +6,7 @@ use super::fixtures::*;
 use crate::leg::Leg;
 use crate::media::outbox::Socket;
 use crate::media::quality::Impairment;
-use crate::media::rtcp::{self, Block, Ntp};
+use crate::media::rtcp::{self, Ntp};
 use crate::media::rtp::Ssrc;
 use crate::media::xr::{self, Wanted};
 use crate::media::{Codec, Settings, SideSpec, Turn, Way};
@@ -75,33 +75,6 @@ fn silence_and_hold_are_no_bad_quality() {
     call.wait(25_000);
     assert_eq!(call.measured.len(), 2, "{:?}", call.measured);
     assert!(turns(&call).is_empty());
-}
-
-/// A receiver report of a peer about the stream that it hears from us.
-fn report(call: &mut Call, leg: Leg, highest: u32, lost: i32, jitter: u32) {
-    let ours = if leg == Leg::Meta { 0xa } else { 0xb };
-    let block = Block {
-        source: Ssrc(ours),
-        fraction_lost: 0,
-        lost,
-        highest,
-        jitter,
-        last_sender_report: 0,
-        delay: Duration::ZERO,
-    };
-    let mut out = Vec::new();
-    rtcp::Report {
-        ssrc: Ssrc(0x77),
-        sent: None,
-        blocks: &[block],
-        cname: "peer",
-        bye: false,
-    }
-    .write(&mut out);
-    match leg {
-        Leg::Meta => call.meta_sends(&out),
-        Leg::Pbx => call.comes(Leg::Pbx, Socket::Rtcp, PBX_RTCP, &out),
-    };
 }
 
 #[test]

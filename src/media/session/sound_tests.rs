@@ -230,6 +230,46 @@ fn a_tone_is_let_go_when_nobody_listens_to_the_sound_any_more() {
     assert_eq!(heard.last().unwrap().0.payload_type, 111, "sound again");
 }
 
+/// The n-th sample, at 16000 a second, of a buzz at 140 Hz that swells and sinks.
+fn buzz(n: u32) -> i16 {
+    let t = n as f32 / 16_000.0;
+    let wave = |hertz: f32| (t * hertz * std::f32::consts::TAU).sin();
+    let harmonics: f32 = (1..=9).map(|n| wave(140.0 * n as f32) / n as f32).sum();
+    (3_000.0 * (1.0 + wave(3.0)) * harmonics) as i16
+}
+
+#[test]
+fn where_meta_reports_loss_its_packets_have_copies_of_those_before() {
+    let mut call = bare();
+    let wideband = side(PBX, Some(PBX_RTCP), &[(9, Codec::G722)]);
+    call.agree(Leg::Meta, meta()).agree(Leg::Pbx, wideband);
+    call.start(Leg::Pbx).start(Leg::Meta);
+    let mut encoder = Encoder::new(Codec::G722, 16_000, &OpusSettings::default()).unwrap();
+    let mut talk = |call: &mut Call, packets: std::ops::Range<u16>| {
+        let before = call.rtp(Leg::Meta).len();
+        for seq in packets {
+            let start = u32::from(seq) * 320;
+            let samples: Vec<i16> = (start..start + 320).map(buzz).collect();
+            let mut payload = Vec::new();
+            encoder.encode(&samples, &mut payload).unwrap();
+            let packet = frame_at(9, 77, seq, u32::from(seq) * 160, &payload);
+            call.pbx_sends(&packet).wait(20);
+        }
+        let heard = call.rtp(Leg::Meta);
+        // SILK, and in it the second bit (RFC 6716 §3.1, §4.2.3).
+        let has_copy = |p: &[u8]| p[0] >> 3 < 12 && p[1] & 0x40 != 0;
+        heard[before..].iter().filter(|(_, p)| has_copy(p)).count()
+    };
+    assert_eq!(
+        talk(&mut call, 0..250),
+        0,
+        "20 kbit/s have no room for them"
+    );
+    report(&mut call, Leg::Meta, 7 + 250, 30, 0);
+    let copied = talk(&mut call, 250..350);
+    assert!(copied > 50, "{copied} of 100");
+}
+
 #[test]
 fn opus_of_another_length_than_metas_is_made_anew() {
     let mut call = talking();

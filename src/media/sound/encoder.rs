@@ -67,6 +67,13 @@ impl Encoder {
         Ok(())
     }
 
+    /// So many percent of the packets are likely to be lost: Opus, which alone has FEC, gets ready for it.
+    pub fn expect_loss(&mut self, percent: u8) {
+        if let Encoder::Opus(encoder) = self {
+            encoder.expect_loss(percent);
+        }
+    }
+
     /// Whether the last payload has no sound in it, and need not be sent: Opus, where its settings have `dtx`.
     pub fn in_dtx(&self) -> bool {
         matches!(self, Encoder::Opus(encoder) if encoder.in_dtx())

@@ -18,8 +18,8 @@ pub struct OpusSettings {
     pub dtx: bool,
     /// Bits a second of the sound itself, 6000–64000.
     pub bit_rate: u32,
-    /// Percent of packets that are expected to be lost on the way, 0–100: the more, the more of each packet is spent
-    /// on a second copy of the one before (FEC). 0 sends none.
+    /// Percent of packets that are expected to be lost on the way, 0–100, at least: the more, the more of each packet is
+    /// spent on a second copy of the one before (FEC). 0 sends none, ever.
     pub expected_loss: u8,
 }
 
@@ -65,6 +65,9 @@ const MAX_EMPTY: usize = 2;
 pub struct OpusEncoder {
     libopus: opus::Encoder,
     rate: u32,
+    /// Percent of packets that libopus is to expect the loss of: never less than what was set, and now.
+    least_loss: u8,
+    loss: u8,
     dtx: bool,
     in_dtx: bool,
 }
@@ -92,6 +95,8 @@ impl OpusEncoder {
         Ok(OpusEncoder {
             libopus,
             rate,
+            least_loss: settings.expected_loss,
+            loss: settings.expected_loss,
             dtx: settings.dtx,
             in_dtx: false,
         })
@@ -125,6 +130,16 @@ impl OpusEncoder {
         out.truncate(start + *written.as_ref().unwrap_or(&0));
         self.in_dtx = written? <= MAX_EMPTY && self.dtx;
         Ok(())
+    }
+
+    /// So many percent of the packets are likely to be lost, 0–100. FEC is not made weaker than the settings have it, nor
+    /// made at all where they have none.
+    pub fn expect_loss(&mut self, percent: u8) {
+        let loss = percent.max(self.least_loss);
+        let has_fec = self.least_loss > 0;
+        if has_fec && loss != self.loss && self.libopus.set_packet_loss_perc(loss.into()).is_ok() {
+            self.loss = loss;
+        }
     }
 
     /// Whether the last payload has no sound in it, so that it need not be sent: only where the settings have `dtx`.

@@ -96,6 +96,34 @@ fn a_lost_packet_is_read_from_the_copy_in_the_next_one() {
     );
 }
 
+/// Whether a packet of 20 ms of SILK, mono, has a copy of the one before: its second bit (RFC 6716 §4.2.3).
+fn has_copy(payload: &[u8]) -> bool {
+    payload.get(1).is_some_and(|flags| flags & 0x40 != 0)
+}
+
+#[test]
+fn copies_are_made_when_more_gets_lost_and_there_was_no_room_for_them_before() {
+    let of = |least, likely| {
+        let settings = OpusSettings {
+            expected_loss: least,
+            ..OpusSettings::default()
+        };
+        let mut encoder = encoder(16_000, settings);
+        let mut copies = 0;
+        for frame in 0..100 {
+            encoder.expect_loss(likely);
+            let mut payload = Vec::new();
+            encoder.encode(&voice(16_000, frame), &mut payload).unwrap();
+            copies += usize::from(has_copy(&payload));
+        }
+        copies
+    };
+    assert_eq!(of(5, 0), 0, "wideband at 20 kbit/s has no room");
+    assert!(of(5, 12) > 50);
+    assert_eq!(of(12, 0), of(5, 12), "never less than what is set");
+    assert_eq!(of(0, 30), 0, "nor any where none is wanted");
+}
+
 #[test]
 fn any_gap_is_filled_exactly_whatever_comes_next() {
     let mut decoder = OpusDecoder::new(16_000).unwrap();
