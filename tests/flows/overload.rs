@@ -14,8 +14,8 @@ use crate::world::*;
 
 const LIMIT: Duration = Duration::from_millis(20);
 
-/// What waits for a bridge that has been late for half a second.
-fn late(w: &mut World) -> Intake {
+/// What waits for a bridge that has been late for half a second, and the call in it.
+fn late(w: &mut World) -> (Intake, Request) {
     let mut intake = Intake::new(LIMIT);
     let first = w.metas_invite();
     comes(w, &mut intake, Meta, &first);
@@ -24,14 +24,14 @@ fn late(w: &mut World) -> Intake {
         intake.look(w.now);
     }
     assert_eq!(intake.take_turn(), Some(Turn::Late));
-    serves(w, &mut intake);
-    w.is_refused(Meta, &first, 503);
-    intake
+    (intake, first)
 }
 
 fn comes(w: &mut World, intake: &mut Intake, leg: Leg, request: &Request) {
     let arrival = w.arrival(World::flow(leg), request.clone());
-    intake.push(Event::Arrived(arrival));
+    intake.push(Event::Arrived(arrival), |arrival| {
+        w.bridge.is_stranger(arrival.flow)
+    });
 }
 
 /// The bridge takes all that has waited for it.
@@ -45,10 +45,9 @@ fn serves(w: &mut World, intake: &mut Intake) {
 fn a_new_call_is_told_503_at_once_and_a_call_that_is_up_is_ended_as_ever() {
     let mut w = World::new();
     let up = w.user_talks();
-    let mut intake = late(&mut w);
+    let (mut intake, waiting) = late(&mut w);
     let invite = w.metas_invite();
     comes(&mut w, &mut intake, Meta, &invite);
-    w.now += LIMIT + ms(1);
     let bye = w.within(&up, Meta, "BYE");
     comes(&mut w, &mut intake, Meta, &bye);
     serves(&mut w, &mut intake);
@@ -57,6 +56,7 @@ fn a_new_call_is_told_503_at_once_and_a_call_that_is_up_is_ended_as_ever() {
     assert!(refusal.to_tag().is_some());
     w.gets(Meta, 200);
     w.agrees_to(Pbx, "BYE");
+    w.is_refused(Meta, &waiting, 407);
     // Its ACK belongs to nothing, and is absorbed.
     w.sends(Meta, build::ack(&invite, &refusal));
     w.is_quiet();
@@ -64,8 +64,8 @@ fn a_new_call_is_told_503_at_once_and_a_call_that_is_up_is_ended_as_ever() {
         Note::Refused(rejected) => Some((rejected.status, rejected.because)),
         _ => None,
     });
-    assert_eq!(refused.collect::<Vec<_>>(), [(503, Because::Overload); 2]);
-    assert_eq!(w.bridge.stats().refused, 2);
+    assert_eq!(refused.collect::<Vec<_>>(), [(503, Because::Overload)]);
+    assert_eq!(w.bridge.stats().refused, 1);
     w.leaves_nothing_behind();
 }
 
@@ -75,15 +75,15 @@ fn a_call_that_was_challenged_before_the_bridge_was_late_is_served() {
     let invite = w.metas_invite();
     w.sends(Meta, invite.clone());
     let challenge = w.is_refused(Meta, &invite, 407);
-    let mut intake = late(&mut w);
+    let (mut intake, waiting) = late(&mut w);
     let again = w.answers_challenge(&invite, &challenge, PASSWORD);
     let other = w.metas_invite();
     comes(&mut w, &mut intake, Meta, &other);
     comes(&mut w, &mut intake, Meta, &again);
-    w.now += LIMIT + ms(1);
     serves(&mut w, &mut intake);
     w.is_refused(Meta, &other, 503);
     w.gets(Meta, 100);
+    w.is_refused(Meta, &waiting, 407);
     let ours = w.gets_request(Pbx, "INVITE");
     w.refuses(Pbx, &ours, 486);
     w.is_refused(Meta, &again, 486);
@@ -93,13 +93,14 @@ fn a_call_that_was_challenged_before_the_bridge_was_late_is_served() {
 #[test]
 fn the_bridge_recovers_and_takes_new_calls_as_ever() {
     let mut w = World::new();
-    let mut intake = late(&mut w);
+    let (mut intake, waiting) = late(&mut w);
+    serves(&mut w, &mut intake);
+    w.is_refused(Meta, &waiting, 407);
     w.now = intake.deadline().unwrap();
     intake.look(w.now);
     assert!(matches!(intake.take_turn(), Some(Turn::KeepsUp(_))));
     let invite = w.metas_invite();
     comes(&mut w, &mut intake, Meta, &invite);
-    w.now += LIMIT + ms(1);
     serves(&mut w, &mut intake);
     w.is_refused(Meta, &invite, 407);
     w.is_left_empty();
@@ -108,12 +109,12 @@ fn the_bridge_recovers_and_takes_new_calls_as_ever() {
 #[test]
 fn an_invite_by_udp_that_was_refused_stays_refused_when_it_comes_again() {
     let mut w = World::new();
-    let mut intake = late(&mut w);
+    let (mut intake, waiting) = late(&mut w);
     let invite = w.pbx_invite(USER);
     comes(&mut w, &mut intake, Pbx, &invite);
-    w.now += LIMIT + ms(1);
     serves(&mut w, &mut intake);
     let first = w.gets_response(Pbx, 503);
+    w.is_refused(Meta, &waiting, 407);
     // Our answer was lost, and the bridge has time again.
     w.sends(Pbx, invite.clone());
     let second = w.is_refused(Pbx, &invite, 503);
@@ -133,12 +134,12 @@ fn an_invite_by_udp_that_was_refused_stays_refused_when_it_comes_again() {
 #[test]
 fn a_copy_of_an_invite_that_is_a_call_is_no_new_call_however_late_the_bridge_is() {
     let mut w = World::new();
-    let mut intake = late(&mut w);
+    let (mut intake, waiting) = late(&mut w);
     let (invite, ours) = w.business_calls();
     comes(&mut w, &mut intake, Pbx, &invite);
-    w.now += LIMIT + ms(1);
     serves(&mut w, &mut intake);
     w.gets(Pbx, 100);
+    w.is_refused(Meta, &waiting, 407);
     w.sends(Meta, respond(&ours, 480));
     w.gets(Meta, "ACK");
     w.is_refused(Pbx, &invite, 480);
