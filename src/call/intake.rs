@@ -7,8 +7,8 @@
 //! ```
 //!
 //! So a storm of new calls delays no ACK, BYE or response. An INVITE with credentials is half done: its call was let in when
-//! it was challenged. That of a stranger is no call: it waits for none, and counts as none. What one dialog's messages are to each other does not change; only a new INVITE can be overtaken, and a
-//! CANCEL does not overtake the INVITE that it is for.
+//! it was challenged. That of a stranger is no call: it waits for none, and counts as none. What one dialog's messages are to
+//! each other does not change; only a new INVITE can be overtaken, and neither its CANCEL nor a copy of it overtakes it.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -71,9 +71,7 @@ impl Intake {
                 self.due.push_back(Event::Arrived(arrival));
             }
             // Whoever is too many is told now, not when it would have been his turn; who waits already keeps his place.
-            Event::Arrived(arrival)
-                if is_new_call(&arrival.message) && self.is_full(arrival.at) =>
-            {
+            Event::Arrived(arrival) if self.is_too_many(&arrival) => {
                 self.due.push_back(Event::Excess(arrival));
             }
             Event::Arrived(arrival) if self.must_wait(&arrival.message) => {
@@ -102,9 +100,12 @@ impl Intake {
         oldest.map_or(Duration::ZERO, |new| now.saturating_duration_since(new.at))
     }
 
-    /// Whether a new call that comes now has to wait for too many others.
-    fn is_full(&self, now: Instant) -> bool {
-        self.new.len() >= MOST_NEW || self.overload.refuses(self.waited(now))
+    /// Whether it is a new call that would have to wait for too many others. A copy of one that waits, which UDP brings, is
+    /// not: it must not be refused, and then its call be made.
+    fn is_too_many(&self, arrival: &Arrival) -> bool {
+        let is_full =
+            || self.new.len() >= MOST_NEW || self.overload.refuses(self.waited(arrival.at));
+        is_new_call(&arrival.message) && is_full() && !self.is_copy(arrival)
     }
 
     /// When [`Intake::look`] is next due, though nothing comes.
@@ -136,7 +137,18 @@ impl Intake {
     /// It must not be answered 481 and its INVITE then ring a phone.
     fn cancels_what_waits(&self, message: &Message) -> bool {
         let is_cancel = matches!(message, Message::Request(r) if r.method == Method::CANCEL);
-        is_cancel && !self.new.is_empty() && {
+        is_cancel && self.has_its_call(message)
+    }
+
+    /// Whether the same octets wait already.
+    fn is_copy(&self, arrival: &Arrival) -> bool {
+        let has_come = || self.new.iter().any(|new| new.octets == arrival.octets);
+        self.has_its_call(&arrival.message) && has_come()
+    }
+
+    /// Whether a new call of the same Call-ID waits.
+    fn has_its_call(&self, message: &Message) -> bool {
+        !self.new.is_empty() && {
             let call_id = message.headers().get("Call-ID").unwrap_or_default();
             self.call_ids.contains_key(&self.hasher.hash_one(call_id))
         }

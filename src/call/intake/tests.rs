@@ -141,6 +141,24 @@ fn a_late_bridge_refuses_whoever_comes_and_serves_those_that_wait() {
 }
 
 #[test]
+fn a_copy_of_a_call_that_waits_is_not_refused_before_it_is_served() {
+    let start = Instant::now();
+    let mut intake = Intake::new(LIMIT);
+    push(&mut intake, invite(1, start));
+    let late = start + 22 * LIMIT;
+    intake.look(start + LIMIT + us(1));
+    intake.look(late);
+    assert_eq!(intake.take_turn(), Some(Turn::Late));
+    push(&mut intake, invite(2, late));
+    push(&mut intake, invite(1, late));
+    let order = served(&mut intake, late);
+    let order: Vec<_> = order.iter().map(|s| (s.1, s.2)).collect();
+    assert_eq!(order, [(2, true), (1, false), (1, false)]);
+    // Once it is served it is for the transaction that it made.
+    assert!(intake.call_ids.is_empty());
+}
+
+#[test]
 fn a_stranger_waits_for_no_call_and_makes_nobody_late() {
     let start = Instant::now();
     let mut intake = Intake::new(LIMIT);
