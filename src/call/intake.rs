@@ -66,19 +66,21 @@ impl Intake {
 
     /// Something has come in; who is a stranger is turned away for that, however busy the bridge is.
     pub fn push(&mut self, event: Event, is_stranger: impl FnOnce(&Arrival) -> bool) {
-        match event {
-            Event::Arrived(arrival) if is_new_call(&arrival.message) && is_stranger(&arrival) => {
-                self.due.push_back(Event::Arrived(arrival));
-            }
-            // Whoever is too many is told now, not when it would have been his turn; who waits already keeps his place.
-            Event::Arrived(arrival) if self.is_too_many(&arrival) => {
-                self.due.push_back(Event::Excess(arrival));
-            }
-            Event::Arrived(arrival) if self.must_wait(&arrival.message) => {
-                *self.call_ids.entry(self.hash(&arrival)).or_default() += 1;
-                self.new.push_back(arrival);
-            }
-            event => self.due.push_back(event),
+        let Event::Arrived(arrival) = event else {
+            return self.due.push_back(event);
+        };
+        let waits = match is_new_call(&arrival.message) {
+            true => !is_stranger(&arrival),
+            false => self.cancels_what_waits(&arrival),
+        };
+        if !waits {
+            self.due.push_back(Event::Arrived(arrival));
+        } else if self.is_too_many(&arrival) {
+            // He is told now, not when it would have been his turn; who waits already keeps his place.
+            self.due.push_back(Event::Excess(arrival));
+        } else {
+            *self.call_ids.entry(self.hash(&arrival)).or_default() += 1;
+            self.new.push_back(arrival);
         }
     }
 
@@ -100,12 +102,11 @@ impl Intake {
         oldest.map_or(Duration::ZERO, |new| now.saturating_duration_since(new.at))
     }
 
-    /// Whether it is a new call that would have to wait for too many others. A copy of one that waits, which UDP brings, is
-    /// not: it must not be refused, and then its call be made.
+    /// Whether it would have to wait for too many others. What goes with a call that waits would not, its CANCEL and a copy of
+    /// it, which UDP brings: it must not be refused, and then its call be made.
     fn is_too_many(&self, arrival: &Arrival) -> bool {
-        let is_full =
-            || self.new.len() >= MOST_NEW || self.overload.refuses(self.waited(arrival.at));
-        is_new_call(&arrival.message) && is_full() && !self.is_copy(arrival)
+        let is_full = self.new.len() >= MOST_NEW || self.overload.refuses(self.waited(arrival.at));
+        is_full && !self.cancels_what_waits(arrival) && !self.is_copy(arrival)
     }
 
     /// When [`Intake::look`] is next due, though nothing comes.
@@ -130,28 +131,22 @@ impl Intake {
         Some(arrival)
     }
 
-    fn must_wait(&self, message: &Message) -> bool {
-        is_new_call(message) || self.cancels_what_waits(message)
-    }
-
     /// It must not be answered 481 and its INVITE then ring a phone.
-    fn cancels_what_waits(&self, message: &Message) -> bool {
-        let is_cancel = matches!(message, Message::Request(r) if r.method == Method::CANCEL);
-        is_cancel && self.has_its_call(message)
+    fn cancels_what_waits(&self, arrival: &Arrival) -> bool {
+        let is_cancel =
+            matches!(&arrival.message, Message::Request(r) if r.method == Method::CANCEL);
+        is_cancel && self.has_its_call(arrival)
     }
 
     /// Whether the same octets wait already.
     fn is_copy(&self, arrival: &Arrival) -> bool {
         let has_come = || self.new.iter().any(|new| new.octets == arrival.octets);
-        self.has_its_call(&arrival.message) && has_come()
+        self.has_its_call(arrival) && has_come()
     }
 
     /// Whether a new call of the same Call-ID waits.
-    fn has_its_call(&self, message: &Message) -> bool {
-        !self.new.is_empty() && {
-            let call_id = message.headers().get("Call-ID").unwrap_or_default();
-            self.call_ids.contains_key(&self.hasher.hash_one(call_id))
-        }
+    fn has_its_call(&self, arrival: &Arrival) -> bool {
+        !self.new.is_empty() && self.call_ids.contains_key(&self.hash(arrival))
     }
 
     fn hash(&self, arrival: &Arrival) -> u64 {

@@ -73,6 +73,12 @@ fn served(intake: &mut Intake, now: Instant) -> Vec<(String, u64, bool)> {
         .collect()
 }
 
+/// The calls of what is served, and which are refused.
+fn calls_served(intake: &mut Intake, now: Instant) -> Vec<(u64, bool)> {
+    let served = served(intake, now).into_iter();
+    served.map(|(_, call, refused)| (call, refused)).collect()
+}
+
 #[test]
 fn what_belongs_to_a_call_comes_before_new_calls_each_in_the_order_it_came() {
     let now = Instant::now();
@@ -126,16 +132,14 @@ fn a_late_bridge_refuses_whoever_comes_and_serves_those_that_wait() {
     assert_eq!(intake.take_turn(), None);
     push(&mut intake, request("BYE", 4, ";tag=2", "", late));
     push(&mut intake, invite(5, late));
-    let order = served(&mut intake, late);
-    let order: Vec<_> = order.iter().map(|s| (s.1, s.2)).collect();
+    let order = calls_served(&mut intake, late);
     let expected = [(4, false), (5, true), (1, false), (2, false), (3, false)];
     assert_eq!(order, expected);
     // Nobody waits: whoever comes is served, and when one has waited again the next is refused.
     push(&mut intake, invite(6, late));
     push(&mut intake, invite(7, late + LIMIT));
     push(&mut intake, invite(8, late + LIMIT + us(1)));
-    let order = served(&mut intake, late + LIMIT + us(2));
-    let order: Vec<_> = order.iter().map(|s| (s.1, s.2)).collect();
+    let order = calls_served(&mut intake, late + LIMIT + us(2));
     assert_eq!(order, [(8, true), (6, false), (7, false)]);
     assert!(intake.deadline().is_some_and(|at| at > late));
 }
@@ -151,8 +155,7 @@ fn a_copy_of_a_call_that_waits_is_not_refused_before_it_is_served() {
     assert_eq!(intake.take_turn(), Some(Turn::Late));
     push(&mut intake, invite(2, late));
     push(&mut intake, invite(1, late));
-    let order = served(&mut intake, late);
-    let order: Vec<_> = order.iter().map(|s| (s.1, s.2)).collect();
+    let order = calls_served(&mut intake, late);
     assert_eq!(order, [(2, true), (1, false), (1, false)]);
     // Once it is served it is for the transaction that it made.
     assert!(intake.call_ids.is_empty());
