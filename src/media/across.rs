@@ -30,8 +30,6 @@ pub(crate) struct Wanted {
     pub(crate) strict: bool,
     /// How it is told of digits.
     pub(crate) digits: Digits,
-    /// Percent of what it is sent that it is likely to lose.
-    pub(crate) loss: u8,
 }
 
 /// How a side has digits.
@@ -88,12 +86,8 @@ impl Across {
         now: Instant,
     ) -> bool {
         self.prepare(heard.codec, near, far, manner);
-        let Some(transcoder) = &mut self.transcoder else {
-            return false;
-        };
-        transcoder.expect_loss(far.loss);
-        transcoder.hear(heard, now);
-        true
+        let transcoder = self.transcoder.as_mut();
+        transcoder.map(|t| t.hear(heard, now)).is_some()
     }
 
     /// Tones of keys are heard though there is no sound to put them in.

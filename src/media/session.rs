@@ -183,6 +183,7 @@ impl Session {
         self.pbx.tick_path(now, out);
         // Before the silence that Meta would be sent in place of it.
         self.release(now, out);
+        self.expect_losses();
         for leg in [Leg::Meta, Leg::Pbx] {
             self.speak(leg, now, out);
             self.let_go(leg, now, out);
@@ -190,6 +191,19 @@ impl Session {
         self.note_buffers();
         self.meta.tick(now, out);
         self.pbx.tick(now, out);
+    }
+
+    /// Has what is transcoded get ready for what its listener is likely to lose.
+    fn expect_losses(&mut self) {
+        let ways = [
+            (&mut self.to_meta, &self.meta),
+            (&mut self.to_pbx, &self.pbx),
+        ];
+        for (across, listener) in ways {
+            if let Some(transcoder) = across.transcoder() {
+                transcoder.expect_loss(listener.likely_loss());
+            }
+        }
     }
 
     /// What becomes of the sound of a side, before it is reported or judged.

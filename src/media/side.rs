@@ -248,7 +248,6 @@ impl Side {
             // Meta takes 20 ms and nothing else (SIP guide, 2025-12-15: maxptime).
             strict: self.leg == Leg::Meta,
             digits: agreed.digits(),
-            loss: self.reports.likely_loss(),
         })
     }
 
@@ -325,6 +324,11 @@ impl Side {
     /// What the jitter buffer does with what the peer sends.
     pub(crate) fn note_buffer(&mut self, buffered: Buffered) {
         self.reports.note_buffer(buffered);
+    }
+
+    /// Percent of what it is sent that the peer is likely to lose, by what it has reported.
+    pub(crate) fn likely_loss(&self) -> u8 {
+        self.reports.likely_loss()
     }
 
     /// Does what is due: digits, silence, reports, the news that the peer is silent.

@@ -122,7 +122,7 @@ impl Worker {
         while let Ok(order) = self.orders.try_recv() {
             self.obey(order);
         }
-        // All that a wait has told of had come by then; and reading the clock takes as long as half of SRTP does.
+        // All that a wait has told of had come by then, so one reading of the clock does for it.
         let now = Instant::now();
         while let Some(event) = self.sockets.next() {
             self.happened(event, now);

@@ -6,7 +6,7 @@ use super::fixtures::*;
 use crate::leg::Leg;
 use crate::media::rtp::Header;
 use crate::media::sound::tones::{Generator, tests::codes};
-use crate::media::sound::{Decode, Decoder, Encoder, OpusSettings};
+use crate::media::sound::{Decode, Decoder, Encoder, OpusSettings, opus};
 use crate::media::{Codec, Direction, SideSpec};
 
 /// A PBX that speaks A-law.
@@ -230,14 +230,6 @@ fn a_tone_is_let_go_when_nobody_listens_to_the_sound_any_more() {
     assert_eq!(heard.last().unwrap().0.payload_type, 111, "sound again");
 }
 
-/// The n-th sample, at 16000 a second, of a buzz at 140 Hz that swells and sinks.
-fn buzz(n: u32) -> i16 {
-    let t = n as f32 / 16_000.0;
-    let wave = |hertz: f32| (t * hertz * std::f32::consts::TAU).sin();
-    let harmonics: f32 = (1..=9).map(|n| wave(140.0 * n as f32) / n as f32).sum();
-    (3_000.0 * (1.0 + wave(3.0)) * harmonics) as i16
-}
-
 #[test]
 fn where_meta_reports_loss_its_packets_have_copies_of_those_before() {
     let mut call = bare();
@@ -248,17 +240,15 @@ fn where_meta_reports_loss_its_packets_have_copies_of_those_before() {
     let mut talk = |call: &mut Call, packets: std::ops::Range<u16>| {
         let before = call.rtp(Leg::Meta).len();
         for seq in packets {
-            let start = u32::from(seq) * 320;
-            let samples: Vec<i16> = (start..start + 320).map(buzz).collect();
+            let samples = opus::tests::voice(16_000, seq.into());
             let mut payload = Vec::new();
             encoder.encode(&samples, &mut payload).unwrap();
             let packet = frame_at(9, 77, seq, u32::from(seq) * 160, &payload);
             call.pbx_sends(&packet).wait(20);
         }
         let heard = call.rtp(Leg::Meta);
-        // SILK, and in it the second bit (RFC 6716 §3.1, §4.2.3).
-        let has_copy = |p: &[u8]| p[0] >> 3 < 12 && p[1] & 0x40 != 0;
-        heard[before..].iter().filter(|(_, p)| has_copy(p)).count()
+        let payloads = heard[before..].iter().map(|(_, payload)| *payload);
+        payloads.filter(|p| opus::tests::has_copy(p)).count()
     };
     assert_eq!(
         talk(&mut call, 0..250),

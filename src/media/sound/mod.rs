@@ -11,7 +11,7 @@ mod error;
 mod g711;
 mod g722;
 mod jitter;
-mod opus;
+pub(crate) mod opus;
 mod player;
 mod ready;
 mod stretch;

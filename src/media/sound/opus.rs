@@ -65,9 +65,8 @@ const MAX_EMPTY: usize = 2;
 pub struct OpusEncoder {
     libopus: opus::Encoder,
     rate: u32,
-    /// Percent of packets that libopus is to expect the loss of: never less than what was set, and now.
+    /// Percent of packets that libopus is to expect the loss of at least.
     least_loss: u8,
-    loss: u8,
     dtx: bool,
     in_dtx: bool,
 }
@@ -96,7 +95,6 @@ impl OpusEncoder {
             libopus,
             rate,
             least_loss: settings.expected_loss,
-            loss: settings.expected_loss,
             dtx: settings.dtx,
             in_dtx: false,
         })
@@ -135,10 +133,9 @@ impl OpusEncoder {
     /// So many percent of the packets are likely to be lost, 0–100. FEC is not made weaker than the settings have it, nor
     /// made at all where they have none.
     pub fn expect_loss(&mut self, percent: u8) {
-        let loss = percent.max(self.least_loss);
-        let has_fec = self.least_loss > 0;
-        if has_fec && loss != self.loss && self.libopus.set_packet_loss_perc(loss.into()).is_ok() {
-            self.loss = loss;
+        if self.least_loss > 0 {
+            let loss = percent.clamp(self.least_loss, 100);
+            let _ = self.libopus.set_packet_loss_perc(loss.into());
         }
     }
 
@@ -234,4 +231,4 @@ fn known(rate: u32) -> Result<u32, SoundError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

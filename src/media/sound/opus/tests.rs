@@ -3,7 +3,7 @@
 use super::*;
 
 /// 20 ms after 20 ms of something like a voice: a buzz at 140 Hz that swells and sinks.
-fn voice(rate: u32, frame: usize) -> Vec<i16> {
+pub(crate) fn voice(rate: u32, frame: usize) -> Vec<i16> {
     let length = rate as usize / 50;
     let sample = |i: usize| {
         let t = (frame * length + i) as f32 / rate as f32;
@@ -96,9 +96,10 @@ fn a_lost_packet_is_read_from_the_copy_in_the_next_one() {
     );
 }
 
-/// Whether a packet of 20 ms of SILK, mono, has a copy of the one before: its second bit (RFC 6716 §4.2.3).
-fn has_copy(payload: &[u8]) -> bool {
-    payload.get(1).is_some_and(|flags| flags & 0x40 != 0)
+/// Whether a packet of 20 ms, mono, has a copy of the one before: it is SILK (RFC 6716 §3.1), and its second bit is set
+/// (§4.2.3).
+pub(crate) fn has_copy(payload: &[u8]) -> bool {
+    matches!(payload, [toc, flags, ..] if toc >> 3 < 12 && flags & 0x40 != 0)
 }
 
 #[test]
